@@ -1,0 +1,55 @@
+# `make quick` and `make test` are all a newcomer needs; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install quick test lint report clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "SWIM needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "This Python has no venv module. On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps hold the installation back until a list of packages changes.
+$(VENV)/installed: envs/requirements.txt pyproject.toml | $(BIN)/python
+	@echo "Installing SWIM into $(VENV) (a few minutes and about 6 GB the first time) ..."
+	$(PIP) -r envs/requirements.txt
+	$(PIP) --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-dev: envs/requirements-dev.txt $(VENV)/installed
+	$(PIP) -r envs/requirements-dev.txt
+	@touch $@
+
+install: $(VENV)/installed  ## make .venv and install everything into it
+
+quick: $(VENV)/installed  ## LeNet on 5,000 embedded MNIST digits, all methods, a few minutes
+	snakemake --cores $(CORES) quick
+	snakemake --cores $(CORES) quick --report results/quick/report.zip
+	@echo
+	@echo "Figures:  results/quick/figures/"
+	@ls results/quick/figures/*.png results/quick/figures/*.svg | sed 's/^/          /'
+	@echo "Tables:   results/quick/accuracy.csv, results/summary/quick.md"
+	@echo "Report:   results/quick/report.zip (unpack it, open report.html in a browser)"
+
+lint: $(VENV)/installed-dev  ## formatting, lint and types
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile rules
+	snakemake --lint
+	mypy
+
+test: $(VENV)/installed-dev  ## set up and run all tests
+	pytest -n $(CORES) --dist loadfile $(PYTEST_ARGS)
+
+clean:  ## remove the results (not the installation, not the data)
+	rm -rf results
