@@ -1,0 +1,96 @@
+import os
+import re
+import sys
+
+# The commands are this folder's, in whatever environment a job runs; Python is the one that
+# runs Snakemake unless a rule's own environment puts another before it.
+sys.path.insert(0, workflow.basedir)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+os.environ["PATH"] = os.pathsep.join(
+    [os.path.dirname(sys.executable), os.environ["PATH"]]
+)
+
+from snakemake.exceptions import WorkflowError
+from swim import spec
+from swim.data import DATASETS
+from swim.methods import METHODS
+
+try:
+    CONFIG = spec.load(config)
+except spec.SettingError as error:
+    raise WorkflowError(f"config.yaml\n{error}") from None
+EXPERIMENTS = CONFIG.experiments
+
+
+wildcard_constraints:
+    experiment="|".join(EXPERIMENTS) or "-",
+    dataset="|".join(DATASETS),
+    device="|".join(CONFIG.devices),
+    method="|".join(METHODS),
+    end="none/0|all/1",
+    sigma=r"[0-9.]+",
+    fraction=r"[0-9.]+",
+    estimator=r"\w+",
+
+
+def experiment(wildcards):
+    return EXPERIMENTS[wildcards.experiment]
+
+
+def job(section, wildcards, **own):
+    """What a step depends on, as one JSON text: a change of anything else reruns nothing."""
+    shared = {
+        name: getattr(experiment(wildcards), name)
+        for name in section.model_fields
+        if name in spec.ExperimentSettings.model_fields and name != "accelerator"
+    }
+    return spec.section_json(section(**shared | own), exclude={"accelerator"})
+
+
+def threads_of(wildcards):
+    return experiment(wildcards).arithmetic_threads
+
+
+def accelerator_of(wildcards):
+    return experiment(wildcards).accelerator
+
+
+def dataset_of(wildcards):
+    return f"results/data/{experiment(wildcards).dataset}.safetensors"
+
+
+def sensitivity_of(wildcards):
+    """The second derivatives that a method ranks by, if it does."""
+    if METHODS[wildcards.method].NEEDS == "weights":
+        return []
+    estimator = experiment(wildcards).estimator
+    return f"results/{wildcards.experiment}/sensitivity/{estimator}.safetensors"
+
+
+def chips_of(wildcards):
+    """Every chips file of an experiment; the end points are shared by its methods."""
+    own = experiment(wildcards)
+    points = [f"{m}/{f}" for m in own.methods for f in own.fractions if f not in "01"]
+    return [
+        f"results/{wildcards.experiment}/chips/{device}/sigma-{sigma}/{point}.csv"
+        for device in own.devices
+        for sigma in own.sigmas
+        for point in ["clean", "none/0", "all/1", *points]
+    ]
+
+
+def outcome(name):
+    """What an experiment's target makes."""
+    figures = [
+        f"results/{name}/figures/accuracy-sigma-{sigma}.{suffix}"
+        for sigma in EXPERIMENTS[name].sigmas
+        for suffix in ("png", "svg")
+    ]
+    return [
+        f"results/{name}/settings.json",
+        f"results/{name}/accuracy.csv",
+        f"results/summary/{name}.md",
+        *figures,
+    ]

@@ -1,0 +1,17 @@
+rule prepare:
+    """A data set -> one file of uint8 images and int64 labels that all experiments share."""
+    output:
+        "results/data/{dataset}.safetensors",
+    log:
+        "results/data/logs/{dataset}.log",
+    benchmark:
+        "results/data/benchmarks/{dataset}.tsv"
+    conda:
+        "../envs/swim.yaml"
+    # Where the files come from is no part of the result, so it does not trigger reruns.
+    resources:
+        data_root=CONFIG.data_root,
+        download="--download" if CONFIG.download else "--no-download",
+    shell:
+        "python -m swim prepare --dataset {wildcards.dataset} --out {output:q}"
+        " --data-root {resources.data_root:q} {resources.download} > {log:q} 2>&1"

@@ -1,0 +1,78 @@
+def evaluate_job(wildcards):
+    device = CONFIG.devices[wildcards.device]
+    return job(spec.EvaluateJob, wildcards, device=device, sigma=wildcards.sigma)
+
+
+rule evaluate:
+    """Checkpoint, mask and test images -> accuracy of each programmed chip."""
+    input:
+        model="results/{experiment}/model.safetensors",
+        data=dataset_of,
+        mask="results/{experiment}/masks/{device}/{method}/{fraction}.npz",
+    output:
+        "results/{experiment}/chips/{device}/sigma-{sigma}/{method}/{fraction}.csv",
+    log:
+        "results/{experiment}/logs/evaluate/{device}/sigma-{sigma}/{method}-{fraction}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/{method}-{fraction}.tsv"
+    conda:
+        "../envs/swim.yaml"
+    params:
+        settings=evaluate_job,
+    threads: threads_of
+    resources:
+        accelerator=accelerator_of,
+    shell:
+        "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
+        " --mask {input.mask:q} --out {output:q} --settings {params.settings:q}"
+        " --accelerator {resources.accelerator} > {log:q} 2>&1"
+
+
+rule evaluate_all_verified:
+    """The end point that every method reaches: all weights verified."""
+    input:
+        model="results/{experiment}/model.safetensors",
+        data=dataset_of,
+    output:
+        "results/{experiment}/chips/{device}/sigma-{sigma}/all/1.csv",
+    log:
+        "results/{experiment}/logs/evaluate/{device}/sigma-{sigma}/all-1.log",
+    benchmark:
+        "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/all-1.tsv"
+    conda:
+        "../envs/swim.yaml"
+    params:
+        settings=evaluate_job,
+    threads: threads_of
+    resources:
+        accelerator=accelerator_of,
+    shell:
+        "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
+        " --verify all --out {output:q} --settings {params.settings:q}"
+        " --accelerator {resources.accelerator} > {log:q} 2>&1"
+
+
+rule evaluate_none_verified:
+    """The end point that every method starts from, and the network before programming."""
+    input:
+        model="results/{experiment}/model.safetensors",
+        data=dataset_of,
+    output:
+        chips="results/{experiment}/chips/{device}/sigma-{sigma}/none/0.csv",
+        clean="results/{experiment}/chips/{device}/sigma-{sigma}/clean.csv",
+    log:
+        "results/{experiment}/logs/evaluate/{device}/sigma-{sigma}/none-0.log",
+    benchmark:
+        "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/none-0.tsv"
+    conda:
+        "../envs/swim.yaml"
+    params:
+        settings=evaluate_job,
+    threads: threads_of
+    resources:
+        accelerator=accelerator_of,
+    shell:
+        "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
+        " --verify none --out {output.chips:q} --clean {output.clean:q}"
+        " --settings {params.settings:q}"
+        " --accelerator {resources.accelerator} > {log:q} 2>&1"

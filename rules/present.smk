@@ -1,0 +1,52 @@
+rule summarise:
+    """All chips of an experiment -> the tidy table, and one in the paper's layout."""
+    input:
+        chips_of,
+    output:
+        csv=report(
+            "results/{experiment}/accuracy.csv",
+            caption="report/accuracy.rst",
+            category="{experiment}",
+            labels={"result": "accuracy", "form": "table"},
+        ),
+        markdown="results/summary/{experiment}.md",
+    log:
+        "results/{experiment}/logs/summarise.log",
+    benchmark:
+        "results/{experiment}/benchmarks/summarise.tsv"
+    conda:
+        "../envs/swim.yaml"
+    params:
+        model=lambda wildcards: experiment(wildcards).model.label,
+        dataset=lambda wildcards: experiment(wildcards).dataset,
+    localrule: True
+    shell:
+        "python -m swim summarise {input:q} --experiment {wildcards.experiment}"
+        " --model {params.model} --dataset {params.dataset}"
+        " --out {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
+
+
+rule plot:
+    """The tidy table -> one figure a sigma."""
+    input:
+        "results/{experiment}/accuracy.csv",
+    output:
+        png=report(
+            "results/{experiment}/figures/accuracy-sigma-{sigma}.png",
+            caption="report/figure.rst",
+            category="{experiment}",
+            labels={"result": "accuracy, sigma {sigma}", "form": "figure"},
+        ),
+        svg="results/{experiment}/figures/accuracy-sigma-{sigma}.svg",
+    log:
+        "results/{experiment}/logs/plot-sigma-{sigma}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/plot-sigma-{sigma}.tsv"
+    conda:
+        "../envs/swim.yaml"
+    params:
+        folder=lambda wildcards, output: os.path.dirname(output.png),
+    localrule: True
+    shell:
+        "python -m swim plot {input:q} --sigma {wildcards.sigma} --out {params.folder:q}"
+        " > {log:q} 2>&1"

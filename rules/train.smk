@@ -1,0 +1,39 @@
+rule train:
+    """Training images -> checkpoint of the last epoch, one row an epoch."""
+    input:
+        data=dataset_of,
+    output:
+        model="results/{experiment}/model.safetensors",
+        history="results/{experiment}/train.csv",
+    log:
+        "results/{experiment}/logs/train.log",
+    benchmark:
+        "results/{experiment}/benchmarks/train.tsv"
+    conda:
+        "../envs/swim.yaml"
+    params:
+        settings=lambda wildcards: job(spec.TrainJob, wildcards),
+    threads: threads_of
+    resources:
+        accelerator=accelerator_of,
+    shell:
+        "python -m swim train --data {input.data:q} --out {output.model:q}"
+        " --history {output.history:q} --settings {params.settings:q}"
+        " --accelerator {resources.accelerator} > {log:q} 2>&1"
+
+
+rule settings:
+    """The resolved settings of an experiment."""
+    output:
+        "results/{experiment}/settings.json",
+    log:
+        "results/{experiment}/logs/settings.log",
+    benchmark:
+        "results/{experiment}/benchmarks/settings.tsv"
+    conda:
+        "../envs/swim.yaml"
+    params:
+        settings=lambda wildcards: spec.section_json(experiment(wildcards)),
+    localrule: True
+    shell:
+        "printf '%s\\n' {params.settings:q} > {output:q} 2> {log:q}"

@@ -1,0 +1,219 @@
+"""Monte Carlo over programmed accelerators, in memory and with common random numbers."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from swim import stats
+from swim.curvature.losses import mean_loss
+from swim.devices import Device
+from swim.errors import DataError, SettingError, UnsupportedOperationError
+from swim.policies import Chip, Policy, VerifyMask
+from swim.tracing import (
+    WEIGHTED,
+    Call,
+    buffers_of,
+    device_of,
+    first,
+    left_alone,
+    parameters_of,
+    trace,
+    weight_argument,
+    weights_of,
+    with_weight,
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One entry a chip.
+
+    Attributes:
+        accuracy: part of the images classified rightly, in [0, 1]: float64 (chips,).
+        loss: mean loss over the images: float64 (chips,).
+        cycles: normalised write cycles of each chip: float64 (chips,).
+    """
+
+    accuracy: Tensor
+    loss: Tensor
+    cycles: Tensor
+
+    @property
+    def _summary(self) -> stats.Summary:
+        return stats.summarise(self.accuracy.numpy())
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over chips."""
+        return self._summary.mean
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the accuracy over chips."""
+        return self._summary.std
+
+    @property
+    def ci95(self) -> float:
+        """Half-width of the mean accuracy's 95 % interval."""
+        return self._summary.ci95
+
+    @property
+    def p05(self) -> float:
+        """Fifth percentile of the accuracy over chips."""
+        return self._summary.p05
+
+    @property
+    def nwc(self) -> float:
+        """Mean normalised write cycles."""
+        return float(self.cycles.mean())
+
+
+class _ProgrammedCalls(TorchFunctionMode):
+    """Hands programmed weights to the calls whose weight is computed, by order of calls."""
+
+    def __init__(self, calls: list[Call], weights: Mapping[str, Tensor]):
+        super().__init__()
+        self._calls = iter(calls)
+        self._weights = weights
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in WEIGHTED:
+            call = next(self._calls, None)
+            if call is None or call.weight.shape != weight_argument(args, kwargs).shape:
+                raise UnsupportedOperationError(
+                    "the model runs other layers from batch to batch; its weights cannot be told apart"
+                )
+            if call.name is not None and not call.direct:
+                args, kwargs = with_weight(args, kwargs, self._weights[call.name])
+        return func(*args, **kwargs)
+
+
+class Network:
+    """A model with its test images in memory, ready to run with other weights.
+
+    The model itself is never written to: direct weights are handed to its forward by
+    ``torch.func.functional_call``, computed ones (quantised in the forward) at the call that
+    uses them, so that noise is added after quantisation.
+    """
+
+    def __init__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: str):
+        place = device_of(model)
+        (inputs, _), stream = first(batches)
+        self._model, self._loss = model, loss
+        self._calls = trace(model, inputs[:1].to(place))
+        self._batches = [(x.to(place), y.to(place)) for x, y in stream]
+        self._state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
+        self._direct: dict[str, list[str]] = {}
+        for call in self._calls:
+            if call.direct:
+                assert call.name is not None and call.parameter is not None
+                self._direct.setdefault(call.name, []).append(call.parameter)
+        self.targets = weights_of(self._calls)
+        self.images = sum(len(y) for _, y in self._batches)
+
+    def run(self, weights: Mapping[str, Tensor]) -> tuple[float, float]:
+        """Accuracy and mean loss over all images with these weights."""
+        state = dict(self._state)
+        for name, parameters in self._direct.items():
+            state.update(dict.fromkeys(parameters, weights[name]))
+        right, loss = 0, 0.0
+        for inputs, labels in self._batches:
+            outputs = self._forward(state, weights, inputs)
+            loss += float(mean_loss(self._loss, outputs, labels)) * len(labels)
+            if self._loss == "cross_entropy":
+                right += int((outputs.argmax(1) == labels).sum())
+        accuracy = right / self.images if self._loss == "cross_entropy" else float("nan")
+        return accuracy, loss / self.images
+
+    def _forward(
+        self, state: dict[str, Tensor], weights: Mapping[str, Tensor], inputs: Tensor
+    ) -> Tensor:
+        if all(call.direct for call in self._calls if call.name):
+            outputs = torch.func.functional_call(self._model, state, (inputs,))
+        else:
+            with _ProgrammedCalls(self._calls, weights):
+                outputs = torch.func.functional_call(self._model, state, (inputs,))
+        if not isinstance(outputs, Tensor):
+            raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
+        return outputs
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    mask: Mapping[str, Tensor] | Policy | None = None,
+    *,
+    device: Device,
+    chips: int = 100,
+    seed: int = 0,
+    first_chip: int = 0,
+    loss: str = "cross_entropy",
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Accuracy of a model whose weights are programmed into memory devices, chip by chip.
+
+    Chip r has the same draws whatever the mask, sigma or number of chips, so results of two
+    masks are compared in pairs.
+
+    Args:
+        model: any ``nn.Module`` of linear and convolutional layers; left exactly as it was.
+            Biases and batch-norm parameters stay exact (digital).
+        batches: (inputs, labels) pairs; kept in memory for all chips.
+        mask: which weights to write-verify (name -> bool tensor), or a programming policy;
+            None verifies nothing.
+        device: the memory device.
+        chips: how many accelerators to program.
+        seed: of all draws.
+        first_chip: number of the first chip, to extend an earlier result.
+        loss: ``cross_entropy`` or ``mse``, which has no accuracy (NaN).
+        progress: called with the number of chips done.
+
+    Raises:
+        SettingError: fewer than one chip, or an unknown loss.
+        DataError: ``batches`` or the mask do not fit the model.
+        UnsupportedOperationError: a weight cannot be programmed, such as attention's.
+    """
+    if chips < 1:
+        raise SettingError(f"chips must be at least 1, not {chips}")
+    policy: Policy = (
+        VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
+    )
+    rows = []
+    with left_alone(model), torch.no_grad():
+        network = Network(model, batches, loss)
+        for done, index in enumerate(range(first_chip, first_chip + chips), start=1):
+            programmed = policy.program(Chip(network.targets, device, seed, index))
+            rows.append((*network.run(programmed.weights), programmed.nwc))
+            if progress is not None:
+                progress(done)
+    return Result(*torch.tensor(rows, dtype=torch.float64).T)
+
+
+def clean(
+    model: nn.Module, batches: Iterable[tuple[Any, Any]], *, loss: str = "cross_entropy"
+) -> tuple[float, float]:
+    """Accuracy and mean loss with every weight exactly as it is."""
+    with left_alone(model), torch.no_grad():
+        network = Network(model, batches, loss)
+        return network.run(network.targets)
+
+
+COLUMNS = ("chip", "accuracy", "loss", "nwc")
+
+
+def rows(result: Result, first_chip: int = 0) -> Iterator[tuple[int, float, float, float]]:
+    """One row a chip, with the entries of :data:`COLUMNS`."""
+    columns = (result.accuracy.tolist(), result.loss.tolist(), result.cycles.tolist())
+    for offset, row in enumerate(zip(*columns, strict=True)):
+        yield (first_chip + offset, *row)

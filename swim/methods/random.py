@@ -1,0 +1,21 @@
+"""Weights in a random order: one permutation of the network's weights per seed."""
+
+from typing import Literal
+
+import numpy as np
+
+from swim import streams
+from swim.methods.base import Inputs, Layers
+
+NEEDS: Literal["weights"] = "weights"
+
+
+def score(inputs: Inputs) -> Layers:
+    """A rank from one seeded permutation, the same at every fraction."""
+    sizes = [weight.size for weight in inputs.weights.values()]
+    ranks = streams.generator(inputs.seed, "random").permutation(sum(sizes))
+    parts = np.split(ranks, np.cumsum(sizes)[:-1])
+    return {
+        name: part.reshape(weight.shape)
+        for (name, weight), part in zip(inputs.weights.items(), parts, strict=True)
+    }

@@ -1,0 +1,140 @@
+"""From scores to masks: which weights are write-verified.
+
+Pure numpy on arrays; :func:`select` wraps the same function for tensors.
+"""
+
+from collections.abc import Mapping
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swim.errors import SettingError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def count(fraction: str | float | Decimal, total: int) -> int:
+    """How many of ``total`` weights a fraction is: ``floor(fraction * total + 1/2)``, exactly.
+
+    Raises:
+        SettingError: the fraction is not a number in [0, 1].
+    """
+    try:
+        exact = Decimal(str(fraction))
+    except InvalidOperation:
+        raise SettingError(f"fraction {fraction!r} is not a number") from None
+    if not 0 <= exact <= 1:
+        raise SettingError(f"fraction {fraction} is out of range: it must be between 0 and 1")
+    return int((exact * total + Decimal("0.5")).to_integral_value(rounding=ROUND_FLOOR))
+
+
+def relative_magnitude(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """``|W| / max|W_layer|`` of each layer: the tie-break; zero for a layer of zeros."""
+    sizes = {name: np.abs(weight) for name, weight in weights.items()}
+    return {name: size / (size.max(initial=0) or 1) for name, size in sizes.items()}
+
+
+def order(
+    scores: Mapping[str, np.ndarray], ties: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """Flat positions over the whole network, the first to be verified first.
+
+    Weights are ordered by score, then by ``ties`` (both falling), then by position: layers in
+    the mapping's order, row-major within one.
+
+    Raises:
+        SettingError: a score is not a number, or a tie-break's shape differs.
+    """
+    flat = np.concatenate([np.asarray(layer).reshape(-1) for layer in scores.values()])
+    for name, layer in scores.items():
+        if np.isnan(layer).any():
+            raise SettingError(f"the scores of {name!r} hold {int(np.isnan(layer).sum())} NaN")
+    keys = [-flat.astype(np.float64)]
+    if ties is not None:
+        for name, layer in scores.items():
+            if name not in ties or np.shape(ties[name]) != np.shape(layer):
+                found = np.shape(ties[name]) if name in ties else "nothing"
+                raise SettingError(
+                    f"tie_break has {found} for {name!r}, whose scores have shape {np.shape(layer)}"
+                )
+        tie = np.concatenate([np.asarray(ties[name]).reshape(-1) for name in scores])
+        keys.insert(0, -tie.astype(np.float64))
+    return np.lexsort(keys)  # stable, so equal keys keep their positions
+
+
+def mask_of(
+    scores: Mapping[str, np.ndarray],
+    fraction: str | float | Decimal,
+    ties: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """The mask, True = write-verify, with exactly :func:`count` weights over all layers.
+
+    Args:
+        scores: name -> array, in the network's order.
+        fraction: part of all weights to verify, in [0, 1].
+        ties: name -> array of the same shape that orders equal scores.
+    """
+    total = sum(np.size(layer) for layer in scores.values())
+    flat = np.zeros(total, dtype=bool)
+    wanted = count(fraction, total)
+    if scores:
+        flat[order(scores, ties)[:wanted]] = True
+    ends = np.cumsum([np.size(layer) for layer in scores.values()])
+    parts = np.split(flat, ends[:-1])
+    return {
+        name: part.reshape(np.shape(layer))
+        for (name, layer), part in zip(scores.items(), parts, strict=True)
+    }
+
+
+def select(
+    scores: Mapping[str, "Tensor"],
+    fraction: str | float | Decimal,
+    *,
+    tie_break: "nn.Module | Mapping[str, Tensor] | None" = None,
+) -> "dict[str, Tensor]":
+    """Choose the weights to write-verify.
+
+    Args:
+        scores: name -> tensor shaped like the weight, as :func:`swim.sensitivity` gives.
+        fraction: part of all scored weights, in [0, 1]; a float stands for its shortest
+            decimal spelling, so 0.1 is exactly a tenth.
+        tie_break: the model, or its weights by name: equal scores are ordered by
+            ``|W| / max|W_layer|``. Without it, and after it, by position.
+
+    Returns:
+        name -> bool tensor on the scores' device; exactly ``floor(fraction * n + 1/2)`` are True.
+
+    Raises:
+        SettingError: fraction out of range, NaN among the scores, or a tie-break that does
+            not fit.
+    """
+    import torch
+
+    ties = None if tie_break is None else relative_magnitude(_weights(tie_break, list(scores)))
+    arrays = {name: _array(layer) for name, layer in scores.items()}
+    mask = mask_of(arrays, fraction, ties)
+    return {
+        name: torch.from_numpy(layer).to(torch.as_tensor(scores[name]).device)
+        for name, layer in mask.items()
+    }
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor.detach().cpu().double() if hasattr(tensor, "detach") else tensor)
+
+
+def _weights(source: Any, names: list[str]) -> dict[str, np.ndarray]:
+    if isinstance(source, Mapping):
+        return {name: _array(source[name]) for name in names if name in source}
+    weights = {}
+    for name in names:
+        value = source
+        for part in name.split("."):
+            value = getattr(value, part, None)
+        if value is None:
+            raise SettingError(f"tie_break: the model has no weight {name!r}")
+        weights[name] = _array(value)
+    return weights

@@ -1,0 +1,361 @@
+"""Experiment settings: the one source of validation, schema, defaults and help texts.
+
+``config.yaml`` holds ``defaults:`` and, under ``experiments:``, what each experiment changes in
+them. :func:`load` merges and checks everything at once, before any work; :func:`schema` is the
+JSON schema of the file.
+"""
+
+import difflib
+import json
+from collections.abc import Collection, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from swim.curvature.registry import ESTIMATORS
+from swim.data import DATASETS
+from swim.errors import SettingError
+from swim.methods import METHODS
+from swim.models import NETWORKS
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
+
+
+def suggest(value: str, known: Collection[str]) -> str:
+    """The allowed names, the closest one first."""
+    close = difflib.get_close_matches(value, known, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(known)}"
+
+
+def _known(names: Collection[str], kind: str) -> Any:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"unknown {kind} {value!r}; {suggest(value, names)}")
+        return value
+
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"enum": sorted(names)})]
+
+
+def canonical(value: Any, low: Decimal | None, high: Decimal | None, kind: str) -> str:
+    """Check that ``value`` is a quoted decimal in its shortest spelling and in range.
+
+    Raises:
+        ValueError: it is not; the message shows the right spelling.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f'a {kind} is a quoted decimal such as "0.1", not {value!r}')
+    try:
+        number = Decimal(str(value))
+        if not number.is_finite():
+            raise InvalidOperation
+    except InvalidOperation:
+        raise ValueError(f'a {kind} is a quoted decimal such as "0.1", not {value!r}') from None
+    if (low is not None and number < low) or (high is not None and number > high):
+        limits = f"between {low} and {high}" if high is not None else f"at least {low}"
+        raise ValueError(f"{kind} {value!r} is out of range: it must be {limits}")
+    right = format(number.normalize(), "f") if number else "0"
+    if not isinstance(value, str):
+        raise ValueError(f'{kind} {value!r} must be quoted: "{right}"')
+    if value != right:
+        raise ValueError(f'{kind} "{value}" must be spelt "{right}"')
+    return value
+
+
+def _decimal(low: int, high: int | None, kind: str) -> Any:
+    top = None if high is None else Decimal(high)
+    check = BeforeValidator(lambda value: canonical(value, Decimal(low), top, kind))
+    shape = {"type": "string", "pattern": r"^(0|[1-9]\d*)(\.\d*[1-9])?$"}
+    return Annotated[str, check, WithJsonSchema(shape)]
+
+
+Fraction = _decimal(0, 1, "fraction")
+Sigma = _decimal(0, None, "sigma")
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys are errors, and so are values of another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+class ModelSettings(Section):
+    """The network and its quantisation."""
+
+    name: _known(NETWORKS, "network") = Field("lenet", description="network to build")
+    weight_bits: int | None = Field(
+        None, ge=1, le=8, description="bits of a weight's magnitude, 4 means levels -15..15; null: float"
+    )
+    activation_bits: int | None = Field(
+        None, ge=1, le=8, description="bits of each layer's input, 4 means 16 levels; null: float"
+    )
+
+    @property
+    def label(self) -> str:
+        """The name with its bits, as tables show it."""
+        bits = (("w", self.weight_bits), ("a", self.activation_bits))
+        suffix = "".join(f"{letter}{count}" for letter, count in bits if count)
+        return f"{self.name}-{suffix}" if suffix else self.name
+
+
+class TrainingSettings(Section):
+    """Optimisation. The last epoch is the checkpoint; the test set is never looked at."""
+
+    epochs: int = Field(20, ge=0, description="passes over the training images in all")
+    quantised_epochs: int = Field(
+        5, ge=0, description="how many of these, at the end, run with quantised weights and activations"
+    )
+    batch_size: int = Field(128, ge=1, description="images a step")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd has momentum 0.9")
+    learning_rate: float = Field(1e-3, gt=0, description="at the start; falls to zero along a cosine")
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimiser")
+    calibration_images: int = Field(
+        2000, ge=1, description="training images that fix the activation ranges"
+    )
+
+    @model_validator(mode="after")
+    def _enough_epochs(self) -> "TrainingSettings":
+        if self.quantised_epochs > self.epochs:
+            raise ValueError(
+                f"quantised_epochs ({self.quantised_epochs}) is more than epochs ({self.epochs})"
+            )
+        return self
+
+
+class DeviceSettings(Section):
+    """A memory device: how a weight's magnitude is sliced and how devices vary."""
+
+    M: int = Field(4, ge=1, le=16, description="bits of a weight's magnitude")
+    K: int = Field(4, ge=1, le=16, description="bits a device; M/K devices hold a weight")
+    verified_sigma: float = Field(
+        0.03, ge=0, description="standard deviation after write-verify, of a device's full scale"
+    )
+    convention: Literal["full-scale", "release"] = Field(
+        "full-scale", description="significance of the slices, see docs/method.md"
+    )
+
+    @model_validator(mode="after")
+    def _whole_slices(self) -> "DeviceSettings":
+        if self.M % self.K:
+            raise ValueError(f"M ({self.M}) must be a multiple of K ({self.K})")
+        return self
+
+
+class Compute(Section):
+    """Where and how a job calculates."""
+
+    accelerator: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where networks run; auto: a GPU if the job sees one"
+    )
+    arithmetic_threads: int = Field(
+        1, ge=1, description="CPU threads of a job; part of the result, since sums depend on it"
+    )
+
+
+class TrainJob(Compute):
+    """What a checkpoint depends on, beside its data."""
+
+    model: ModelSettings = Field(default_factory=ModelSettings, description="network")
+    training: TrainingSettings = Field(default_factory=TrainingSettings, description="optimisation")
+    seed: int = Field(0, ge=0, description="the one seed of all random streams")
+
+
+class SensitivityJob(Compute):
+    """What second derivatives depend on, beside the checkpoint and its data."""
+
+    estimator: _known(ESTIMATORS, "estimator") = Field(
+        "recursion", description="second-derivative estimator that swim ranks by"
+    )
+    batch_size: int = Field(1000, ge=1, description="images at once in sensitivity and evaluation")
+
+
+class SelectJob(Section):
+    """What a mask depends on, beside the checkpoint and its second derivatives."""
+
+    method: _known(METHODS, "method") = Field("swim", description="selection method")
+    fraction: Fraction = Field("0.1", description="part of the weights to verify")
+    seed: int = Field(0, ge=0, description="seed of the methods that draw")
+
+
+class EvaluateJob(Compute):
+    """What a chips file depends on, beside checkpoint, data and mask."""
+
+    device: DeviceSettings = Field(default_factory=DeviceSettings, description="memory device")
+    sigma: Sigma = Field("0.1", description="standard deviation of an unverified device")
+    chips: int = Field(100, ge=2, description="programmed accelerators a point (Monte Carlo)")
+    seed: int = Field(0, ge=0, description="seed of the devices' draws")
+    test_images: int | None = Field(
+        None, ge=1, description="evaluate on the first so many test images; null: all of them"
+    )
+    batch_size: int = Field(1000, ge=1, description="images at once in sensitivity and evaluation")
+
+
+class ExperimentSettings(Section):
+    """One experiment: a network, its data, and the curves to draw of it."""
+
+    model: ModelSettings = TrainJob.model_fields["model"]
+    dataset: _known(DATASETS, "data set") = Field("mnist5k", description="training and test images")
+    training: TrainingSettings = TrainJob.model_fields["training"]
+    estimator: _known(ESTIMATORS, "estimator") = SensitivityJob.model_fields["estimator"]
+    methods: list[_known(METHODS, "method")] = Field(
+        ["swim", "magnitude", "random"], min_length=1, description="selection methods to compare"
+    )
+    devices: list[str] = Field(["four_bit"], min_length=1, description="names under `devices:`")
+    sigmas: list[Sigma] = Field(
+        ["0.1"], min_length=1, description="unverified devices' standard deviations, of full scale"
+    )
+    fractions: list[Fraction] = Field(
+        ["0", "0.1", "0.3", "0.5", "0.7", "0.9", "1"],
+        min_length=1,
+        description="parts of the weights to verify",
+    )
+    chips: int = EvaluateJob.model_fields["chips"]
+    test_images: int | None = EvaluateJob.model_fields["test_images"]
+    batch_size: int = SensitivityJob.model_fields["batch_size"]
+    seed: int = TrainJob.model_fields["seed"]
+    accelerator: Literal["auto", "cpu", "cuda"] = Compute.model_fields["accelerator"]
+    arithmetic_threads: int = Compute.model_fields["arithmetic_threads"]
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "ExperimentSettings":
+        for name in ("methods", "devices", "sigmas", "fractions"):
+            values = getattr(self, name)
+            twice = sorted({str(v) for v in values if values.count(v) > 1})
+            if twice:
+                raise ValueError(f"{name} lists {', '.join(twice)} twice")
+        return self
+
+
+class Config(Section):
+    """The whole file, resolved."""
+
+    data_root: str = "data"
+    download: Annotated[bool, Field(strict=False)] = True
+    devices: dict[Annotated[str, Field(pattern=NAME)], DeviceSettings]
+    experiments: dict[Annotated[str, Field(pattern=NAME)], ExperimentSettings]
+
+
+class ConfigFile(Section):
+    """Settings of the SWIM pipeline."""
+
+    data_root: str = Field("data", description="folder with, or for, the original data files")
+    download: bool = Field(True, description="whether missing data files may be downloaded")
+    devices: dict[str, DeviceSettings] = Field(description="memory devices by name")
+    defaults: ExperimentSettings = Field(description="what experiments share")
+    experiments: dict[str, ExperimentSettings] = Field(description="what each changes in the defaults")
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge: mappings are merged, everything else, lists included, is replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _mapping(content: Any, where: str) -> dict[str, Any]:
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise SettingError(f"{where}: expected a mapping of settings, got {content!r}")
+    return dict(content)
+
+
+def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Known keys of the section that ``path`` leads to (names of experiments and devices skipped)."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        found = [t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)]
+        model = found[0] if found else model
+    return list(model.model_fields)
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """One line a fault: the setting, the value and what is allowed."""
+    lines = []
+    for fault in error.errors():
+        where = prefix + ".".join(str(part) for part in fault["loc"] if part != "[key]")
+        if fault["type"] == "extra_forbidden":
+            known = _fields_at(model, fault["loc"][:-1])
+            lines.append(f"{where}: unknown setting; {suggest(str(fault['loc'][-1]), known)}")
+            continue
+        message = fault["msg"].removeprefix("Value error, ")
+        value = "" if fault["type"] == "value_error" else f" (got {fault['input']!r})"
+        lines.append(f"{where or 'settings'}: {message[0].lower()}{message[1:]}{value}")
+    return "\n".join(lines)
+
+
+def parse(section: type[Section], content: Mapping[str, Any], where: str = "") -> Any:
+    """Validate one section.
+
+    Raises:
+        SettingError: something is unknown, mistyped or out of range.
+    """
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        raise SettingError(explain(error, section, f"{where}." if where else "")) from None
+
+
+def load(content: Mapping[str, Any]) -> Config:
+    """Resolve and check the content of ``config.yaml``.
+
+    Raises:
+        SettingError: naming each faulty setting, its value and what is allowed.
+    """
+    content = _mapping(content, "config.yaml")
+    defaults = _mapping(content.pop("defaults", None), "defaults")
+    parse(ExperimentSettings, defaults, "defaults")
+    experiments = _mapping(content.get("experiments"), "experiments")
+    content["experiments"] = {
+        name: merge(defaults, _mapping(own, f"experiments.{name}"))
+        for name, own in experiments.items()
+    }
+    config: Config = parse(Config, content)
+    for name, experiment in config.experiments.items():
+        for device in experiment.devices:
+            if device not in config.devices:
+                raise SettingError(
+                    f"experiments.{name}.devices: unknown device {device!r}; "
+                    f"{suggest(device, config.devices)}"
+                )
+        if name in ("all", "data", "summary"):
+            raise SettingError(f"experiments.{name}: {name!r} is taken; choose another name")
+    return config
+
+
+def section_json(section: Section, exclude: set[str] | None = None) -> str:
+    """A section as canonical JSON: what a rule's parameters hold and a command reads."""
+    return json.dumps(section.model_dump(mode="json", exclude=exclude), sort_keys=True)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of ``config.yaml``; experiments and defaults may leave anything out."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | _tidy(ConfigFile.model_json_schema())
+
+
+def _tidy(node: Any) -> Any:
+    """Drop ``required``, titles and the docstrings' line breaks, all the way down."""
+    if isinstance(node, list):
+        return [_tidy(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {k: _tidy(v) for k, v in node.items() if k not in ("required", "title")}
+
+

@@ -1,0 +1,170 @@
+"""Tables: the tidy ``accuracy.csv`` and a Markdown table in the paper's layout."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from swim import stats
+from swim.errors import DataError
+
+COLUMNS = [
+    "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
+    "chips", "mean", "std", "ci95", "p05",
+]  # fmt: skip
+KEYS = ["device", "sigma", "method", "fraction"]
+ENDS = {"none": "nothing verified", "all": "everything verified"}
+
+
+def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A chips file, one row a chip.
+
+    Raises:
+        DataError: it is missing, empty or cut off.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not len(table) or "accuracy" not in table or table["accuracy"].isna().any():
+        raise DataError(f"{path}: not a complete chips file; delete it and make it again")
+    return table
+
+
+def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Device, sigma, method and fraction from ``.../{device}/sigma-{sigma}/{method}/{fraction}.csv``.
+
+    ``.../{device}/sigma-{sigma}/clean.csv`` is method ``clean`` without a fraction.
+    """
+    path = Path(path)
+    method, fraction = path.parent.name, path.stem
+    folder = path.parent.parent
+    if path.name == "clean.csv":
+        method, fraction, folder = "clean", "", path.parent
+    if not folder.name.startswith("sigma-"):
+        raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA/METHOD/FRACTION.csv")
+    return {
+        "device": folder.parent.name,
+        "sigma": folder.name.removeprefix("sigma-"),
+        "method": method,
+        "fraction": fraction,
+    }
+
+
+def accuracy_table(
+    files: Iterable[str | os.PathLike[str]], constants: Mapping[str, str]
+) -> pd.DataFrame:
+    """The tidy table: one row a point, with statistics over chips.
+
+    Args:
+        files: chips files and clean.csv files, in any order.
+        constants: experiment, model and dataset.
+
+    Returns:
+        Columns :data:`COLUMNS` (and ``p01`` if any point has 300 chips), sorted. Methods
+        ``none`` and ``all`` are the end points, ``clean`` the network before programming,
+        without spread, chips or cycles.
+    """
+    records: list[dict[str, Any]] = []
+    for path in files:
+        table, place = read_chips(path), place_of(path)
+        summary = stats.summarise(table["accuracy"].to_numpy())
+        record = {**constants, **place, "mean": summary.mean}
+        if place["method"] != "clean":
+            record |= {
+                "nwc": table["nwc"].mean(),
+                "chips": summary.chips,
+                "std": summary.std,
+                "ci95": summary.ci95,
+                "p05": summary.p05,
+                "p01": summary.p01,
+            }
+        records.append(record)
+    table = pd.DataFrame(records, columns=[*COLUMNS, "p01"])
+    table["chips"] = table["chips"].astype("Int64")
+    if table["p01"].isna().all():
+        table = table.drop(columns="p01")
+    return table.sort_values(KEYS, key=_sortable, ignore_index=True)
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    if column.name in ("sigma", "fraction"):
+        return pd.to_numeric(column).fillna(-1.0)
+    return column
+
+
+def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read ``accuracy.csv`` with sigma and fraction as the decimal strings that they are.
+
+    Raises:
+        DataError: the file is missing or lacks a column.
+    """
+    text = dict.fromkeys(["experiment", "model", "dataset", *KEYS], str)
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={
+            name: [""] for name in ("nwc", "chips", "mean", "std", "ci95", "p05", "p01")
+        })  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
+    return table
+
+
+def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """One method's points at one device and sigma, by rising NWC, the shared end points included."""
+    points = table[table["method"].isin([method, *ENDS])]
+    return points.sort_values("nwc", ignore_index=True)
+
+
+def methods_of(table: pd.DataFrame) -> list[str]:
+    """The selection methods of a table, alphabetically."""
+    return sorted(set(table["method"]) - {*ENDS, "clean"})
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Rows sigma x method, columns NWC, entries mean ± std in per cent."""
+    lines = []
+    for (experiment, device), part in table.groupby(["experiment", "device"], sort=False):
+        clean = part.loc[part["method"] == "clean", "mean"]
+        first = part.iloc[0]
+        chips = sorted({int(n) for n in part["chips"].dropna()})
+        lines += [
+            f"### {experiment}: {first['model']} on {first['dataset']}, device `{device}`",
+            "",
+            f"Accuracy in per cent, mean ± standard deviation over {_list(chips)} chips; "
+            + (f"before programming {clean.iloc[0]:.2%}. " if len(clean) else "")
+            + "NWC is the verified part of the weights.",
+            "",
+            *_grid(part),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _list(values: list[int]) -> str:
+    return " or ".join(str(value) for value in values)
+
+
+def _grid(part: pd.DataFrame) -> list[str]:
+    points = part[part["method"] != "clean"]
+    fractions = sorted(set(points["fraction"]), key=float)
+    lines = [
+        "| sigma | method | " + " | ".join(f"NWC {fraction}" for fraction in fractions) + " |",
+        "|---|---|" + "---:|" * len(fractions),
+    ]
+    for sigma, rows in points.groupby("sigma", sort=False):
+        for method in methods_of(rows):
+            cells = curve(rows, method).set_index("fraction")
+            texts = [_cell(cells, fraction) for fraction in fractions]
+            lines.append(f"| {sigma} | {method} | " + " | ".join(texts) + " |")
+    return lines
+
+
+def _cell(cells: pd.DataFrame, fraction: str) -> str:
+    if fraction not in cells.index:
+        return "–"
+    return f"{100 * cells.loc[fraction, 'mean']:.2f} ± {100 * cells.loc[fraction, 'std']:.2f}"

@@ -1,0 +1,256 @@
+"""Which parameters of a model are programmed into memory devices, found by watching it run.
+
+A programmed weight is a parameter that reaches a linear or convolution call, directly or
+through quantisers. Nothing is assumed about modules: only the calls are watched, through
+``torch.overrides``, so the model needs no rewriting and is never changed.
+"""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from swim.errors import DataError, UnsupportedOperationError
+
+# Calls whose second argument is a weight that the accelerator's devices hold.
+WEIGHTED: frozenset[Any] = frozenset(
+    {
+        F.linear,
+        F.conv1d,
+        F.conv2d,
+        F.conv3d,
+        F.conv_transpose1d,
+        F.conv_transpose2d,
+        F.conv_transpose3d,
+    }
+)
+# Products that would also run on the accelerator, but whose weights are not found this way.
+_OTHER_PRODUCTS: frozenset[Any] = frozenset(
+    {
+        F.multi_head_attention_forward,
+        F.bilinear,
+        torch.matmul,
+        torch.mm,
+        torch.bmm,
+        torch.addmm,
+        torch.einsum,
+        torch.lstm,
+        torch.gru,
+        torch.rnn_tanh,
+        torch.rnn_relu,
+        Tensor.matmul,
+        Tensor.__matmul__,
+        Tensor.__rmatmul__,
+        Tensor.mm,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One linear or convolution call of the forward pass.
+
+    Attributes:
+        name: the weight's plain name, ``conv1.weight``; None if it is no parameter.
+        parameter: its name in ``named_parameters()``.
+        weight: the tensor that reached the call (after quantisers).
+        direct: whether that tensor is the parameter itself.
+    """
+
+    name: str | None
+    parameter: str | None
+    weight: Tensor
+    direct: bool
+
+
+def operation_name(func: Any) -> str:
+    """A function's name as a user knows it."""
+    name = getattr(func, "__name__", repr(func))
+    owner = getattr(func, "__self__", None)
+    if name == "__get__":
+        return f"Tensor.{getattr(owner, '__name__', '?')}"
+    return {"boolean_dispatch": "F.max_pool with return_indices"}.get(name, name)
+
+
+def tensors_in(arguments: Any) -> Iterator[Tensor]:
+    """All tensors in nested lists, tuples and mappings."""
+    if isinstance(arguments, Tensor):
+        yield arguments
+    elif isinstance(arguments, list | tuple):
+        for item in arguments:
+            yield from tensors_in(item)
+    elif isinstance(arguments, Mapping):
+        yield from tensors_in(list(arguments.values()))
+
+
+def weight_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """The weight of a linear or convolution call."""
+    weight: Tensor = args[1] if len(args) > 1 else kwargs["weight"]
+    return weight
+
+
+def with_weight(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], weight: Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The call's arguments with another weight."""
+    if len(args) > 1:
+        return (args[0], weight, *args[2:]), dict(kwargs)
+    return args, {**kwargs, "weight": weight}
+
+
+def plain_name(parameter: str) -> str:
+    """The weight's name without the traces of ``torch.nn.utils.parametrize``."""
+    return parameter.replace("parametrizations.", "").removesuffix(".original")
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes every weighted call and refuses products whose weights would be missed."""
+
+    def __init__(self, parameters: Mapping[str, Tensor]):
+        super().__init__()
+        self.calls: list[Call] = []
+        self._names = {id(tensor): name for name, tensor in parameters.items()}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in WEIGHTED:
+            self.calls.append(self._identify(weight_argument(args, kwargs)))
+        elif func in _OTHER_PRODUCTS:
+            for tensor in tensors_in([args, kwargs]):
+                if id(tensor) in self._names and tensor.dim() > 1:
+                    raise UnsupportedOperationError(
+                        f"parameter {self._names[id(tensor)]!r} is used in "
+                        f"{operation_name(func)}; only the weights of linear and convolution "
+                        "calls can be programmed into devices"
+                    )
+        return func(*args, **kwargs)
+
+    def _identify(self, weight: Tensor) -> Call:
+        if id(weight) in self._names:
+            parameter = self._names[id(weight)]
+            return Call(plain_name(parameter), parameter, weight.detach(), True)
+        sources = {name for name, leaf in self._leaves(weight) if leaf.shape == weight.shape}
+        if len(sources) > 1:
+            raise UnsupportedOperationError(
+                f"a weight of shape {tuple(weight.shape)} is computed from several parameters "
+                f"({', '.join(sorted(sources))}); which one is programmed cannot be told"
+            )
+        parameter = sources.pop() if sources else None
+        if parameter is None and weight.requires_grad:
+            raise UnsupportedOperationError(
+                f"a weight of shape {tuple(weight.shape)} is computed from parameters of other "
+                "shapes; only a parameter, or its quantised value, can be programmed"
+            )
+        return Call(parameter and plain_name(parameter), parameter, weight.detach(), False)
+
+    def _leaves(self, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+        seen, stack = set(), [tensor.grad_fn]
+        while stack:
+            node = stack.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            leaf = getattr(node, "variable", None)
+            if leaf is not None and id(leaf) in self._names:
+                yield self._names[id(leaf)], leaf
+            stack.extend(parent for parent, _ in node.next_functions)
+
+
+def parameters_of(model: nn.Module, requires_grad: bool) -> dict[str, Tensor]:
+    """Stand-ins for the model's parameters that share their memory."""
+    return {
+        name: p.detach().requires_grad_(requires_grad and p.is_floating_point())
+        for name, p in model.named_parameters()
+    }
+
+
+def buffers_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the model's buffers, for a forward pass that may write to them."""
+    return {name: b.clone() for name, b in model.named_buffers()}
+
+
+def trace(model: nn.Module, inputs: Any) -> list[Call]:
+    """Run the model once on ``inputs`` and list its weighted calls, in order.
+
+    Raises:
+        UnsupportedOperationError: a parameter enters a matrix product in a way that cannot be
+            programmed, or the model holds scripted or traced parts, which cannot be watched.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UnsupportedOperationError(
+                f"{name or 'the model'!r} is a scripted or traced module, whose operations "
+                "cannot be seen; pass the original nn.Module"
+            )
+    parameters = parameters_of(model, requires_grad=True)
+    recorder = _Recorder(parameters)
+    with torch.enable_grad(), recorder:
+        torch.func.functional_call(model, {**parameters, **buffers_of(model)}, (inputs,))
+    if not any(call.name for call in recorder.calls):
+        raise UnsupportedOperationError(
+            "the model has no linear or convolutional weights to program"
+        )
+    return recorder.calls
+
+
+def weights_of(calls: Iterable[Call]) -> dict[str, Tensor]:
+    """The programmed weights by plain name, in the order in which they are first used."""
+    return {call.name: call.weight for call in calls if call.name}
+
+
+@contextlib.contextmanager
+def left_alone(model: nn.Module) -> Iterator[None]:
+    """Run the block in eval mode; afterwards training flags and random states are as before."""
+    flags = {module: module.training for module in model.modules()}
+    states = random.getstate(), np.random.get_state()
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            # Not model.eval(): a module may override train() and do more than set the flag.
+            for module in flags:
+                module.training = False
+            yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters live."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def first(batches: Iterable[Any]) -> tuple[Any, Iterator[Any]]:
+    """The first batch, and an iterator that still begins with it.
+
+    Raises:
+        DataError: there is no batch, or a batch is no pair of inputs and labels.
+    """
+    iterator = iter(batches)
+    try:
+        batch = next(iterator)
+    except StopIteration:
+        raise DataError("batches is empty: (inputs, labels) pairs are needed") from None
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        raise DataError("each batch must be a pair (inputs, labels)")
+
+    def again() -> Iterator[Any]:
+        yield batch
+        yield from iterator
+
+    return batch, again()
