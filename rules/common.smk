@@ -22,6 +22,8 @@ try:
 except spec.SettingError as error:
     raise WorkflowError(f"config.yaml\n{error}") from None
 EXPERIMENTS = CONFIG.experiments
+# `--config download=false` arrives as text.
+config["download"] = CONFIG.download
 
 
 wildcard_constraints:
