@@ -1,0 +1,410 @@
+"""The recursion against its slow twin: every rule, every operation on the allow-list."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+import swim
+from swim.curvature import recursion, rules, second_derivative
+from swim.errors import UnsupportedOperationError
+from tests.reference import networks, twin
+
+KINDS = list(networks.NETWORKS)
+# Torch's own remark on the network, not on us.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+
+
+def compare(found, expected, rtol):
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name].dtype == torch.float64
+        np.testing.assert_allclose(found[name].numpy(), value, rtol=rtol, atol=0, err_msg=name)
+
+
+def of(model, x, loss="cross_entropy"):
+    return second_derivative(model, [(x, None)], loss=loss)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_loops_over_units(kind, loss):
+    model, x = networks.build(kind, seed=1), networks.inputs(1)
+    outputs, expected = twin.second_derivatives(
+        twin.twin_of(model, conv=twin.Units), x.numpy(), loss
+    )
+    np.testing.assert_allclose(model(x).detach().numpy(), outputs, rtol=1e-10)
+    compare(of(model, x, loss), expected, 1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_two_twins_agree(kind):
+    model, x = networks.build(kind, seed=2), networks.inputs(2, count=2).numpy()
+    _, slow = twin.second_derivatives(twin.twin_of(model, conv=twin.Units), x)
+    _, fast = twin.second_derivatives(twin.twin_of(model, conv=twin.Conv), x)
+    for name in slow:
+        np.testing.assert_allclose(fast[name], slow[name], rtol=1e-10)
+
+
+def test_torchvisions_resnet18_unmodified():
+    torch.manual_seed(3)
+    model = torchvision.models.resnet18().double().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            with torch.no_grad():
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.1)
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    outputs, expected = twin.second_derivatives(twin.twin_of_resnet(model), x.numpy())
+    np.testing.assert_allclose(model(x).detach().numpy(), outputs, rtol=1e-9)
+    found = of(model, x)
+    assert set(found) == set(expected)
+    assert sum(value.numel() for value in found.values()) == 11_678_912
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name].numpy(), value, rtol=1e-9, atol=1e-30, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["skip", "average pool"])
+def test_batching_changes_nothing(kind):
+    model, x = networks.build(kind), networks.inputs(count=7)
+    whole = of(model, x)
+    split = second_derivative(model, [(part, None) for part in x.split([1, 4, 2])])
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x), batch_size=3)
+    loaded = second_derivative(model, loader)
+    for name in whole:
+        torch.testing.assert_close(split[name], whole[name], rtol=1e-12, atol=0)
+        torch.testing.assert_close(loaded[name], whole[name], rtol=1e-12, atol=0)
+
+
+def test_sensitivity_is_scaled_by_the_layers_full_scale():
+    model, x = networks.build("batch-norm"), networks.inputs()
+    raw, scores = of(model, x), swim.sensitivity(model, [(x, None)])
+    for name, value in raw.items():
+        top = model.get_parameter(name).abs().max() ** 2
+        torch.testing.assert_close(scores[name], value * top)
+
+
+def test_a_confident_softmax_keeps_its_small_curvature():
+    logits = torch.tensor([[40.0, 0.0, -3.0]], dtype=torch.float32)
+    from swim.curvature.losses import output_curvature
+
+    others = np.exp([-40.0, -43.0])
+    expected = np.array([others.sum(), others[0], others[1]])
+    found = output_curvature("cross_entropy", logits)[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+# --- arithmetic in the forward ---------------------------------------------------------------
+
+
+class Between(nn.Module):
+    """A convolution, some arithmetic on two branches, a linear layer."""
+
+    def __init__(self, combine):
+        super().__init__()
+        generator = torch.Generator().manual_seed(5)
+        self.conv = nn.Conv2d(4, 3, 3, padding=1)
+        self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.fc = nn.Linear(126, 5)
+        for p in self.parameters():
+            p.data = torch.randn(p.shape, generator=generator) * 0.3
+        self.double().eval()
+        self.combine = combine
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x))
+        return self.fc(self.combine(self.a(x), self.b(x)).flatten(1))
+
+
+ARITHMETIC = {
+    "a + b": (lambda a, b: a + b, (1, 1)),
+    "a - b": (lambda a, b: a - b, (1, -1)),
+    "b.rsub(a)": (lambda a, b: torch.rsub(b, a), (1, -1)),
+    "sub alpha": (lambda a, b: torch.sub(a, b, alpha=2), (1, -2)),
+    "-a + b": (lambda a, b: -a + b, (-1, 1)),
+    "add alpha": (lambda a, b: torch.add(a, b, alpha=3), (1, 3)),
+    "add_ alpha": (lambda a, b: a.add_(b, alpha=3), (1, 3)),
+    "a += b": (lambda a, b: a.__iadd__(b), (1, 1)),
+    "3 * a - b / 4": (lambda a, b: 3 * a - b / 4, (3, -0.25)),
+    "5 - a - 5 + b": (lambda a, b: 5 - a - 5 + b, (-1, 1)),
+    "a * constant tensor": (lambda a, b: a * torch.full((7, 6), -2.0) + b, (-2, 1)),
+    "stack, sum": (lambda a, b: torch.stack([a, b]).sum(0), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic(name):
+    combine, factors = ARITHMETIC[name]
+    model, x = Between(combine), networks.inputs(4)
+    parts = {key: twin.twin_of(getattr(model, key), key) for key in ("conv", "a", "b", "fc")}
+    whole = [parts["conv"], twin.ReLU(), twin.Sum([parts["a"], parts["b"]], factors)]
+    _, expected = twin.second_derivatives(
+        twin.Chain([*whole, twin.Flatten(), parts["fc"]]), x.numpy()
+    )
+    found = of(model, x)
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key].numpy(), value, rtol=1e-9, err_msg=key)
+
+
+def test_subtracting_the_mean():
+    class Mean(twin.Layer):
+        def run(self, x):
+            self.count, self.shape = x.size, x.shape
+            return np.full(x.shape, x.mean())
+
+        def back(self, h):
+            return np.full(self.shape, h.sum() / self.count**2)
+
+    model, x = Between(lambda a, b: a - a.mean() + 0 * b), networks.inputs(4, count=1)
+    chain = [
+        twin.twin_of(model.conv, "conv"), twin.ReLU(), twin.twin_of(model.a, "a"),
+        twin.Sum([twin.Identity(), Mean()], [1, -1]), twin.Flatten(), twin.twin_of(model.fc, "fc"),
+    ]  # fmt: skip
+    _, expected = twin.second_derivatives(twin.Chain(chain), x.numpy())
+    found = of(model, x)
+    assert found.pop("b.weight").abs().max() == 0
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key].numpy(), value, rtol=1e-9, err_msg=key)
+
+
+def test_a_tied_weight_adds_its_uses():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Linear(4, 4, bias=False).double()
+
+        def forward(self, x):
+            return self.w(torch.relu(self.w(x)))
+
+    model = Tied().eval()
+    x = torch.randn(3, 4, dtype=torch.float64)
+    w = model.w.weight.detach().numpy()
+    chain = twin.Chain([twin.Linear("1", w, None), twin.ReLU(), twin.Linear("2", w, None)])
+    _, expected = twin.second_derivatives(chain, x.numpy())
+    found = of(model, x)
+    np.testing.assert_allclose(found["w.weight"].numpy(), expected["1"] + expected["2"], rtol=1e-10)
+
+
+def test_fake_quantised_weights_and_activations():
+    """Straight-through: h passes inside the range; the weight that counts is the rounded one."""
+    weight, x = torch.randn(5, 8, dtype=torch.float32), torch.randn(6, 8) * 2
+
+    class Quantised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 8, bias=False), nn.Linear(8, 5, bias=False)
+            self.second.weight.data = weight
+
+        def forward(self, x):
+            hidden = torch.fake_quantize_per_tensor_affine(self.first(x), 0.25, 3, 0, 15)
+            rounded = torch.fake_quantize_per_tensor_affine(self.second.weight, 0.2, 0, -7, 7)
+            return torch.nn.functional.linear(hidden, rounded)
+
+    model = Quantised().eval()
+    found = of(model, x)
+    hidden = model.first(x).detach().double().numpy()
+    levels = np.round(hidden / 0.25) + 3
+    inside = (levels >= 0) & (levels <= 15)
+    quantised = (np.clip(levels, 0, 15) - 3) * 0.25
+    w = (np.clip(np.round(weight.numpy() / np.float32(0.2)), -7, 7) * 0.2).astype(np.float64)
+    h = twin.start(quantised @ w.T, "cross_entropy")
+    assert list(found) == ["first.weight", "second.weight"]
+    np.testing.assert_allclose(found["second.weight"], h.T @ quantised**2, rtol=1e-4)
+    h_hidden = (h @ w**2) * inside
+    expected = h_hidden.T @ x.double().numpy() ** 2
+    np.testing.assert_allclose(found["first.weight"], expected, rtol=1e-4, atol=1e-7)
+
+
+# --- mutation: autograd's own backward in place of any rule is noticed -------------------------
+
+# Each rule with a network, or an arithmetic, that uses it.
+WITNESS = {
+    rules.linear: "two hidden",
+    rules.conv2d: "convolution",
+    rules.batch_norm: "batch-norm",
+    rules.avg_pool2d: "average pool",
+    rules.adaptive_avg_pool2d: "adaptive pool",
+    rules.mean: lambda a, b: a - a.mean() + b,
+    rules.add: lambda a, b: torch.add(a, b, alpha=3),
+    rules.add_in_place: lambda a, b: a.add_(b, alpha=3),
+    rules.sub: lambda a, b: a - b,
+    rules.rsub: lambda a, b: torch.rsub(b, a),
+    rules.neg: lambda a, b: -a + b,
+    rules.mul: lambda a, b: 3 * a + b,
+    rules.div: lambda a, b: a / 3 + b,
+}
+
+
+def test_every_rule_has_a_witness():
+    assert set(WITNESS) == set(rules.RULES.values())
+
+
+@pytest.mark.parametrize("rule", WITNESS, ids=lambda rule: rule.__name__)
+def test_autograds_own_backward_in_place_of_a_rule_is_noticed(rule, monkeypatch):
+    witness = WITNESS[rule]
+    model = networks.build(witness, 1) if isinstance(witness, str) else Between(witness)
+    x = networks.inputs(1)
+    right = of(model, x)
+    plain = {
+        func: (lambda func, *args, **kwargs: func(*args, **kwargs)) if r is rule else r
+        for func, r in rules.RULES.items()
+    }
+    monkeypatch.setattr(recursion, "RULES", plain)
+    with pytest.raises(UnsupportedOperationError):
+        of(model, x)
+    # Without the guard, the numbers themselves are wrong.
+    monkeypatch.setattr(recursion, "check_graph", lambda outputs, leaves: None)
+    wrong = of(model, x)
+    assert any(not torch.allclose(wrong[name], right[name], rtol=1e-6, atol=0) for name in right)
+
+
+# --- what must be refused ----------------------------------------------------------------------
+
+
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 3 * ctx.saved_tensors[0] ** 2
+
+
+class Stealthy(torch.autograd.Function):
+    """Named like one of ours."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad
+
+
+Stealthy.__name__ = Stealthy.__qualname__ = "SquaredLinear"
+
+
+def hidden_product(a, b):
+    with torch.no_grad():
+        factor = a.mean()
+    return a * factor + b
+
+
+REFUSED = {
+    "gelu": lambda a, b: nn.functional.gelu(a) + b,
+    "silu": lambda a, b: nn.functional.silu(a) + b,
+    "tanh": lambda a, b: torch.tanh(a) + b,
+    "power": lambda a, b: a**2 + b,
+    "product": lambda a, b: a * b,
+    "quotient": lambda a, b: a / (b + 9),
+    "division by": lambda a, b: 1 / (a + 9) + b,
+    "matmul": lambda a, b: a @ b.transpose(2, 3) @ b,
+    "einsum": lambda a, b: torch.einsum("nchw,nchw->nchw", a, b),
+    "softmax": lambda a, b: a.softmax(1) + b,
+    "attention": lambda a, b: nn.functional.scaled_dot_product_attention(a, b, b),
+    "layer_norm": lambda a, b: nn.functional.layer_norm(a, a.shape[1:]) + b,
+    "dropout": lambda a, b: nn.functional.dropout(a, 0.5, training=True) + b,
+    "detach": lambda a, b: a.detach() + b,
+    "data": lambda a, b: a.data + b,
+    "no_grad": hidden_product,
+    "in-place product": lambda a, b: a.mul_(3) + b,
+    "in-place difference": lambda a, b: a.sub_(b),
+    "clamp by a tensor": lambda a, b: torch.clamp(a, min=b),
+    "item": lambda a, b: a + b * a.sum().item(),
+    "assignment": lambda a, b: a.__setitem__(0, b[0]) or a,
+    "custom function": lambda a, b: Cube.apply(a) + b,
+    "custom function of a known name": lambda a, b: Stealthy.apply(a) + b,
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    with pytest.raises(UnsupportedOperationError, match="Hutchinson"):
+        of(Between(REFUSED[name]), networks.inputs())
+
+
+def scripted_difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a - b
+
+
+def test_scripted_and_traced_parts_are_refused():
+    function = torch.jit.script(scripted_difference)
+    with pytest.raises(UnsupportedOperationError):
+        of(Between(function), networks.inputs())
+    block = nn.Sequential(nn.Linear(5, 5), nn.ReLU()).double()
+    for compiled in (
+        torch.jit.script(block),
+        torch.jit.trace(block, torch.randn(1, 5, dtype=torch.float64)),
+    ):
+        model = nn.Sequential(networks.build("convolution"), compiled, nn.Linear(5, 5).double())
+        with pytest.raises(UnsupportedOperationError, match="scripted or traced"):
+            of(model, networks.inputs())
+        with pytest.raises(UnsupportedOperationError, match="scripted or traced"):
+            swim.evaluate(model, [(networks.inputs(), None)], device=swim.Device(sigma=0.1))
+
+
+def test_batch_statistics_are_refused():
+    class Own(nn.BatchNorm2d):
+        def forward(self, x):
+            return nn.functional.batch_norm(x, None, None, self.weight, self.bias, True)
+
+    model = nn.Sequential(nn.Conv2d(4, 3, 3), Own(3), nn.Flatten(), nn.Linear(60, 5)).double()
+    with pytest.raises(UnsupportedOperationError, match="running"):
+        of(model, networks.inputs())
+
+
+def test_multi_head_attention_is_refused():
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 5)
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            x = self.first(x)
+            return self.last(self.attention(x, x, x)[0].sum(1))
+
+    x = torch.randn(2, 3, 8)
+    for run in (
+        lambda: of(Attending(), x),
+        lambda: swim.evaluate(Attending(), [(x, None)], device=swim.Device(sigma=0.1)),
+    ):
+        with pytest.raises(UnsupportedOperationError, match="multi_head_attention"):
+            run()
+
+
+def test_unknown_operations_on_the_images_themselves_are_fine():
+    class Preprocessing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = networks.build("convolution")
+
+        def forward(self, x):
+            return self.net(torch.tanh(x) * x)
+
+    x = networks.inputs()
+    found = of(Preprocessing(), x)
+    expected = of(networks.build("convolution"), torch.tanh(x) * x)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[f"net.{name}"], value)
+
+
+def test_wrong_arguments():
+    model = networks.build("linear")
+    with pytest.raises(swim.SwimError, match="known: recursion"):
+        second_derivative(model, [(networks.inputs(), None)], estimator="recursoin")
+    with pytest.raises(swim.SwimError, match="cross_entropy, mse"):
+        of(model, networks.inputs(), loss="hinge")
+    with pytest.raises(swim.SwimError, match="empty"):
+        second_derivative(model, [])
+    with pytest.raises(swim.SwimError, match="pair"):
+        second_derivative(model, [networks.inputs()])
+    with pytest.raises(swim.SwimError, match="no linear or convolutional"):
+        of(nn.Flatten(), networks.inputs())
