@@ -1,21 +1,15 @@
 import os
-import re
 import sys
 
-# The commands are this folder's, in whatever environment a job runs; Python is the one that
-# runs Snakemake unless a rule's own environment puts another before it.
 sys.path.insert(0, workflow.basedir)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
-)
-os.environ["PATH"] = os.pathsep.join(
-    [os.path.dirname(sys.executable), os.environ["PATH"]]
-)
 
+from rules.environment import prefer
 from snakemake.exceptions import WorkflowError
 from swim import spec
 from swim.data import DATASETS
 from swim.methods import METHODS
+
+prefer(workflow.basedir)
 
 try:
     CONFIG = spec.load(config)
@@ -49,6 +43,11 @@ def job(section, wildcards, **own):
         if name in spec.ExperimentSettings.model_fields and name != "accelerator"
     }
     return spec.section_json(section(**shared | own), exclude={"accelerator"})
+
+
+def evaluate_job(wildcards):
+    device = CONFIG.devices[wildcards.device]
+    return job(spec.EvaluateJob, wildcards, device=device, sigma=wildcards.sigma)
 
 
 def threads_of(wildcards):

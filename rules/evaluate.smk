@@ -1,8 +1,3 @@
-def evaluate_job(wildcards):
-    device = CONFIG.devices[wildcards.device]
-    return job(spec.EvaluateJob, wildcards, device=device, sigma=wildcards.sigma)
-
-
 rule evaluate:
     """Checkpoint, mask and test images -> accuracy of each programmed chip."""
     input:
@@ -17,11 +12,11 @@ rule evaluate:
         "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/{method}-{fraction}.tsv"
     conda:
         "../envs/swim.yaml"
-    params:
-        settings=evaluate_job,
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+    params:
+        settings=evaluate_job,
     shell:
         "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
         " --mask {input.mask:q} --out {output:q} --settings {params.settings:q}"
@@ -41,11 +36,11 @@ rule evaluate_all_verified:
         "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/all-1.tsv"
     conda:
         "../envs/swim.yaml"
-    params:
-        settings=evaluate_job,
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+    params:
+        settings=evaluate_job,
     shell:
         "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
         " --verify all --out {output:q} --settings {params.settings:q}"
@@ -66,11 +61,11 @@ rule evaluate_none_verified:
         "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/none-0.tsv"
     conda:
         "../envs/swim.yaml"
-    params:
-        settings=evaluate_job,
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+    params:
+        settings=evaluate_job,
     shell:
         "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
         " --verify none --out {output.chips:q} --clean {output.clean:q}"

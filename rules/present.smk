@@ -14,12 +14,12 @@ rule summarise:
         "results/{experiment}/logs/summarise.log",
     benchmark:
         "results/{experiment}/benchmarks/summarise.tsv"
+    localrule: True
     conda:
         "../envs/swim.yaml"
     params:
         model=lambda wildcards: experiment(wildcards).model.label,
         dataset=lambda wildcards: experiment(wildcards).dataset,
-    localrule: True
     shell:
         "python -m swim summarise {input:q} --experiment {wildcards.experiment}"
         " --model {params.model} --dataset {params.dataset}"
@@ -42,11 +42,11 @@ rule plot:
         "results/{experiment}/logs/plot-sigma-{sigma}.log",
     benchmark:
         "results/{experiment}/benchmarks/plot-sigma-{sigma}.tsv"
+    localrule: True
     conda:
         "../envs/swim.yaml"
     params:
         folder=lambda wildcards, output: os.path.dirname(output.png),
-    localrule: True
     shell:
         "python -m swim plot {input:q} --sigma {wildcards.sigma} --out {params.folder:q}"
         " > {log:q} 2>&1"

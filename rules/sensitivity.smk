@@ -11,13 +11,13 @@ rule sensitivity:
         "results/{experiment}/benchmarks/sensitivity-{estimator}.tsv"
     conda:
         "../envs/swim.yaml"
+    threads: threads_of
+    resources:
+        accelerator=accelerator_of,
     params:
         settings=lambda wildcards: job(
             spec.SensitivityJob, wildcards, estimator=wildcards.estimator
         ),
-    threads: threads_of
-    resources:
-        accelerator=accelerator_of,
     shell:
         "python -m swim sensitivity --model {input.model:q} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"

@@ -11,11 +11,11 @@ rule train:
         "results/{experiment}/benchmarks/train.tsv"
     conda:
         "../envs/swim.yaml"
-    params:
-        settings=lambda wildcards: job(spec.TrainJob, wildcards),
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+    params:
+        settings=lambda wildcards: job(spec.TrainJob, wildcards),
     shell:
         "python -m swim train --data {input.data:q} --out {output.model:q}"
         " --history {output.history:q} --settings {params.settings:q}"
@@ -30,10 +30,10 @@ rule settings:
         "results/{experiment}/logs/settings.log",
     benchmark:
         "results/{experiment}/benchmarks/settings.tsv"
+    localrule: True
     conda:
         "../envs/swim.yaml"
     params:
         settings=lambda wildcards: spec.section_json(experiment(wildcards)),
-    localrule: True
     shell:
         "printf '%s\\n' {params.settings:q} > {output:q} 2> {log:q}"

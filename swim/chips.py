@@ -92,7 +92,8 @@ class _ProgrammedCalls(TorchFunctionMode):
             call = next(self._calls, None)
             if call is None or call.weight.shape != weight_argument(args, kwargs).shape:
                 raise UnsupportedOperationError(
-                    "the model runs other layers from batch to batch; its weights cannot be told apart"
+                    "the model runs other layers from batch to batch; "
+                    "its weights cannot be told apart"
                 )
             if call.name is not None and not call.direct:
                 args, kwargs = with_weight(args, kwargs, self._weights[call.name])
@@ -116,8 +117,7 @@ class Network:
         self._state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
         self._direct: dict[str, list[str]] = {}
         for call in self._calls:
-            if call.direct:
-                assert call.name is not None and call.parameter is not None
+            if call.direct and call.name and call.parameter:
                 self._direct.setdefault(call.name, []).append(call.parameter)
         self.targets = weights_of(self._calls)
         self.images = sum(len(y) for _, y in self._batches)
@@ -186,9 +186,7 @@ def evaluate(
     """
     if chips < 1:
         raise SettingError(f"chips must be at least 1, not {chips}")
-    policy: Policy = (
-        VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
-    )
+    policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     rows = []
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss)

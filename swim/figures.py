@@ -50,7 +50,9 @@ def accuracy_figure(table: pd.DataFrame, sigma: str) -> "Figure":
         part = rows[rows["device"] == device]
         _draw(axes, part)
         first = part.iloc[0]
-        axes.set_title(f"{first['model']} on {first['dataset']}, {device}, σ = {sigma}", fontsize=10)
+        axes.set_title(
+            f"{first['model']} on {first['dataset']}, {device}, σ = {sigma}", fontsize=10
+        )
     panels[0].set_ylabel("accuracy (%)")
     panels[0].legend(fontsize=8, loc="lower right", framealpha=0.9)
     return figure
@@ -64,10 +66,14 @@ def _draw(axes: "Axes", part: pd.DataFrame) -> None:
         points = curve(part, name)
         mean, half = 100 * points["mean"], 100 * points["ci95"]
         axes.fill_between(points["nwc"], mean - half, mean + half, color=colour, alpha=0.2, lw=0)
-        axes.plot(points["nwc"], mean, color=colour, marker=marker, ms=5, lw=1.5, label=name, gid=name)
+        axes.plot(
+            points["nwc"], mean, color=colour, marker=marker, ms=5, lw=1.5, label=name, gid=name
+        )
     for name, (label, dashes) in references.items():
         for value in part.loc[part["method"] == name, "mean"]:
-            axes.axhline(100 * value, color="0.35", ls=dashes, lw=1, label=label, gid=name, zorder=1)
+            axes.axhline(
+                100 * value, color="0.35", ls=dashes, lw=1, label=label, gid=name, zorder=1
+            )
     axes.set_xlabel("normalised write cycles (NWC)")
     axes.set_xlim(-0.02, 1.02)
     axes.grid(alpha=0.25, lw=0.5)

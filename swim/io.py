@@ -25,7 +25,9 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+    temporary = target.with_name(
+        f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
+    )
     try:
         yield temporary
         os.replace(temporary, target)
@@ -44,7 +46,9 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     write_text(path, json.dumps(content, sort_keys=True, indent=2) + "\n")
 
 
-def write_rows(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_rows(
+    path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
     """Write a CSV; floats keep all their digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -61,7 +65,9 @@ def save_arrays(
 
     record = json.dumps({**settings, "names": list(arrays)}, sort_keys=True)
     with atomic(path) as temporary:
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, {"swim": record})
+        save_file(
+            {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, {"swim": record}
+        )
 
 
 def _open_tensors(path: str | os.PathLike[str], framework: str) -> Any:

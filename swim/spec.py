@@ -9,7 +9,7 @@ import difflib
 import json
 from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -79,8 +79,20 @@ def _decimal(low: int, high: int | None, kind: str) -> Any:
     return Annotated[str, check, WithJsonSchema(shape)]
 
 
-Fraction = _decimal(0, 1, "fraction")
-Sigma = _decimal(0, None, "sigma")
+if TYPE_CHECKING:
+    Network: TypeAlias = str
+    DataSetName: TypeAlias = str
+    Estimator: TypeAlias = str
+    Method: TypeAlias = str
+    Fraction: TypeAlias = str
+    Sigma: TypeAlias = str
+else:
+    Network = _known(NETWORKS, "network")
+    DataSetName = _known(DATASETS, "data set")
+    Estimator = _known(ESTIMATORS, "estimator")
+    Method = _known(METHODS, "method")
+    Fraction = _decimal(0, 1, "fraction")
+    Sigma = _decimal(0, None, "sigma")
 
 
 class Section(BaseModel):
@@ -92,9 +104,12 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """The network and its quantisation."""
 
-    name: _known(NETWORKS, "network") = Field("lenet", description="network to build")
+    name: Network = Field("lenet", description="network to build")
     weight_bits: int | None = Field(
-        None, ge=1, le=8, description="bits of a weight's magnitude, 4 means levels -15..15; null: float"
+        None,
+        ge=1,
+        le=8,
+        description="bits of a weight's magnitude, 4 means levels -15..15; null: float",
     )
     activation_bits: int | None = Field(
         None, ge=1, le=8, description="bits of each layer's input, 4 means 16 levels; null: float"
@@ -113,11 +128,15 @@ class TrainingSettings(Section):
 
     epochs: int = Field(20, ge=0, description="passes over the training images in all")
     quantised_epochs: int = Field(
-        5, ge=0, description="how many of these, at the end, run with quantised weights and activations"
+        5,
+        ge=0,
+        description="how many of these, at the end, run with quantised weights and activations",
     )
     batch_size: int = Field(128, ge=1, description="images a step")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd has momentum 0.9")
-    learning_rate: float = Field(1e-3, gt=0, description="at the start; falls to zero along a cosine")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="at the start; falls to zero along a cosine"
+    )
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimiser")
     calibration_images: int = Field(
         2000, ge=1, description="training images that fix the activation ranges"
@@ -165,15 +184,15 @@ class Compute(Section):
 class TrainJob(Compute):
     """What a checkpoint depends on, beside its data."""
 
-    model: ModelSettings = Field(default_factory=ModelSettings, description="network")
-    training: TrainingSettings = Field(default_factory=TrainingSettings, description="optimisation")
+    model: ModelSettings = Field(ModelSettings(), description="network")
+    training: TrainingSettings = Field(TrainingSettings(), description="optimisation")
     seed: int = Field(0, ge=0, description="the one seed of all random streams")
 
 
 class SensitivityJob(Compute):
     """What second derivatives depend on, beside the checkpoint and its data."""
 
-    estimator: _known(ESTIMATORS, "estimator") = Field(
+    estimator: Estimator = Field(
         "recursion", description="second-derivative estimator that swim ranks by"
     )
     batch_size: int = Field(1000, ge=1, description="images at once in sensitivity and evaluation")
@@ -182,7 +201,7 @@ class SensitivityJob(Compute):
 class SelectJob(Section):
     """What a mask depends on, beside the checkpoint and its second derivatives."""
 
-    method: _known(METHODS, "method") = Field("swim", description="selection method")
+    method: Method = Field("swim", description="selection method")
     fraction: Fraction = Field("0.1", description="part of the weights to verify")
     seed: int = Field(0, ge=0, description="seed of the methods that draw")
 
@@ -190,7 +209,7 @@ class SelectJob(Section):
 class EvaluateJob(Compute):
     """What a chips file depends on, beside checkpoint, data and mask."""
 
-    device: DeviceSettings = Field(default_factory=DeviceSettings, description="memory device")
+    device: DeviceSettings = Field(DeviceSettings(), description="memory device")
     sigma: Sigma = Field("0.1", description="standard deviation of an unverified device")
     chips: int = Field(100, ge=2, description="programmed accelerators a point (Monte Carlo)")
     seed: int = Field(0, ge=0, description="seed of the devices' draws")
@@ -200,14 +219,18 @@ class EvaluateJob(Compute):
     batch_size: int = Field(1000, ge=1, description="images at once in sensitivity and evaluation")
 
 
+def _as_in(section: type[Section], name: str) -> Any:
+    return section.model_fields[name]
+
+
 class ExperimentSettings(Section):
     """One experiment: a network, its data, and the curves to draw of it."""
 
-    model: ModelSettings = TrainJob.model_fields["model"]
-    dataset: _known(DATASETS, "data set") = Field("mnist5k", description="training and test images")
-    training: TrainingSettings = TrainJob.model_fields["training"]
-    estimator: _known(ESTIMATORS, "estimator") = SensitivityJob.model_fields["estimator"]
-    methods: list[_known(METHODS, "method")] = Field(
+    model: ModelSettings = _as_in(TrainJob, "model")
+    dataset: DataSetName = Field("mnist5k", description="training and test images")
+    training: TrainingSettings = _as_in(TrainJob, "training")
+    estimator: Estimator = _as_in(SensitivityJob, "estimator")
+    methods: list[Method] = Field(
         ["swim", "magnitude", "random"], min_length=1, description="selection methods to compare"
     )
     devices: list[str] = Field(["four_bit"], min_length=1, description="names under `devices:`")
@@ -219,12 +242,12 @@ class ExperimentSettings(Section):
         min_length=1,
         description="parts of the weights to verify",
     )
-    chips: int = EvaluateJob.model_fields["chips"]
-    test_images: int | None = EvaluateJob.model_fields["test_images"]
-    batch_size: int = SensitivityJob.model_fields["batch_size"]
-    seed: int = TrainJob.model_fields["seed"]
-    accelerator: Literal["auto", "cpu", "cuda"] = Compute.model_fields["accelerator"]
-    arithmetic_threads: int = Compute.model_fields["arithmetic_threads"]
+    chips: int = _as_in(EvaluateJob, "chips")
+    test_images: int | None = _as_in(EvaluateJob, "test_images")
+    batch_size: int = _as_in(SensitivityJob, "batch_size")
+    seed: int = _as_in(TrainJob, "seed")
+    accelerator: Literal["auto", "cpu", "cuda"] = _as_in(Compute, "accelerator")
+    arithmetic_threads: int = _as_in(Compute, "arithmetic_threads")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "ExperimentSettings":
@@ -252,7 +275,9 @@ class ConfigFile(Section):
     download: bool = Field(True, description="whether missing data files may be downloaded")
     devices: dict[str, DeviceSettings] = Field(description="memory devices by name")
     defaults: ExperimentSettings = Field(description="what experiments share")
-    experiments: dict[str, ExperimentSettings] = Field(description="what each changes in the defaults")
+    experiments: dict[str, ExperimentSettings] = Field(
+        description="what each changes in the defaults"
+    )
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,7 +299,7 @@ def _mapping(content: Any, where: str) -> dict[str, Any]:
 
 
 def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Known keys of the section that ``path`` leads to (names of experiments and devices skipped)."""
+    """Known keys of the section that ``path`` leads to, past names of experiments and devices."""
     for part in path:
         field = model.model_fields.get(str(part))
         if field is None:
@@ -357,5 +382,3 @@ def _tidy(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     return {k: _tidy(v) for k, v in node.items() if k not in ("required", "title")}
-
-

@@ -34,7 +34,7 @@ def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Device, sigma, method and fraction from ``.../{device}/sigma-{sigma}/{method}/{fraction}.csv``.
+    """Device, sigma, method and fraction from ``{device}/sigma-{sigma}/{method}/{fraction}.csv``.
 
     ``.../{device}/sigma-{sigma}/clean.csv`` is method ``clean`` without a fraction.
     """
@@ -115,7 +115,7 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """One method's points at one device and sigma, by rising NWC, the shared end points included."""
+    """One method's points at one device and sigma by rising NWC, with the shared end points."""
     points = table[table["method"].isin([method, *ENDS])]
     return points.sort_values("nwc", ignore_index=True)
 
@@ -167,4 +167,5 @@ def _grid(part: pd.DataFrame) -> list[str]:
 def _cell(cells: pd.DataFrame, fraction: str) -> str:
     if fraction not in cells.index:
         return "–"
-    return f"{100 * cells.loc[fraction, 'mean']:.2f} ± {100 * cells.loc[fraction, 'std']:.2f}"
+    mean, std = 100 * cells[["mean", "std"]].loc[fraction].to_numpy(dtype=float)
+    return f"{mean:.2f} ± {std:.2f}"

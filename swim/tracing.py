@@ -140,15 +140,15 @@ class _Recorder(TorchFunctionMode):
 
     def _identify(self, weight: Tensor) -> Call:
         if id(weight) in self._names:
-            parameter = self._names[id(weight)]
-            return Call(plain_name(parameter), parameter, weight.detach(), True)
+            direct = self._names[id(weight)]
+            return Call(plain_name(direct), direct, weight.detach(), True)
         sources = {name for name, leaf in self._leaves(weight) if leaf.shape == weight.shape}
         if len(sources) > 1:
             raise UnsupportedOperationError(
                 f"a weight of shape {tuple(weight.shape)} is computed from several parameters "
                 f"({', '.join(sorted(sources))}); which one is programmed cannot be told"
             )
-        parameter = sources.pop() if sources else None
+        parameter: str | None = sources.pop() if sources else None
         if parameter is None and weight.requires_grad:
             raise UnsupportedOperationError(
                 f"a weight of shape {tuple(weight.shape)} is computed from parameters of other "

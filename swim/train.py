@@ -45,10 +45,10 @@ def initial(settings: ModelSettings, data: DataSet, seed: int) -> nn.Module:
 
 
 def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    shared = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=0.9, **shared)
-    return torch.optim.Adam(model.parameters(), **shared)
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=decay)
+    return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
 
 
 def _start_quantisation(

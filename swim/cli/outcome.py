@@ -15,7 +15,12 @@ FILE = click.Path(dir_okay=False)
 @click.option("--out", required=True, type=FILE, help="tidy table to write (.csv)")
 @click.option("--markdown", type=FILE, help="table in the paper's layout, to write (.md)")
 def summarise(
-    chips: tuple[str, ...], experiment: str, model: str, dataset: str, out: str, markdown: str | None
+    chips: tuple[str, ...],
+    experiment: str,
+    model: str,
+    dataset: str,
+    out: str,
+    markdown: str | None,
 ) -> None:
     """Statistics over chips, one row a point.
 
@@ -34,7 +39,9 @@ def summarise(
 @click.command()
 @click.argument("table", type=FILE)
 @click.option("--sigma", "sigmas", multiple=True, help="only this one; may be repeated")
-@click.option("--out", "folder", required=True, type=click.Path(file_okay=False), help="folder to write to")
+@click.option(
+    "--out", "folder", required=True, type=click.Path(file_okay=False), help="folder to write to"
+)
 def plot(table: str, folder: str, sigmas: tuple[str, ...]) -> None:
     """Accuracy against write cycles, a PNG and an SVG for each sigma of TABLE (accuracy.csv)."""
     from swim import figures, tables

@@ -37,7 +37,9 @@ def _compute(settings: spec.Compute) -> "torch.device":
     torch.set_num_threads(settings.arithmetic_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     if settings.accelerator == "cuda" and not torch.cuda.is_available():
-        raise SettingError("accelerator is 'cuda', but this process sees no GPU; use 'auto' or 'cpu'")
+        raise SettingError(
+            "accelerator is 'cuda', but this process sees no GPU; use 'auto' or 'cpu'"
+        )
     wanted = settings.accelerator
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
@@ -81,7 +83,12 @@ def train(data: str, out: str, history: str | None, settings: spec.TrainJob) -> 
             )
 
         model, rows = training.train(
-            settings.model, settings.training, dataset, seed=settings.seed, place=place, progress=report
+            settings.model,
+            settings.training,
+            dataset,
+            seed=settings.seed,
+            place=place,
+            progress=report,
         )
     job = settings.model_dump(mode="json", exclude={"accelerator"})
     training.save(out, model, dataset, {**job, "dataset": dataset.name})
@@ -145,7 +152,9 @@ def select(model: str, sensitivity: str | None, out: str, settings: spec.SelectJ
 @click.option("--model", required=True, type=FILE, help="checkpoint")
 @click.option("--data", required=True, type=FILE, help="prepared data set; its test images")
 @click.option("--mask", type=FILE, help="weights to write-verify (.npz)")
-@click.option("--verify", type=click.Choice(["none", "all"]), help="an end point, instead of --mask")
+@click.option(
+    "--verify", type=click.Choice(["none", "all"]), help="an end point, instead of --mask"
+)
 @click.option("--out", required=True, type=FILE, help="one row a chip, to write (.csv)")
 @click.option("--clean", type=FILE, help="also write the unprogrammed network's accuracy (.csv)")
 @settings_options(spec.EvaluateJob)

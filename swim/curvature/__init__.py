@@ -64,7 +64,5 @@ def sensitivity(
     with left_alone(model):
         (inputs, _), stream = first(batches)
         weights = weights_of(trace(model, inputs[:1].to(device_of(model))))
-        raw = second_derivative(
-            model, stream, estimator=estimator, loss=loss, progress=progress
-        )
+        raw = second_derivative(model, stream, estimator=estimator, loss=loss, progress=progress)
     return {name: h * weights[name].abs().max() ** 2 for name, h in raw.items()}

@@ -115,7 +115,9 @@ def _batch(
     with torch.enable_grad(), mode:
         outputs = torch.func.functional_call(model, state, (inputs,))
     if not isinstance(outputs, Tensor):
-        raise DataError(f"the model must return one tensor of outputs, not {type(outputs).__name__}")
+        raise DataError(
+            f"the model must return one tensor of outputs, not {type(outputs).__name__}"
+        )
     if len(mode.leaves) != len(calls):
         raise UnsupportedOperationError(
             "the model runs other layers from batch to batch; its weights cannot be told apart"

@@ -77,7 +77,17 @@ class SquaredConv2d(Function):
         stride, padding, dilation, groups = ctx.geometry
         wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
         h_x, h_w, _ = torch.ops.aten.convolution_backward(
-            h, x.square(), weight.square(), None, stride, padding, dilation, False, [0, 0], groups, wanted
+            h,
+            x.square(),
+            weight.square(),
+            None,
+            stride,
+            padding,
+            dilation,
+            False,
+            [0, 0],
+            groups,
+            wanted,
         )
         return h_x, h_w, None, None
 

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 Layers = dict[str, np.ndarray]
+Needs = Literal["weights", "curvature"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Inputs:
 class Method(Protocol):
     """A module of this folder."""
 
-    NEEDS: Literal["weights", "curvature"]
+    NEEDS: Needs
 
     def score(self, inputs: Inputs) -> Layers:
         """One number a weight, shaped like the weight; higher is verified first."""

@@ -1,12 +1,10 @@
 """Larger weights first: the usual proxy for importance."""
 
-from typing import Literal
-
 import numpy as np
 
-from swim.methods.base import Inputs, Layers
+from swim.methods.base import Inputs, Layers, Needs
 
-NEEDS: Literal["weights"] = "weights"
+NEEDS: Needs = "weights"
 
 
 def score(inputs: Inputs) -> Layers:

@@ -1,13 +1,11 @@
 """Weights in a random order: one permutation of the network's weights per seed."""
 
-from typing import Literal
-
 import numpy as np
 
 from swim import streams
-from swim.methods.base import Inputs, Layers
+from swim.methods.base import Inputs, Layers, Needs
 
-NEEDS: Literal["weights"] = "weights"
+NEEDS: Needs = "weights"
 
 
 def score(inputs: Inputs) -> Layers:

@@ -4,11 +4,9 @@ The variance is proportional to ``max|W_layer|^2`` and to factors that all weigh
 (DAC 2022, arXiv:2202.08395).
 """
 
-from typing import Literal
+from swim.methods.base import Inputs, Layers, Needs
 
-from swim.methods.base import Inputs, Layers
-
-NEEDS: Literal["curvature"] = "curvature"
+NEEDS: Needs = "curvature"
 
 
 def score(inputs: Inputs) -> Layers:

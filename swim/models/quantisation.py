@@ -8,6 +8,7 @@ always one of the levels. Both use the straight-through estimator.
 """
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,8 @@ class ActivationQuantiser(nn.Module):
 
 
 def _quantise_input(layer: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (layer.input_quantiser(arguments[0]), *arguments[1:])
+    quantiser = cast(ActivationQuantiser, layer.input_quantiser)
+    return (quantiser(arguments[0]), *arguments[1:])
 
 
 def quantise_activations(model: nn.Module, bits: int) -> None:
@@ -95,7 +97,7 @@ def quantise_weights(model: nn.Module, bits: int) -> None:
 
 
 def deploy(model: nn.Module) -> None:
-    """Replace each trained weight by its quantised value: plain parameters, as they are programmed."""
+    """Replace each trained weight by its quantised value, a plain parameter, to be programmed."""
     for layer in model.modules():
         if isinstance(layer, LAYERS) and parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

@@ -61,4 +61,3 @@ class VerifyMask:
 def verify_all(targets: Mapping[str, Tensor]) -> VerifyMask:
     """The policy that verifies every weight."""
     return VerifyMask({name: torch.ones_like(t, dtype=torch.bool) for name, t in targets.items()})
-

@@ -58,10 +58,16 @@ NETWORKS = {
         )
     ),
     "same padding": lambda: _made(
-        _head(nn.Conv2d(4, 3, (2, 4), padding="same"), nn.ReLU(), nn.Conv2d(3, 2, 3, padding="valid"))
+        _head(
+            nn.Conv2d(4, 3, (2, 4), padding="same"), nn.ReLU(),
+            nn.Conv2d(3, 2, 3, padding="valid"),
+        )
     ),
     "batch-norm": lambda: _made(
-        _head(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 2), nn.BatchNorm2d(2))
+        _head(
+            nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU(),
+            nn.Conv2d(3, 2, 2), nn.BatchNorm2d(2),
+        )
     ),
     "max-pool": lambda: _made(
         _head(nn.Conv2d(4, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 2, 2))
@@ -70,7 +76,10 @@ NETWORKS = {
         _head(nn.Conv2d(4, 3, 3, padding=1), nn.ReLU(), nn.AvgPool2d(3, 2, 1), nn.Conv2d(3, 2, 2))
     ),
     "average pool without padding's count": lambda: _made(
-        _head(nn.Conv2d(4, 3, 3), nn.AvgPool2d(2, 2, 1, count_include_pad=False), nn.Conv2d(3, 2, 2))
+        _head(
+            nn.Conv2d(4, 3, 3), nn.AvgPool2d(2, 2, 1, count_include_pad=False),
+            nn.Conv2d(3, 2, 2),
+        )
     ),
     "adaptive pool": lambda: _made(
         _head(nn.Conv2d(4, 3, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Conv2d(3, 2, 2))

@@ -50,9 +50,15 @@ class Conv(Layer):
         height, width = self.out
         for ky, kx in np.ndindex(self.w.shape[2:]):
             y, x = ky * self.d[0], kx * self.d[1]
-            yield (ky, kx), padded[
-                :, :, y : y + height * self.s[0] : self.s[0], x : x + width * self.s[1] : self.s[1]
-            ]
+            yield (
+                (ky, kx),
+                padded[
+                    :,
+                    :,
+                    y : y + height * self.s[0] : self.s[0],
+                    x : x + width * self.s[1] : self.s[1],
+                ],
+            )
 
     def pad(self, x):
         (top, bottom), (left, right) = self.p
@@ -70,7 +76,10 @@ class Conv(Layer):
         for (ky, kx), view in self.windows(padded):
             view = view[:, :, : extent[0], : extent[1]]
             for group in range(self.g):
-                o, i = slice(group * outs, (group + 1) * outs), slice(group * ins, (group + 1) * ins)
+                o, i = (
+                    slice(group * outs, (group + 1) * outs),
+                    slice(group * ins, (group + 1) * ins),
+                )
                 out[:, o] += np.einsum("oi,nihw->nohw", self.w[o, :, ky, kx], view[:, i])
         return out if self.b is None else out + self.b[:, None, None]
 
@@ -81,7 +90,10 @@ class Conv(Layer):
         both = zip(self.windows(padded), self.windows(h_padded), strict=True)
         for ((ky, kx), view), (_, h_view) in both:
             for group in range(self.g):
-                o, i = slice(group * outs, (group + 1) * outs), slice(group * ins, (group + 1) * ins)
+                o, i = (
+                    slice(group * outs, (group + 1) * outs),
+                    slice(group * ins, (group + 1) * ins),
+                )
                 h_view[:, i] += np.einsum("oi,nohw->nihw", self.w[o, :, ky, kx] ** 2, h[:, o])
                 self.second[o, :, ky, kx] += np.einsum("nohw,nihw->oi", h[:, o], view[:, i] ** 2)
         (top, _), (left, _) = self.p

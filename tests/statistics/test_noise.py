@@ -97,7 +97,9 @@ def programmed(model, device, mask, chips=8):
     conv, fc = watch.seen[2::2], watch.seen[3::2]
     assert len(conv) == len(fc) == chips
     names = ("conv.weight", "fc.weight")
-    return dict(zip(names, zip(ideal.seen, (torch.stack(conv), torch.stack(fc)), strict=True), strict=True))
+    return dict(
+        zip(names, zip(ideal.seen, (torch.stack(conv), torch.stack(fc)), strict=True), strict=True)
+    )
 
 
 def check_std(values, expected):
@@ -143,6 +145,7 @@ def test_common_random_numbers():
     """The same draws for every mask and sigma: errors differ by the sigmas' ratio only."""
     target = {"w": torch.randn(30, 20)}
     chosen = VerifyMask({"w": torch.rand(30, 20) < 0.5})
+
     def noise(policy, sigma, index=5):
         device = swim.Device(sigma=sigma, verified_sigma=0.01, M=8, K=1)
         return policy.program(Chip(target, device, 1, index)).weights["w"] - target["w"]

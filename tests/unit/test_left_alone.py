@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import swim
 
 
-class Boom(RuntimeError):
+class BoomError(RuntimeError):
     pass
 
 
@@ -30,7 +30,7 @@ class Net(nn.Module):
     def forward(self, x):
         self.calls += 1
         if self.fail_at is not None and self.calls >= self.fail_at:
-            raise Boom
+            raise BoomError
         torch.rand(1), random.random(), np.random.rand()
         x = self.drop(self.norm(self.conv(x)).relu())
         return self.fc(self.frozen(x.flatten(1)).relu())
@@ -96,7 +96,7 @@ def test_nothing_changes_when_the_model_fails_midway(run, calls, model):
     data = shuffled()
     model.fail_at = float(model.calls) + calls
     before = state(model)
-    with pytest.raises(Boom):
+    with pytest.raises(BoomError):
         RUNS[run](model, data)
     assert state(model) == before
 
