@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick test lint report clean
+.PHONY: help install quick test lint schema clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ lint: $(VENV)/installed-dev  ## formatting, lint and types
 
 test: $(VENV)/installed-dev  ## set up and run all tests
 	pytest -n $(CORES) --dist loadfile $(PYTEST_ARGS)
+
+schema: $(VENV)/installed  ## write the files that are generated from swim/spec.py
+	python -m swim schema --out rules/schemas/config.schema.json --markdown docs/settings.md
 
 clean:  ## remove the results (not the installation, not the data)
 	rm -rf results

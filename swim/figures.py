@@ -43,7 +43,7 @@ def accuracy_figure(table: pd.DataFrame, sigma: str) -> "Figure":
 
     rows = table[table["sigma"] == sigma]
     devices = list(dict.fromkeys(rows["device"]))
-    figure = Figure(figsize=(5.6 * len(devices), 4.2), layout="constrained")
+    figure = Figure(figsize=(5.6 * len(devices), 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(devices), squeeze=False, sharey=True)[0]
     for axes, device in zip(panels, devices, strict=True):
@@ -54,7 +54,8 @@ def accuracy_figure(table: pd.DataFrame, sigma: str) -> "Figure":
             f"{first['model']} on {first['dataset']}, {device}, σ = {sigma}", fontsize=10
         )
     panels[0].set_ylabel("accuracy (%)")
-    panels[0].legend(fontsize=8, loc="lower right", framealpha=0.9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -125,7 +125,7 @@ def save_mask(
 def load_mask(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what :func:`save_mask` wrote: name -> bool array shaped like the weight."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             settings = json.loads(str(file["settings.json"]))
             mask = {}
             for name in settings["names"]:

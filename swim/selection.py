@@ -25,7 +25,7 @@ def count(fraction: str | float | Decimal, total: int) -> int:
         exact = Decimal(str(fraction))
     except InvalidOperation:
         raise SettingError(f"fraction {fraction!r} is not a number") from None
-    if not 0 <= exact <= 1:
+    if not (exact.is_finite() and 0 <= exact <= 1):
         raise SettingError(f"fraction {fraction} is out of range: it must be between 0 and 1")
     return int((exact * total + Decimal("0.5")).to_integral_value(rounding=ROUND_FLOOR))
 

@@ -1,8 +1,8 @@
 """Experiment settings: the one source of validation, schema, defaults and help texts.
 
 ``config.yaml`` holds ``defaults:`` and, under ``experiments:``, what each experiment changes in
-them. :func:`load` merges and checks everything at once, before any work; :func:`schema` is the
-JSON schema of the file.
+them. :func:`load` merges and checks everything at once, before any work. The JSON schema and
+the reference page are made from the same definitions by :mod:`swim.schema`.
 """
 
 import difflib
@@ -320,9 +320,19 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
             lines.append(f"{where}: unknown setting; {suggest(str(fault['loc'][-1]), known)}")
             continue
         message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] in ("float_type", "int_type") and _is_number(fault["input"]):
+            message += "; text is not, and YAML reads 1e-3 as text: write 1.0e-3"
         value = "" if fault["type"] == "value_error" else f" (got {fault['input']!r})"
         lines.append(f"{where or 'settings'}: {message[0].lower()}{message[1:]}{value}")
     return "\n".join(lines)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, str)
 
 
 def parse(section: type[Section], content: Mapping[str, Any], where: str = "") -> Any:
@@ -367,18 +377,3 @@ def load(content: Mapping[str, Any]) -> Config:
 def section_json(section: Section, exclude: set[str] | None = None) -> str:
     """A section as canonical JSON: what a rule's parameters hold and a command reads."""
     return json.dumps(section.model_dump(mode="json", exclude=exclude), sort_keys=True)
-
-
-def schema() -> dict[str, Any]:
-    """JSON schema of ``config.yaml``; experiments and defaults may leave anything out."""
-    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return dialect | _tidy(ConfigFile.model_json_schema())
-
-
-def _tidy(node: Any) -> Any:
-    """Drop ``required``, titles and the docstrings' line breaks, all the way down."""
-    if isinstance(node, list):
-        return [_tidy(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {k: _tidy(v) for k, v in node.items() if k not in ("required", "title")}

@@ -7,6 +7,7 @@ import click
 
 from swim import __version__
 from swim.cli.outcome import plot, summarise
+from swim.cli.reference import schema
 from swim.cli.steps import evaluate, prepare, select, sensitivity, train
 from swim.errors import SwimError
 
@@ -21,7 +22,7 @@ def cli() -> None:
     """
 
 
-for command in (prepare, train, sensitivity, select, evaluate, summarise, plot):
+for command in (prepare, train, sensitivity, select, evaluate, summarise, plot, schema):
     cli.add_command(command)
 
 

@@ -1,0 +1,22 @@
+"""The command that writes what is generated from the settings' definitions."""
+
+import click
+
+from swim import io
+
+FILE = click.Path(dir_okay=False)
+
+
+@click.command()
+@click.option("--out", type=FILE, help="JSON schema to write")
+@click.option("--markdown", type=FILE, help="reference page to write")
+def schema(out: str | None, markdown: str | None) -> None:
+    """Write the JSON schema of config.yaml and its reference page."""
+    from swim import schema as made
+
+    if out:
+        io.write_json(out, made.schema())
+    if markdown:
+        io.write_text(markdown, made.reference())
+    if not out and not markdown:
+        click.echo(made.reference())

@@ -1,0 +1,77 @@
+"""The JSON schema of ``config.yaml`` and its reference page, made from :mod:`swim.spec`."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from swim.spec import ConfigFile
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of ``config.yaml``; experiments and defaults may leave anything out."""
+    return {"$schema": DIALECT} | _tidy(ConfigFile.model_json_schema())
+
+
+def _tidy(node: Any) -> Any:
+    """Drop ``required`` and titles, all the way down."""
+    if isinstance(node, list):
+        return [_tidy(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {key: _tidy(value) for key, value in node.items() if key not in ("required", "title")}
+
+
+def reference() -> str:
+    """The reference page of all settings, as Markdown."""
+    root = schema()
+    sections = {"ConfigFile": root, **root["$defs"]}
+    lines = [
+        "# Settings",
+        "",
+        "Every key of `config.yaml`. Made by `python -m swim schema` from `swim/spec.py`; a test",
+        "fails when they differ. `defaults:` and each entry of `experiments:` take the keys of an",
+        "experiment; an entry's mappings are merged into the defaults', its lists replace them.",
+        "Another folder's file is used with `--configfile`, single keys with `--config`.",
+        "",
+    ]
+    for name, section in sections.items():
+        lines += [f"## {_heading(name)}", "", section["description"].split("\n")[0], ""]
+        lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
+        lines += list(_rows(section["properties"]))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _heading(name: str) -> str:
+    words = {"ConfigFile": "The file", "ExperimentSettings": "An experiment"}
+    return words.get(name) or f"`{name.removesuffix('Settings').lower()}`"
+
+
+def _rows(properties: dict[str, Any]) -> Iterator[str]:
+    for key, node in properties.items():
+        default = node.get("default", {})
+        cell = "" if isinstance(default, dict) else f"`{json.dumps(default)}`"
+        yield f"| `{key}` | {_values(node)} | {cell} | {node.get('description', '')} |"
+
+
+def _values(node: dict[str, Any]) -> str:
+    if "$ref" in node:
+        return _heading(node["$ref"].rsplit("/", 1)[-1])
+    if "anyOf" in node:
+        return " or ".join(_values(choice) for choice in node["anyOf"])
+    if "enum" in node:
+        return ", ".join(f"`{value}`" for value in node["enum"])
+    if node.get("type") == "array":
+        return f"list of: {_values(node['items'])}"
+    if node.get("type") == "object":
+        return f"name: {_values(node['additionalProperties'])}"
+    if "pattern" in node:
+        return "quoted decimal"
+    limits = [
+        f"{sign} {node[key]}"
+        for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"))
+        if key in node
+    ]
+    return " ".join([node.get("type", "any"), *limits])

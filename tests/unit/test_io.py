@@ -1,0 +1,110 @@
+import os
+
+import numpy as np
+import pytest
+
+from swim import io, streams
+from swim.errors import DataError
+
+ARRAYS = {"b.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.array([1, 2])}
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with pytest.raises(RuntimeError), io.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert not list(path.parent.iterdir())
+    io.write_text(path, "old")
+    with pytest.raises(RuntimeError), io.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert [p.read_text() for p in path.parent.iterdir()] == ["old"]
+
+
+def test_temporary_names_differ(tmp_path):
+    with io.atomic(tmp_path / "x.png") as one, io.atomic(tmp_path / "x.png") as other:
+        assert one != other
+        assert one.suffix == ".png"
+        one.write_text("1")
+        other.write_text("2")
+    assert os.listdir(tmp_path) == ["x.png"]
+
+
+def test_arrays_come_back_in_order_with_their_settings(tmp_path):
+    path = tmp_path / "a.safetensors"
+    io.save_arrays(path, ARRAYS, {"seed": 3})
+    arrays, settings = io.load_arrays(path)
+    assert list(arrays) == ["b.weight", "a"]
+    np.testing.assert_array_equal(arrays["b.weight"], ARRAYS["b.weight"])
+    assert settings["seed"] == 3
+    tensors, _ = io.load_tensors(path)
+    assert tensors["b.weight"].tolist() == ARRAYS["b.weight"].tolist()
+
+
+def test_equal_content_gives_equal_bytes(tmp_path):
+    names = [tmp_path / f"{i}" for i in range(2)]
+    for name, settings in zip(names, ({"a": 1, "b": 2}, {"b": 2, "a": 1}), strict=True):
+        io.save_arrays(name, ARRAYS, settings)
+    assert names[0].read_bytes() == names[1].read_bytes()
+    mask = {"w": np.array([[True, False, True]])}
+    for name in names:
+        io.save_mask(name, mask, {})
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(1,), (8,), (9,), (3, 5, 2), (0,)])
+def test_masks_come_back(tmp_path, shape):
+    mask = {"x.weight": np.random.default_rng(0).random(shape) < 0.5, "y": np.ones(3, bool)}
+    io.save_mask(tmp_path / "m.npz", mask, {"method": "swim"})
+    found, settings = io.load_mask(tmp_path / "m.npz")
+    assert list(found) == list(mask)
+    assert settings["method"] == "swim"
+    for name in mask:
+        assert found[name].dtype == bool
+        np.testing.assert_array_equal(found[name], mask[name])
+
+
+def test_masks_are_packed_bits(tmp_path):
+    io.save_mask(tmp_path / "m.npz", {"w": np.zeros(80_000, bool)}, {})
+    assert (tmp_path / "m.npz").stat().st_size < 11_500
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, -1])
+def test_cut_off_files_are_named(tmp_path, keep):
+    tensors, mask = tmp_path / "a.safetensors", tmp_path / "m.npz"
+    io.save_arrays(tensors, ARRAYS, {})
+    io.save_mask(mask, {"w": np.ones(9, bool)}, {})
+    for path, read in ((tensors, io.load_arrays), (tensors, io.load_tensors), (mask, io.load_mask)):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:keep])
+        with pytest.raises(DataError, match=path.name):
+            read(path)
+        path.write_bytes(whole)
+
+
+def test_missing_and_foreign_files_are_named(tmp_path):
+    from safetensors.numpy import save_file
+
+    for read in (io.load_arrays, io.load_mask):
+        with pytest.raises(DataError, match="no such file"):
+            read(tmp_path / "nothing")
+    save_file({"w": np.ones(2)}, tmp_path / "foreign")
+    with pytest.raises(DataError, match="no SWIM settings"):
+        io.load_arrays(tmp_path / "foreign")
+
+
+def test_streams_are_keyed():
+    def draw(*key):
+        return streams.generator(*key).standard_normal(4).tolist()
+
+    assert draw(0, "chip", 1, "a") == draw(0, "chip", 1, "a")
+    different = [(0, "chip", 1, "a"), (1, "chip", 1, "a"), (0, "chip", 2, "a"), (0, "chip", 1, "b"),
+                 (0, "chip", 1), (0, "chip", "1", "a")]  # fmt: skip
+    assert len({tuple(draw(*key)) for key in different}) == len(different)
+
+
+def test_streams_stay_what_they_were():
+    """The draws are part of every published result: these numbers must never change."""
+    found = streams.generator(0, "chip", 0, "conv1.weight").standard_normal(3, dtype="float32")
+    np.testing.assert_allclose(found, np.float32([0.9624045, -1.1630436, 0.78664666]), rtol=1e-6)

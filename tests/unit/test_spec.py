@@ -1,0 +1,156 @@
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from swim import spec
+from swim.errors import SettingError
+from swim.schema import reference, schema
+
+ROOT = Path(__file__).parents[2]
+GOOD = {"devices": {"four_bit": {}}, "experiments": {"mine": {}}}
+
+
+def faulty(**experiment):
+    with pytest.raises(SettingError) as caught:
+        spec.load({**GOOD, "experiments": {"mine": experiment}})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "parts"),
+    [
+        ({"chip": 3}, ["experiments.mine.chip", "unknown setting", "'chips'"]),
+        ({"training": {"epoch": 3}}, ["mine.training.epoch", "'epochs'"]),
+        ({"model": {"name": "letnet"}}, ["model.name", "'letnet'", "'lenet'"]),
+        ({"dataset": "mnst"}, ["dataset", "'mnst'", "'mnist'", "mnist5k"]),
+        ({"methods": ["swin"]}, ["methods.0", "'swin'", "'swim'", "random"]),
+        ({"estimator": "x"}, ["estimator", "'x'", "recursion"]),
+        ({"devices": ["four"]}, ["mine.devices", "'four'", "four_bit"]),
+        ({"sigmas": ["0.10"]}, ["sigmas.0", '"0.10"', '"0.1"']),
+        ({"sigmas": ["-0.1"]}, ["sigmas.0", "-0.1", "at least 0"]),
+        ({"sigmas": ["inf"]}, ["sigmas.0", "quoted decimal"]),
+        ({"fractions": [0.1]}, ["fractions.0", "0.1", "quoted", '"0.1"']),
+        ({"fractions": [0.1 + 0.2]}, ["fractions.0", "0.30000000000000004"]),
+        ({"fractions": ["1.5"]}, ["fractions.0", "1.5", "between 0 and 1"]),
+        ({"fractions": ["1.0"]}, ["fractions.0", 'spelt "1"']),
+        ({"fractions": ["1e-1"]}, ["fractions.0", 'spelt "0.1"']),
+        ({"fractions": ["0.1", "0.1"]}, ["fractions lists 0.1 twice"]),
+        ({"fractions": []}, ["fractions", "at least 1"]),
+        ({"chips": 1}, ["chips", "greater than or equal to 2", "1"]),
+        ({"chips": "30"}, ["chips", "integer", "'30'"]),
+        ({"chips": True}, ["chips", "integer"]),
+        ({"training": {"learning_rate": "1e-3"}}, ["learning_rate", "1.0e-3"]),
+        ({"training": {"quantised_epochs": 21}}, ["quantised_epochs (21)", "epochs (20)"]),
+        ({"model": {"weight_bits": 0}}, ["weight_bits", "greater than or equal to 1"]),
+        ({"training": 3}, ["mine.training", "3"]),
+        (3, ["experiments.mine", "mapping", "3"]),
+    ],
+)
+def test_a_faulty_setting_is_named_with_its_value_and_what_is_allowed(experiment, parts):
+    with pytest.raises(SettingError) as caught:
+        spec.load({**GOOD, "experiments": {"mine": experiment}})
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ({"data_rot": "x"}, "data_root"),
+        ({"devices": {"four_bit": {"M": 4, "K": 3}}}, "multiple of K"),
+        ({"devices": {"four_bit": {"convention": "full"}}}, "full-scale"),
+        ({"devices": {"four-bit": {}}}, "four-bit"),
+        ({"experiments": {"all": {}}}, "taken"),
+        ({"experiments": {"a/b": {}}}, "a/b"),
+        ({"defaults": {"chip": 3}}, "defaults.chip"),
+        ({"experiments": [1]}, "experiments"),
+    ],
+)
+def test_faults_outside_experiments(content, part):
+    with pytest.raises(SettingError, match=part):
+        spec.load({**GOOD, **content})
+
+
+def test_all_faults_are_reported_at_once():
+    message = faulty(chip=3, sigmas=["0.10"], training={"epoch": 1})
+    assert len(message.splitlines()) == 3
+
+
+def test_defaults_are_merged_deeply_and_lists_replaced():
+    config = spec.load(
+        {
+            "devices": {"four_bit": {}},
+            "defaults": {"training": {"epochs": 7, "batch_size": 5}, "sigmas": ["0.1", "0.2"]},
+            "experiments": {"a": {"training": {"epochs": 9}}, "b": {"sigmas": ["0.3"]}, "c": None},
+        }
+    )
+    a, b, c = (config.experiments[name] for name in "abc")
+    assert (a.training.epochs, a.training.batch_size, a.sigmas) == (9, 5, ["0.1", "0.2"])
+    assert (b.training.epochs, b.sigmas) == (7, ["0.3"])
+    assert c.training.epochs == 7
+
+
+def test_loading_leaves_the_content_alone():
+    content = {**copy.deepcopy(GOOD), "defaults": {"chips": 5}}
+    before = copy.deepcopy(content)
+    spec.load(content)
+    assert content == before
+
+
+def test_the_shipped_configuration_is_valid():
+    config = spec.load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    quick = config.experiments["quick"]
+    assert (quick.model.label, quick.chips, quick.sigmas) == ("lenet-w4a4", 25, ["0.3"])
+    assert {"quick", "lenet_mnist", "lenet_float_mnist"} <= set(config.experiments)
+
+
+def test_the_schema_file_is_what_the_settings_generate():
+    stored = json.loads((ROOT / "rules/schemas/config.schema.json").read_text())
+    assert stored == schema(), "run `make schema`"
+
+
+def test_no_object_of_the_schema_takes_unknown_keys():
+    def objects(node):
+        if isinstance(node, list):
+            node = dict(enumerate(node))
+        if isinstance(node, dict):
+            if node.get("type") == "object":
+                yield node
+            for child in node.values():
+                yield from objects(child)
+
+    found = list(objects(schema()))
+    assert len(found) >= 7
+    for node in found:
+        # Names of experiments and devices are free; what is under them is not.
+        assert node["additionalProperties"] is False or "$ref" in node["additionalProperties"]
+
+
+def test_the_schema_and_the_settings_agree_on_faults():
+    jsonschema = pytest.importorskip("jsonschema")
+    content = yaml.safe_load((ROOT / "config.yaml").read_text())
+    jsonschema.validate(content, schema())
+    for path, value in (
+        (("experiments", "quick", "chip"), 3),
+        (("experiments", "quick", "methods"), ["swin"]),
+        (("experiments", "quick", "sigmas"), ["0.10"]),
+        (("devices", "release", "L"), 1),
+        (("defaults", "training"), {"epoch": 3}),
+    ):
+        wrong = copy.deepcopy(content)
+        node = wrong
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = value
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema())
+        with pytest.raises(SettingError):
+            spec.load(wrong)
+
+
+def test_the_settings_page_is_what_the_settings_generate():
+    stored = (ROOT / "docs/settings.md").read_text()
+    assert stored == reference(), "run `make schema`"
