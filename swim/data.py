@@ -113,7 +113,7 @@ class DataSet:
 
     def __init__(self, path: str | os.PathLike[str]):
         self._tensors, settings = io.load_tensors(path)
-        if "dataset" not in settings:
+        if "train_images" not in self._tensors:
             raise DataError(f"{path}: not a prepared data set")
         self.name: str = settings["dataset"]
         self.classes: int = settings["classes"]

@@ -9,16 +9,20 @@ from swim.errors import DataError
 ARRAYS = {"b.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.array([1, 2])}
 
 
+def fail_midway(path):
+    with io.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "file.txt"
-    with pytest.raises(RuntimeError), io.atomic(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fail_midway(path)
     assert not list(path.parent.iterdir())
     io.write_text(path, "old")
-    with pytest.raises(RuntimeError), io.atomic(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fail_midway(path)
     assert [p.read_text() for p in path.parent.iterdir()] == ["old"]
 
 

@@ -73,7 +73,7 @@ def test_a_fraction_out_of_range(fraction):
 
 def test_faults_are_named():
     scores = layers((3, 2), (4,))
-    with pytest.raises(swim.SwimError, match="'l1'.*shape"):
+    with pytest.raises(swim.SwimError, match=r"'l1'.*shape"):
         selection.mask_of(scores, "0.5", {"l0": np.ones((3, 2)), "l1": np.ones(5)})
     scores["l0"][1, 1] = np.nan
     with pytest.raises(swim.SwimError, match="'l0' hold 1 NaN"):

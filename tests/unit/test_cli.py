@@ -1,0 +1,144 @@
+"""Each step by hand, without Snakemake."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from swim import io
+from swim.cli import cli, main
+
+STEPS = ["prepare", "train", "sensitivity", "select", "evaluate", "summarise", "plot", "schema"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Everything up to the second derivatives, made by the commands themselves."""
+    folder = tmp_path_factory.mktemp("steps")
+    run("prepare", "--dataset", "mnist5k", "--out", folder / "data")
+    run("train", "--data", folder / "data", "--out", folder / "model", "--history",
+        folder / "train.csv", "--training-epochs", 1, "--training-quantised-epochs", 0,
+        "--model-weight-bits", 4)  # fmt: skip
+    run("sensitivity", "--model", folder / "model", "--data", folder / "data", "--out",
+        folder / "second")  # fmt: skip
+    return folder
+
+
+def run(*arguments):
+    result = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fails(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    assert caught.value.code != 0
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_has_help(step):
+    text = run(step, "--help")
+    assert "Options:" in text
+    for line in text.splitlines():
+        if line.strip().startswith("--"):
+            assert len(line.split()) > 1
+
+
+def test_help_shows_the_settings_own_words():
+    text = run("train", "--help")
+    assert "--training-learning-rate" in text
+    assert "falls to zero along a cosine" in " ".join(text.split())
+
+
+def test_settings_come_as_json_or_flags_and_flags_win(folder):
+    settings = '{"training": {"epochs": 0, "quantised_epochs": 0}, "seed": 5}'
+    out = folder / "other"
+    run("train", "--data", folder / "data", "--out", out, "--settings", settings, "--seed", 6)
+    stored = io.read_settings(out)
+    assert (stored["training"]["epochs"], stored["seed"]) == (0, 6)
+
+
+def test_selecting_and_evaluating(folder):
+    base = folder / "chips" / "mine" / "sigma-0.2"
+    for method, fraction in (("swim", "0.1"), ("magnitude", "0.1")):
+        run("select", "--model", folder / "model", "--sensitivity", folder / "second", "--out",
+            folder / "mask", "--method", method, "--fraction", fraction)  # fmt: skip
+        run("evaluate", "--model", folder / "model", "--data", folder / "data", "--mask",
+            folder / "mask", "--out", base / method / f"{fraction}.csv", "--sigma", "0.2",
+            "--chips", 4, "--test-images", 200, "--device-M", 8, "--device-K", 1)  # fmt: skip
+    run("evaluate", "--model", folder / "model", "--data", folder / "data", "--verify", "none",
+        "--out", base / "none" / "0.csv", "--clean", base / "clean.csv", "--sigma", "0.2",
+        "--chips", 4, "--test-images", 200)  # fmt: skip
+    chips = pd.read_csv(base / "swim" / "0.1.csv")
+    assert list(chips) == ["chip", "accuracy", "loss", "nwc"]
+    files = [p for p in base.rglob("*.csv")]
+    run("summarise", *files, "--experiment", "x", "--model", "m", "--dataset", "d", "--out",
+        folder / "accuracy.csv", "--markdown", folder / "table.md")  # fmt: skip
+    printed = run("plot", folder / "accuracy.csv", "--out", folder / "figures")
+    assert [line.rsplit("/", 1)[1] for line in printed.split()] == [
+        "accuracy-sigma-0.2.png",
+        "accuracy-sigma-0.2.svg",
+    ]
+
+
+def test_the_mask_step_loads_no_torch(folder):
+    code = (
+        "import sys; from swim.cli import cli; "
+        f"cli.main({['select', '--model', str(folder / 'model'), '--sensitivity', str(folder / 'second'), '--out', str(folder / 'm2')]!r}, standalone_mode=False); "  # noqa: E501
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (folder / "m2").exists()
+
+
+def test_logs_hold_no_progress_bars(folder):
+    command = [sys.executable, "-m", "swim", "evaluate", "--model", folder / "model", "--data",
+               folder / "data", "--verify", "all", "--out", folder / "o.csv", "--chips", "3",
+               "--test-images", "100"]  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+SELECT = "select --model {model} --out {out}"
+EVALUATE = "evaluate --model {model} --data {data} --out {out}"
+WRONG = {
+    SELECT + " --method swin": "did you mean 'swim'",
+    SELECT: "needs --sensitivity",
+    SELECT + " --fraction 0.10": 'spelt "0.1"',
+    SELECT + " --settings {{": "not JSON",
+    SELECT + " --settings 3": "JSON object",
+    SELECT + ' --settings {{"sed":1}}': "unknown setting; did you mean 'seed'",
+    SELECT + " --sensitivity {data}": "another network",
+    "select --model no/file --out {out}": "no such file",
+    "select --model {data} --out {out}": "not a checkpoint",
+    EVALUATE: "either --mask or --verify",
+    EVALUATE + " --mask {model}": "not a complete mask",
+    EVALUATE + " --verify all --sigma -1": "at least 0",
+    EVALUATE.replace("{data}", "{model}") + " --verify all": "not a prepared data set",
+    "sensitivity --model {model} --data {data} --out {out} --accelerator cuda": "no GPU",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_wrong_input_is_one_clear_message(folder, capsys, line):
+    if WRONG[line] == "no GPU" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    files = {name: folder / name for name in ("model", "data", "never")}
+    text = line.format(out=files.pop("never"), **files)
+    assert WRONG[line] in fails(capsys, *text.split())
+    assert not (folder / "never").exists()
+
+
+def test_a_cut_off_checkpoint_is_named(folder, capsys):
+    whole = (folder / "model").read_bytes()
+    (folder / "half").write_bytes(whole[: len(whole) // 2])
+    error = fails(capsys, "sensitivity", "--model", folder / "half", "--data", folder / "data",
+                  "--out", folder / "never")  # fmt: skip
+    assert "half: not a complete safetensors file" in error

@@ -1,0 +1,160 @@
+"""Tables and figures: what is drawn is what the table says, and the table what the chips say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from swim import figures, io, stats, tables
+from swim.errors import DataError, SettingError
+
+POINTS = {"none/0": 0.6, "all/1": 0.97, "swim/0.1": 0.95, "swim/0.5": 0.96,
+          "random/0.1": 0.65, "random/0.5": 0.8, "own/0.1": 0.7}  # fmt: skip
+CONSTANTS = {"experiment": "mine", "model": "lenet", "dataset": "mnist5k"}
+
+
+@pytest.fixture
+def chips(tmp_path):
+    """Chips files of two sigmas, and their paths."""
+    generator = np.random.default_rng(0)
+    paths = []
+    for sigma in ("0.3", "0.1"):
+        folder = tmp_path / "chips" / "release" / f"sigma-{sigma}"
+        for point, mean in POINTS.items():
+            values = np.clip(generator.normal(mean, 0.02, 20), 0, 1)
+            nwc = float(point.split("/")[1])
+            rows = [(r, value, 1.0, nwc) for r, value in enumerate(values)]
+            io.write_rows(folder / f"{point}.csv", ("chip", "accuracy", "loss", "nwc"), rows)
+            paths.append(folder / f"{point}.csv")
+        io.write_rows(folder / "clean.csv", ("accuracy", "loss"), [(0.98, 0.1)])
+        paths.append(folder / "clean.csv")
+    return paths
+
+
+@pytest.fixture
+def table(chips, tmp_path):
+    made = tables.accuracy_table(chips, CONSTANTS)
+    io.write_text(tmp_path / "accuracy.csv", made.to_csv(index=False))
+    return tables.read_accuracy(tmp_path / "accuracy.csv")
+
+
+def test_statistics_against_scipy():
+    from scipy.stats import sem, t
+
+    values = np.random.default_rng(1).random(17)
+    found = stats.summarise(values)
+    low, high = t.interval(0.95, 16, loc=values.mean(), scale=sem(values))
+    assert found.ci95 == pytest.approx((high - low) / 2)
+    assert found.std == pytest.approx(values.std(ddof=1))
+    assert found.p05 == pytest.approx(np.quantile(values, 0.05))
+    assert np.isnan(found.p01)
+    assert stats.summarise(np.arange(301)).p01 == pytest.approx(3)
+    assert np.isnan(stats.summarise([0.5]).ci95)
+
+
+def test_the_interval_covers_the_mean_95_times_in_100():
+    """4,000 samples of 10: the count is binomial; false alarm below 1e-6."""
+    from scipy.stats import binom
+
+    samples = np.random.default_rng(2).normal(0.9, 0.05, (4000, 10))
+    found = [stats.summarise(sample) for sample in samples]
+    covered = sum(abs(s.mean - 0.9) <= s.ci95 for s in found)
+    low, high = binom.ppf([5e-7, 1 - 5e-7], 4000, 0.95)
+    assert low <= covered <= high
+
+
+def test_the_table_holds_every_point_once(table, chips):
+    assert list(table.columns) == tables.COLUMNS
+    assert len(table) == len(chips)
+    for path in chips:
+        values = pd.read_csv(path)["accuracy"]
+        place = tables.place_of(path)
+        row = table[(table[list(place)] == pd.Series(place)).all(axis=1)]
+        assert len(row) == 1
+        assert row["mean"].item() == values.mean()
+        if place["method"] != "clean":
+            assert row["nwc"].item() == pytest.approx(float(place["fraction"]))
+            assert row["std"].item() == pytest.approx(values.std(), rel=1e-12)
+    assert list(dict.fromkeys(table["sigma"])) == ["0.1", "0.3"]
+
+
+def test_the_order_of_the_files_does_not_matter(chips):
+    one, other = (tables.accuracy_table(order, CONSTANTS) for order in (chips, chips[::-1]))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_incomplete_files_are_named(tmp_path, chips):
+    chips[0].write_text("")
+    with pytest.raises(DataError, match=chips[0].name):
+        tables.accuracy_table(chips, CONSTANTS)
+    chips[0].write_text("chip,accuracy,loss,nwc\n0,0.5,1,0\n1,")
+    with pytest.raises(DataError, match="not a complete chips file"):
+        tables.accuracy_table(chips, CONSTANTS)
+    with pytest.raises(DataError, match="expected"):
+        tables.place_of(tmp_path / "a" / "b.csv")
+    (tmp_path / "t.csv").write_text("experiment\n1\n")
+    with pytest.raises(DataError, match="lacks the columns model"):
+        tables.read_accuracy(tmp_path / "t.csv")
+
+
+def test_the_markdown_table(table):
+    text = tables.markdown(table)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.splitlines() if line.startswith("| 0.3 | swim")]  # fmt: skip
+    assert len(rows) == 1
+    at = table[table["sigma"] == "0.3"].set_index(["method", "fraction"])
+    ends = [at.loc[("none", "0")], at.loc[("swim", "0.1")], at.loc[("swim", "0.5")],
+            at.loc[("all", "1")]]  # fmt: skip
+    assert rows[0] == ["0.3", "swim"] + [
+        f"{100 * r['mean']:.2f} ± {100 * r['std']:.2f}" for r in ends
+    ]
+    assert "| 0.3 | own |" in text
+    assert "20 chips" in text
+    assert "before programming 98.00%" in text
+
+
+@pytest.mark.parametrize("sigma", ["0.1", "0.3"])
+def test_the_figure_draws_the_table(table, sigma):
+    figure = figures.accuracy_figure(table, sigma)
+    (axes,) = figure.axes
+    lines = {line.get_gid(): line for line in axes.lines}
+    assert set(lines) == {"swim", "random", "own", "none", "all", "clean"}
+    rows = table[table["sigma"] == sigma]
+    bands = iter(axes.collections)
+    for method in ("swim", "random", "own"):
+        points = rows[rows["method"].isin([method, "none", "all"])].sort_values("nwc")
+        np.testing.assert_array_equal(lines[method].get_xdata(), points["nwc"])
+        np.testing.assert_array_equal(lines[method].get_ydata(), 100 * points["mean"])
+        corners = next(bands).get_paths()[0].vertices
+        for _, point in points.iterrows():
+            at = corners[np.isclose(corners[:, 0], point["nwc"]), 1]
+            assert at.min() == pytest.approx(100 * (point["mean"] - point["ci95"]))
+            assert at.max() == pytest.approx(100 * (point["mean"] + point["ci95"]))
+    for end in ("none", "all", "clean"):
+        mean = rows.loc[rows["method"] == end, "mean"].item()
+        assert set(lines[end].get_ydata()) == {100 * mean}
+    drawn = [lines[name] for name in ("swim", "random", "own")]
+    assert len({to_hex(line.get_color()) for line in drawn}) == 3
+    assert len({line.get_marker() for line in drawn}) == 3
+
+
+def test_two_devices_are_two_panels(table):
+    other = table.assign(device="another")
+    figure = figures.accuracy_figure(pd.concat([table, other]), "0.1")
+    assert [axes.get_title().split(", ")[1] for axes in figure.axes] == ["release", "another"]
+
+
+def test_files_are_written_and_reproducible(table, tmp_path):
+    first = list(figures.draw_all(table, tmp_path / "a"))
+    names = [path.name for path in first]
+    assert names == [f"accuracy-sigma-{s}.{x}" for s in ("0.1", "0.3") for x in ("png", "svg")]
+    second = list(figures.draw_all(table, tmp_path / "b"))
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(SettingError, match=r"it has 0\.1, 0\.3"):
+        list(figures.draw_all(table, tmp_path, ["0.2"]))
+
+
+def test_many_methods_have_their_own_styles():
+    styles = figures.styles(["swim", *"abcde"])
+    assert len(set(styles.values())) == 6

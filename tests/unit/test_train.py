@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from swim import io, models, train
+from swim.data import DataSet
+from swim.errors import DataError, SettingError
+from swim.models import quantisation
+from swim.spec import ModelSettings, TrainingSettings
+
+FLOAT = ModelSettings()
+FOUR = ModelSettings(weight_bits=4, activation_bits=4)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """400 digits to train, 100 to test: a bright square whose place is the class."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 400), ("test", 100)):
+        labels = np.arange(count) % 10
+        images = generator.integers(0, 60, (count, 1, 28, 28), dtype=np.uint8)
+        for image, label in zip(images[:, 0], labels, strict=True):
+            image[label * 2 + 2 : label * 2 + 8, 4:24] = 250
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    path = tmp_path_factory.mktemp("data") / "squares"
+    settings = {"dataset": "squares", "classes": 10, "mean": [0.1], "std": [0.3]}
+    io.save_arrays(path, arrays, settings)
+    return DataSet(path)
+
+
+def run(digits, model=FOUR, seed=0, **settings):
+    chosen = {"epochs": 3, "quantised_epochs": 1, "batch_size": 20, **settings}
+    return train.train(model, TrainingSettings(**chosen), digits, seed=seed, place=CPU)
+
+
+def test_lenet_has_the_papers_weights():
+    model = models.build("lenet", in_channels=1, classes=10)
+    assert sum(p.numel() for p in model.parameters() if p.dim() > 1) == 105_918
+    with pytest.raises(SettingError, match="known: lenet"):
+        models.build("letnet", in_channels=1, classes=10)
+
+
+@pytest.mark.parametrize("model", [FLOAT, FOUR], ids=["float", "4-bit"])
+def test_training_learns_and_records_every_epoch(digits, model):
+    network, history = run(digits, model)
+    assert [row.epoch for row in history] == [1, 2, 3]
+    assert [row.quantised for row in history] == [False, False, model is FOUR]
+    assert history[-1].accuracy > 0.9 > history[0].accuracy
+    assert not network.training
+    images = digits.inputs("test", slice(None))
+    assert (network(images).argmax(1) == digits.labels("test")).double().mean() > 0.9
+
+
+def test_the_same_seed_gives_the_same_network_and_touches_no_global_state(digits):
+    before = torch.get_rng_state()
+    one, other, third = (run(digits, seed=seed)[0].state_dict() for seed in (0, 0, 1))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not torch.equal(one["fc1.weight"], third["fc1.weight"])
+
+
+def test_deployed_weights_are_on_their_grid_and_plain_parameters(digits):
+    network, _ = run(digits)
+    for name in ("conv1", "conv2", "fc1", "fc2", "fc3"):
+        weight = getattr(network, name).weight
+        assert isinstance(weight, nn.Parameter)
+        levels = weight.detach() / weight.detach().abs().max() * 15
+        torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
+        assert levels.abs().max().round() == 15
+    assert "fc1.weight" in network.state_dict()
+
+
+def test_quantised_activations_do_not_depend_on_the_batch(digits):
+    network, _ = run(digits)
+    images = digits.inputs("test", slice(0, 50))
+    together = network(images)
+    one_by_one = torch.cat([network(image[None]) for image in images])
+    torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
+    seen = []
+    network.fc2.register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
+    network(images)
+    assert len(seen[-1].unique()) <= 16
+
+
+def test_the_activation_quantiser_rounds_to_its_levels():
+    quantiser = quantisation.ActivationQuantiser(2)
+    quantisation.calibrate(nn.Sequential(quantiser), [])
+    quantiser.observing = True
+    quantiser(torch.tensor([-1.0, 2.0]))
+    quantiser.fix()
+    x = torch.tensor([-5.0, -1.0, -0.4, 0.0, 0.6, 1.4, 1.6, 9.0])
+    assert quantiser(x).tolist() == [-1.0, -1.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0]
+
+
+def test_straight_through_gradient_of_a_weight():
+    weight = nn.Parameter(torch.tensor([0.5, -1.0, 0.26]))
+    quantised = quantisation.WeightQuantiser(2)(weight)
+    torch.testing.assert_close(quantised, torch.tensor([2 / 3, -1.0, 1 / 3]))
+    quantised.sum().backward()
+    assert weight.grad.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("model", [FLOAT, FOUR], ids=["float", "4-bit"])
+def test_a_checkpoint_gives_the_same_network(digits, model, tmp_path):
+    network, _ = run(digits, model, epochs=1)
+    path = tmp_path / "model.safetensors"
+    train.save(path, network, digits, {"model": model.model_dump()})
+    loaded, settings = train.load(path)
+    images = digits.inputs("test", slice(0, 20))
+    assert torch.equal(network(images), loaded(images))
+    assert settings["programmed"] == [
+        f"{n}.weight" for n in ("conv1", "conv2", "fc1", "fc2", "fc3")
+    ]
+    one, other = network.state_dict(), loaded.state_dict()
+    assert set(one) == set(other)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_checkpoint_of_another_network_is_refused(digits, tmp_path):
+    network, _ = run(digits, FLOAT, epochs=1)
+    network.fc3 = nn.Linear(84, 7)
+    train.save(tmp_path / "m", network, digits, {"model": FLOAT.model_dump()})
+    with pytest.raises(DataError, match="does not fit lenet"):
+        train.load(tmp_path / "m")
+    io.save_arrays(tmp_path / "other", {"a": np.ones(1)}, {})
+    with pytest.raises(DataError, match="not a checkpoint"):
+        train.load(tmp_path / "other")
+
+
+def test_a_diverging_run_says_what_to_change(digits):
+    with pytest.raises(DataError, match="learning_rate"):
+        run(digits, FLOAT, optimizer="sgd", learning_rate=1e20)

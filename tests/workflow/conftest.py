@@ -1,0 +1,72 @@
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config.yaml", "rules", "swim", "profiles", "envs")
+
+# The whole pipeline in about half a minute: one epoch of each kind, few images and chips.
+TINY = {
+    "model": {"name": "lenet", "weight_bits": 4, "activation_bits": 4},
+    "dataset": "mnist5k",
+    "training": {"epochs": 2, "quantised_epochs": 1},
+    "devices": ["release"],
+    "sigmas": ["0.3"],
+    "fractions": ["0", "0.1", "1"],
+    "methods": ["swim", "random"],
+    "chips": 3,
+    "test_images": 200,
+}
+
+
+@dataclass
+class Project:
+    """A copy of the pipeline with a small configuration, in a folder of its own."""
+
+    folder: Path
+    experiments: dict = field(default_factory=lambda: {"tiny": dict(TINY)})
+
+    def write(self):
+        shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
+        content = {**shipped, "experiments": self.experiments, "download": False}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(content))
+
+    def snakemake(self, *arguments, cores=2, cwd=None):
+        self.write()
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        # A cache of its own: Snakemake keeps copies of included files there.
+        environment["XDG_CACHE_HOME"] = str(self.folder / ".cache")
+        return subprocess.run(
+            command, cwd=cwd or self.folder, env=environment, capture_output=True, text=True
+        )
+
+    def make(self, *arguments, **options):
+        run = self.snakemake(*arguments, **options)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout + run.stderr
+
+    def results(self, pattern="*.csv"):
+        found = (self.folder / "results").rglob(pattern)
+        return {str(p.relative_to(self.folder)): p.read_bytes() for p in found}
+
+
+@pytest.fixture
+def project(tmp_path):
+    # A name with a space, which nothing may trip over.
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    for part in PARTS:
+        source = ROOT / part
+        ignore = shutil.ignore_patterns("__pycache__")
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=ignore)
+        else:
+            shutil.copy(source, folder / part)
+    return Project(folder)

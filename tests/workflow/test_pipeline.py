@@ -1,0 +1,141 @@
+"""The workflow as a user starts it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from swim import io, tables
+
+METHOD = '''"""Smallest weights first."""
+
+import numpy as np
+
+from swim.methods.base import Inputs, Layers, Needs
+
+NEEDS: Needs = "weights"
+
+
+def score(inputs: Inputs) -> Layers:
+    return {name: -np.abs(weight) for name, weight in inputs.weights.items()}
+'''
+
+
+def test_from_nothing_to_figures(project):
+    project.make("tiny")
+    made = project.folder / "results" / "tiny"
+    table = tables.read_accuracy(made / "accuracy.csv")
+    points = set(zip(table["method"], table["fraction"], strict=True))
+    assert points == {
+        ("none", "0"), ("all", "1"), ("clean", ""), ("swim", "0.1"), ("random", "0.1"),
+    }  # fmt: skip
+    assert (made / "figures/accuracy-sigma-0.3.png").stat().st_size > 10_000
+    assert b"<svg" in (made / "figures/accuracy-sigma-0.3.svg").read_bytes()
+    assert (project.folder / "results/summary/tiny.md").read_text().count("| 0.3 |") == 2
+    settings = json.loads((made / "settings.json").read_text())
+    assert settings["training"]["epochs"] == 2
+    assert settings["batch_size"] == 1000
+    history = pd.read_csv(made / "train.csv")
+    assert history["quantised"].tolist() == [False, True]
+    mask, _ = io.load_mask(made / "masks/release/swim/0.1.npz")
+    assert sum(int(layer.sum()) for layer in mask.values()) == 10_592
+    chips = pd.read_csv(made / "chips/release/sigma-0.3/swim/0.1.csv")
+    assert chips["chip"].tolist() == [0, 1, 2]
+    np.testing.assert_allclose(chips["nwc"], 10_592 / 105_918)
+    row = table[table["method"] == "swim"].iloc[0]
+    assert row["mean"] == pytest.approx(chips["accuracy"].mean())
+    assert (made / "logs/train.log").read_text().count("epoch ") == 2
+    assert (made / "benchmarks/train.tsv").exists()
+
+    assert "Nothing to be done" in project.make("tiny")
+    report = project.folder / "report.zip"
+    project.make("tiny", "--report", str(report))
+    assert report.stat().st_size > 100_000
+
+
+def test_a_method_is_one_file_and_one_line(project):
+    methods = project.folder / "swim" / "methods"
+    (methods / "smallest.py").write_text(METHOD)
+    registry = (methods / "__init__.py").read_text()
+    registry = registry.replace("magnitude, random, swim", "magnitude, random, smallest, swim")
+    registry = registry.replace(
+        '    "random": random,', '    "random": random,\n    "smallest": smallest,'
+    )
+    (methods / "__init__.py").write_text(registry)
+    # The schema is generated; a developer's `make schema` does this.
+    schema = project.folder / "rules/schemas/config.schema.json"
+    schema.write_text(schema.read_text().replace('"random",', '"random",\n"smallest",'))
+    project.experiments["tiny"]["methods"] = ["smallest"]
+    target = "results/tiny/masks/release/smallest/0.1.npz"
+    project.make(target)
+    mask, _ = io.load_mask(project.folder / target)
+    weights, _ = io.load_arrays(project.folder / "results/tiny/model.safetensors")
+    largest = max(abs(weights[name][mask[name]]).max(initial=0) for name in mask)
+    smallest = min(abs(weights[name][~mask[name]]).min() for name in mask)
+    assert largest <= smallest
+    assert "sensitivity" not in project.make("-n", "--forceall", target)
+
+
+FAULTS = [
+    ({"chip": 3}, ["experiments.tiny.chip", "did you mean 'chips'?"]),
+    ({"methods": ["swin"]}, ["experiments.tiny.methods.0", "'swin'", "known: swim"]),
+    ({"model": {"name": "vgg"}}, ["experiments.tiny.model.name", "'vgg'", "lenet"]),
+    ({"dataset": "mnst"}, ["experiments.tiny.dataset", "'mnst'", "mnist5k"]),
+    ({"fractions": [0.1 + 0.2]}, ["experiments.tiny.fractions.0", "quoted"]),
+    ({"sigmas": ["-0.1"]}, ["experiments.tiny.sigmas.0", "at least 0"]),
+]
+
+
+@pytest.mark.parametrize(("fault", "parts"), FAULTS, ids=lambda value: str(value)[:20])
+def test_a_faulty_setting_ends_before_any_work(project, fault, parts):
+    project.experiments["tiny"] |= fault
+    run = project.snakemake("tiny")
+    assert run.returncode != 0
+    text = run.stdout + run.stderr
+    for part in parts:
+        assert part in text
+    assert "Traceback" not in text
+    assert not (project.folder / "results").exists()
+
+
+def test_missing_data_is_named_in_what_the_user_sees(project):
+    project.experiments["tiny"]["dataset"] = "mnist"
+    run = project.snakemake("tiny", "--config", "data_root=nowhere")
+    assert run.returncode != 0
+    assert "train-images-idx3-ubyte" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not (project.folder / "results/data/mnist.safetensors").exists()
+
+
+def test_every_wildcard_is_constrained(project):
+    for target in (
+        "results/tin/accuracy.csv",
+        "results/tiny/chips/relase/sigma-0.3/none/0.csv",
+        "results/tiny/masks/release/swin/0.1.npz",
+        "results/tiny/chips/release/sigma-x/none/0.csv",
+        "results/data/mnst.safetensors",
+    ):
+        run = project.snakemake("-n", target)
+        assert run.returncode != 0
+        assert "MissingRuleException" in run.stdout + run.stderr
+
+
+def test_the_shipped_targets_and_their_job_counts(project):
+    """quick: 15 masks and 17 evaluations; end points once per sigma, not per method."""
+    import yaml
+
+    from tests.workflow.conftest import ROOT
+
+    project.experiments = yaml.safe_load((ROOT / "config.yaml").read_text())["experiments"]
+    text = project.make("-n", "quick")
+    counts = {
+        words[0]: int(words[1])
+        for words in map(str.split, text.splitlines())
+        if len(words) == 2 and words[1].isdigit()
+    }
+    assert counts["select"] == counts["evaluate"] == 15
+    assert counts["evaluate_none_verified"] == counts["evaluate_all_verified"] == 1
+    assert counts["train"] == counts["sensitivity"] == counts["prepare"] == 1
+    for target in ("all", "lenet_mnist", "lenet_float_mnist"):
+        project.make("-n", target)
