@@ -195,7 +195,7 @@ class SensitivityJob(Compute):
     estimator: Estimator = Field(
         "recursion", description="second-derivative estimator that swim ranks by"
     )
-    batch_size: int = Field(1000, ge=1, description="images at once in sensitivity and evaluation")
+    batch_size: int = Field(500, ge=1, description="images at once in sensitivity and evaluation")
 
 
 class SelectJob(Section):
@@ -216,7 +216,7 @@ class EvaluateJob(Compute):
     test_images: int | None = Field(
         None, ge=1, description="evaluate on the first so many test images; null: all of them"
     )
-    batch_size: int = Field(1000, ge=1, description="images at once in sensitivity and evaluation")
+    batch_size: int = Field(500, ge=1, description="images at once in sensitivity and evaluation")
 
 
 def _as_in(section: type[Section], name: str) -> Any:

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 import swim
+from swim import chips
 from swim.policies import Chip, VerifyMask
 
 CHECKS = 200  # more than all checks of this file together
@@ -86,7 +87,7 @@ def tolerance(count):
     return np.sqrt(low), np.sqrt(high)
 
 
-def programmed(model, device, mask, chips=8):
+def programmed(model, device, mask, chips):
     """Per layer: ideal weight, and (chips, *shape) weights as they reach the calls."""
     with Watch() as ideal:
         model(BATCHES[0][0])
@@ -119,8 +120,7 @@ def test_variance_of_the_weights_that_reach_the_calls(name, fraction, quantised)
     scores = {key: torch.rand(getattr(model, key.split(".")[0]).weight.shape) for key in
               ("conv.weight", "fc.weight")}  # fmt: skip
     mask = swim.select(scores, fraction)
-    chips = 100
-    for key, (ideal, weights) in programmed(model, device, mask, chips).items():
+    for key, (ideal, weights) in programmed(model, device, mask, chips=100).items():
         noise = ((weights - ideal) / ideal.abs().max()).double().numpy()
         for verified, sigma in ((False, 0.2), (True, 0.05)):
             chosen = noise[:, mask[key].numpy() == verified]
@@ -130,9 +130,9 @@ def test_variance_of_the_weights_that_reach_the_calls(name, fraction, quantised)
 
 def test_draws_are_normal_and_independent():
     device = swim.Device(sigma=1.0, M=2, K=1)
-    chips = [Chip({"a": torch.zeros(100, 100), "b": torch.zeros(100, 100)}, device, 0, r)
+    made = [Chip({"a": torch.zeros(100, 100), "b": torch.zeros(100, 100)}, device, 0, r)
              for r in range(2)]  # fmt: skip
-    draws = [chip.normals(name).flatten(1).double().numpy() for chip in chips for name in "ab"]
+    draws = [chip.normals(name).flatten(1).double().numpy() for chip in made for name in "ab"]
     streams = np.concatenate(draws)  # 8 streams: chip x layer x slice
     for stream in streams:
         assert stats.kstest(stream, "norm").pvalue > ALPHA
@@ -178,7 +178,8 @@ def test_zero_sigma_gives_exactly_the_clean_network(quantised):
     )
     out = model(images[0][0]).detach()
     assert result.accuracy.tolist() == [(out.argmax(1) == images[0][1]).double().mean()] * 3
-    assert result.loss.tolist() == [F.cross_entropy(out, images[0][1]).item()] * 3
+    assert result.loss.tolist() == [chips.clean(model, images)[1]] * 3
+    assert result.loss[0] == pytest.approx(F.cross_entropy(out, images[0][1]).item(), rel=1e-6)
 
 
 def naive_chip(model, inputs, labels, mask, device, seed, index):

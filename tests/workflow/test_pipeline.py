@@ -35,7 +35,7 @@ def test_from_nothing_to_figures(project):
     assert (project.folder / "results/summary/tiny.md").read_text().count("| 0.3 |") == 2
     settings = json.loads((made / "settings.json").read_text())
     assert settings["training"]["epochs"] == 2
-    assert settings["batch_size"] == 1000
+    assert settings["batch_size"] == 500
     history = pd.read_csv(made / "train.csv")
     assert history["quantised"].tolist() == [False, True]
     mask, _ = io.load_mask(made / "masks/release/swim/0.1.npz")
