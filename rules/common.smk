@@ -5,9 +5,7 @@ sys.path.insert(0, workflow.basedir)
 
 from rules.environment import prefer
 from snakemake.exceptions import WorkflowError
-from swim import spec
-from swim.data import DATASETS
-from swim.methods import METHODS
+from swim import registry, sources, spec
 
 prefer(workflow.basedir)
 
@@ -22,9 +20,9 @@ config["download"] = CONFIG.download
 
 wildcard_constraints:
     experiment="|".join(EXPERIMENTS) or "-",
-    dataset="|".join(DATASETS),
+    dataset="|".join(registry.DATASETS),
     device="|".join(CONFIG.devices),
-    method="|".join(METHODS),
+    method="|".join(registry.METHODS),
     end="none/0|all/1",
     sigma=r"[0-9.]+",
     fraction=r"[0-9.]+",
@@ -50,6 +48,10 @@ def evaluate_job(wildcards):
     return job(spec.EvaluateJob, wildcards, device=device, sigma=wildcards.sigma)
 
 
+def network_of(wildcards):
+    return experiment(wildcards).model.name
+
+
 def threads_of(wildcards):
     return experiment(wildcards).arithmetic_threads
 
@@ -64,7 +66,7 @@ def dataset_of(wildcards):
 
 def sensitivity_of(wildcards):
     """The second derivatives that a method ranks by, if it does."""
-    if METHODS[wildcards.method].NEEDS == "weights":
+    if registry.find("method", wildcards.method).NEEDS == "weights":
         return []
     estimator = experiment(wildcards).estimator
     return f"results/{wildcards.experiment}/sensitivity/{estimator}.safetensors"

@@ -12,6 +12,8 @@ rule prepare:
     resources:
         data_root=CONFIG.data_root,
         download="--download" if CONFIG.download else "--no-download",
+    params:
+        code=lambda wildcards: sources.digest("prepare", data_set=wildcards.dataset),
     shell:
         "python -m swim prepare --dataset {wildcards.dataset} --out {output:q}"
         " --data-root {resources.data_root:q} {resources.download} > {log:q} 2>&1"

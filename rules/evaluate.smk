@@ -17,6 +17,7 @@ rule evaluate:
         accelerator=accelerator_of,
     params:
         settings=evaluate_job,
+        code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
     shell:
         "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
         " --mask {input.mask:q} --out {output:q} --settings {params.settings:q}"
@@ -41,6 +42,7 @@ rule evaluate_all_verified:
         accelerator=accelerator_of,
     params:
         settings=evaluate_job,
+        code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
     shell:
         "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
         " --verify all --out {output:q} --settings {params.settings:q}"
@@ -66,6 +68,7 @@ rule evaluate_none_verified:
         accelerator=accelerator_of,
     params:
         settings=evaluate_job,
+        code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
     shell:
         "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
         " --verify none --out {output.chips:q} --clean {output.clean:q}"

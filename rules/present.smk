@@ -20,6 +20,7 @@ rule summarise:
     params:
         model=lambda wildcards: experiment(wildcards).model.label,
         dataset=lambda wildcards: experiment(wildcards).dataset,
+        code=sources.digest("summarise"),
     shell:
         "python -m swim summarise {input:q} --experiment {wildcards.experiment}"
         " --model {params.model} --dataset {params.dataset}"
@@ -47,6 +48,7 @@ rule plot:
         "../envs/swim.yaml"
     params:
         folder=lambda wildcards, output: os.path.dirname(output.png),
+        code=sources.digest("plot"),
     shell:
         "python -m swim plot {input:q} --sigma {wildcards.sigma} --out {params.folder:q}"
         " > {log:q} 2>&1"

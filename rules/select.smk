@@ -18,6 +18,7 @@ rule select:
             method=wildcards.method,
             fraction=wildcards.fraction,
         ),
+        code=lambda wildcards: sources.digest("select", method=wildcards.method),
         sensitivity=lambda wildcards, input: (
             f"--sensitivity {input.sensitivity}" if input.sensitivity else ""
         ),

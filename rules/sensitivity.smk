@@ -18,6 +18,11 @@ rule sensitivity:
         settings=lambda wildcards: job(
             spec.SensitivityJob, wildcards, estimator=wildcards.estimator
         ),
+        code=lambda wildcards: sources.digest(
+            "sensitivity",
+            network=network_of(wildcards),
+            estimator=wildcards.estimator,
+        ),
     shell:
         "python -m swim sensitivity --model {input.model:q} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"

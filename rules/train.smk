@@ -16,6 +16,7 @@ rule train:
         accelerator=accelerator_of,
     params:
         settings=lambda wildcards: job(spec.TrainJob, wildcards),
+        code=lambda wildcards: sources.digest("train", network=network_of(wildcards)),
     shell:
         "python -m swim train --data {input.data:q} --out {output.model:q}"
         " --history {output.history:q} --settings {params.settings:q}"

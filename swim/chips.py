@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from swim import stats
-from swim.curvature.losses import mean_loss
 from swim.devices import Device
 from swim.errors import DataError, SettingError, UnsupportedOperationError
 from swim.policies import Chip, Policy, VerifyMask
@@ -147,6 +147,15 @@ class Network:
         if not isinstance(outputs, Tensor):
             raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
         return outputs
+
+
+def mean_loss(loss: str, outputs: Tensor, labels: Tensor) -> Tensor:
+    """The loss itself, a mean over samples (``mse``: of the sum over outputs)."""
+    if loss == "mse":
+        return (outputs - labels).square().flatten(1).sum(1).mean()
+    if loss != "cross_entropy":
+        raise SettingError(f"unknown loss {loss!r}; known: cross_entropy, mse")
+    return F.cross_entropy(outputs, labels)
 
 
 def _laid_out(weight: Tensor) -> Tensor:

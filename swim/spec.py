@@ -5,9 +5,8 @@ them. :func:`load` merges and checks everything at once, before any work. The JS
 the reference page are made from the same definitions by :mod:`swim.schema`.
 """
 
-import difflib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -22,29 +21,16 @@ from pydantic import (
     model_validator,
 )
 
-from swim.curvature.registry import ESTIMATORS
-from swim.data import DATASETS
+from swim import registry
 from swim.errors import SettingError
-from swim.methods import METHODS
-from swim.models import NETWORKS
+from swim.registry import suggest
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
 
 
-def suggest(value: str, known: Collection[str]) -> str:
-    """The allowed names, the closest one first."""
-    close = difflib.get_close_matches(value, known, 1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
-
-
-def _known(names: Collection[str], kind: str) -> Any:
-    def check(value: str) -> str:
-        if value not in names:
-            raise ValueError(f"unknown {kind} {value!r}; {suggest(value, names)}")
-        return value
-
-    return Annotated[str, AfterValidator(check), WithJsonSchema({"enum": sorted(names)})]
+def _known(kind: str) -> Any:
+    check = AfterValidator(lambda value: registry.check(kind, value))
+    return Annotated[str, check, WithJsonSchema({"enum": sorted(registry.KINDS[kind])})]
 
 
 def canonical(value: Any, low: Decimal | None, high: Decimal | None, kind: str) -> str:
@@ -87,10 +73,10 @@ if TYPE_CHECKING:
     Fraction: TypeAlias = str
     Sigma: TypeAlias = str
 else:
-    Network = _known(NETWORKS, "network")
-    DataSetName = _known(DATASETS, "data set")
-    Estimator = _known(ESTIMATORS, "estimator")
-    Method = _known(METHODS, "method")
+    Network = _known("network")
+    DataSetName = _known("data set")
+    Estimator = _known("estimator")
+    Method = _known("method")
     Fraction = _decimal(0, 1, "fraction")
     Sigma = _decimal(0, None, "sigma")
 

@@ -8,18 +8,16 @@ the result; the test images are never looked at.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from swim import io, models, streams
+from swim import network, streams
 from swim.data import DataSet
 from swim.errors import DataError
 from swim.models import quantisation
 from swim.spec import ModelSettings, TrainingSettings
-from swim.tracing import device_of, trace, weights_of
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,6 @@ class Epoch:
 
 def _seed(seed: int, *purpose: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(streams.key(seed, *purpose) % 2**63)
-
-
-def initial(settings: ModelSettings, data: DataSet, seed: int) -> nn.Module:
-    """The untrained float network; its initial weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.key(seed, "initial") % 2**63)
-        return models.build(settings.name, in_channels=data.channels, classes=data.classes)
 
 
 def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -82,7 +73,7 @@ def train(
     Raises:
         DataError: the loss stopped being a number.
     """
-    model = initial(model_settings, data, seed).to(place)
+    model = network.initial(model_settings, data, seed).to(place)
     quantised = bool(model_settings.weight_bits or model_settings.activation_bits)
     switch = settings.epochs - settings.quantised_epochs if quantised else settings.epochs
     history: list[Epoch] = []
@@ -140,41 +131,3 @@ def _epoch(
 
 def _cosine(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> None:
-    """Write a checkpoint: the state and, inside it, the settings that made it.
-
-    ``programmed`` lists the weights that devices hold, in the order in which they are used.
-    """
-    sample = data.inputs("train", slice(0, 1)).to(device_of(model))
-    record = {
-        **settings,
-        "in_channels": data.channels,
-        "classes": data.classes,
-        "programmed": list(weights_of(trace(model, sample))),
-    }
-    state: dict[str, Tensor] = model.state_dict()
-    io.save_arrays(path, {name: value.cpu().numpy() for name, value in state.items()}, record)
-
-
-def load(path: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a checkpoint, in eval mode, and its settings.
-
-    Raises:
-        DataError: the file is missing, incomplete or holds another network.
-    """
-    tensors, settings = io.load_tensors(path)
-    if "model" not in settings:
-        raise DataError(f"{path}: not a checkpoint of ours")
-    model_settings = ModelSettings.model_validate(settings["model"])
-    model = models.build(
-        model_settings.name, in_channels=settings["in_channels"], classes=settings["classes"]
-    )
-    if model_settings.activation_bits:
-        quantisation.quantise_activations(model, model_settings.activation_bits)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise DataError(f"{path}: does not fit {model_settings.label}: {error}") from error
-    return model.eval(), settings

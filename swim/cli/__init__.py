@@ -1,29 +1,55 @@
-"""Command line: one subcommand a step, each usable without Snakemake."""
+"""Command line: one subcommand a step, each usable without Snakemake.
+
+A step's module is imported when the step is called, so that a step depends on its own code
+alone, and none waits for another's imports.
+"""
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
 from swim import __version__
-from swim.cli.outcome import plot, summarise
-from swim.cli.reference import schema
-from swim.cli.steps import evaluate, prepare, select, sensitivity, train
 from swim.errors import SwimError
 
+STEPS = {
+    "prepare": "Turn a data set into one file of arrays that later steps map into memory.",
+    "train": "Train a network; its last epoch is the checkpoint.",
+    "sensitivity": "Second derivative of the loss per weight, summed over the training images.",
+    "select": "Choose which weights to write-verify.",
+    "evaluate": "Program chips by Monte Carlo and measure the accuracy of each.",
+    "summarise": "Statistics over chips, one row a point.",
+    "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
+    "schema": "Write the JSON schema of config.yaml and its reference page.",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Steps(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(STEPS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in STEPS:
+            return None
+        command: click.Command = getattr(import_module(f"swim.cli.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Steps"):
+            formatter.write_dl(list(STEPS.items()))
+
+
+@click.group(
+    cls=_Steps,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="swim")
 def cli() -> None:
     """Which of a network's weights must be programmed exactly, and at how many write cycles?
 
-    The steps, in order: prepare, train, sensitivity, select, evaluate, summarise, plot. Each
-    reads files and writes files; `snakemake` runs them all.
+    Each step reads files and writes files; `snakemake` runs them all, in this order.
     """
-
-
-for command in (prepare, train, sensitivity, select, evaluate, summarise, plot, schema):
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

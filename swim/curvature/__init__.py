@@ -1,15 +1,14 @@
 """Second derivatives of the loss per weight, raw and as sensitivities."""
 
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from swim.curvature.registry import ESTIMATORS, check
+from swim import registry
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ESTIMATORS", "second_derivative", "sensitivity"]
+__all__ = ["second_derivative", "sensitivity"]
 
 
 def second_derivative(
@@ -24,9 +23,7 @@ def second_derivative(
 
     See :func:`swim.curvature.recursion.recursion` for arguments, result and errors.
     """
-    check(estimator)
-    module, function = ESTIMATORS[estimator].split(":")
-    run = getattr(import_module(module), function)
+    run = registry.find("estimator", estimator)
     result: dict[str, Tensor] = run(model, batches, loss=loss, progress=progress)
     return result
 
@@ -48,7 +45,7 @@ def sensitivity(
     Args:
         model: any ``nn.Module``; it is left exactly as it was.
         batches: iterable of (inputs, labels), a ``DataLoader`` included.
-        estimator: a key of ``swim.curvature.ESTIMATORS``.
+        estimator: a key of ``swim.registry.ESTIMATORS``.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
 

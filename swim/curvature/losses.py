@@ -1,7 +1,6 @@
 """Where the recursion starts: the loss's second derivative with respect to each output."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from swim.errors import DataError, SettingError
@@ -31,12 +30,3 @@ def output_curvature(loss: str, outputs: Tensor) -> Tensor:
     top = p.argmax(dim=1, keepdim=True)
     others = p.scatter(1, top, 0.0).sum(dim=1, keepdim=True)
     return (p * (1 - p).scatter(1, top, others)).to(outputs.dtype)
-
-
-def mean_loss(loss: str, outputs: Tensor, labels: Tensor) -> Tensor:
-    """The loss itself, a mean over samples (``mse``: of the sum over outputs)."""
-    if loss == "mse":
-        return (outputs - labels).square().flatten(1).sum(1).mean()
-    if loss != "cross_entropy":
-        raise SettingError(f"unknown loss {loss!r}; known: {', '.join(LOSSES)}")
-    return F.cross_entropy(outputs, labels)

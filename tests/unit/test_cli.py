@@ -9,9 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from swim import io
-from swim.cli import cli, main
-
-STEPS = ["prepare", "train", "sensitivity", "select", "evaluate", "summarise", "plot", "schema"]
+from swim.cli import STEPS, cli, main
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +44,8 @@ def fails(capsys, *arguments):
 def test_every_step_has_help(step):
     text = run(step, "--help")
     assert "Options:" in text
+    assert STEPS[step] in " ".join(text.split())
+    assert STEPS[step] in " ".join(run("--help").split())
     for line in text.splitlines():
         if line.strip().startswith("--"):
             assert len(line.split()) > 1

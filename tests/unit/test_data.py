@@ -7,12 +7,13 @@ import torch
 
 from swim import data
 from swim.errors import DataError, SettingError
+from swim.prepare import prepare
 
 
 @pytest.fixture(scope="session")
 def mnist5k(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "mnist5k.safetensors"
-    data.prepare("mnist5k", path)
+    prepare("mnist5k", path)
     return path
 
 
@@ -56,13 +57,13 @@ def test_batches_cover_a_split_in_order(mnist5k):
 
 
 def test_preparing_twice_gives_the_same_bytes(mnist5k, tmp_path):
-    data.prepare("mnist5k", tmp_path / "again")
+    prepare("mnist5k", tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == mnist5k.read_bytes()
 
 
 def test_an_unknown_data_set(tmp_path):
     with pytest.raises(SettingError, match="mnist5k, mnist"):
-        data.prepare("mnst", tmp_path / "x")
+        prepare("mnst", tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 
@@ -90,14 +91,14 @@ def write_mnist(root, cut=None, sizes=(60_000, 10_000)):
 
 def test_mnist_is_read_from_a_folder_without_network(tmp_path):
     write_mnist(tmp_path)
-    data.prepare("mnist", tmp_path / "out", data_root=str(tmp_path), download=False)
+    prepare("mnist", tmp_path / "out", data_root=str(tmp_path), download=False)
     digits = data.DataSet(tmp_path / "out")
     assert (digits.size("train"), digits.size("test")) == (60_000, 10_000)
 
 
 def test_a_missing_data_folder_names_the_files_to_place(tmp_path):
     with pytest.raises(DataError, match="train-images-idx3-ubyte") as caught:
-        data.prepare("mnist", tmp_path / "out", data_root=str(tmp_path / "no"), download=False)
+        prepare("mnist", tmp_path / "out", data_root=str(tmp_path / "no"), download=False)
     assert str(tmp_path / "no" / "MNIST" / "raw") in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -106,5 +107,5 @@ def test_a_missing_data_folder_names_the_files_to_place(tmp_path):
 def test_a_cut_off_data_file_is_an_error(tmp_path, how):
     write_mnist(tmp_path, **how)
     with pytest.raises(DataError, match="MNIST"):
-        data.prepare("mnist", tmp_path / "out", data_root=str(tmp_path), download=False)
+        prepare("mnist", tmp_path / "out", data_root=str(tmp_path), download=False)
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import swim
 from swim import selection
-from swim.methods import METHODS, Inputs
+from swim.methods.base import Inputs
+from swim.registry import find
 
 
 def layers(*shapes, seed=0, levels=None):
@@ -116,13 +117,13 @@ def inputs(seed=0):
 def test_magnitude_is_raw_and_swim_is_scaled_by_full_scale():
     given_ = inputs()
     for name, weight in given_.weights.items():
-        np.testing.assert_array_equal(METHODS["magnitude"].score(given_)[name], abs(weight))
+        np.testing.assert_array_equal(find("method", "magnitude").score(given_)[name], abs(weight))
         expected = given_.curvature[name] * abs(weight).max() ** 2
-        np.testing.assert_allclose(METHODS["swim"].score(given_)[name], expected)
+        np.testing.assert_allclose(find("method", "swim").score(given_)[name], expected)
 
 
 def test_random_is_one_seeded_permutation():
-    first, again, other = (METHODS["random"].score(inputs(seed)) for seed in (1, 1, 2))
+    first, again, other = (find("method", "random").score(inputs(seed)) for seed in (1, 1, 2))
     flat = np.concatenate([layer.ravel() for layer in first.values()])
     assert sorted(flat) == list(range(30))
     for name in first:
@@ -136,7 +137,7 @@ def test_random_takes_each_weight_equally_often():
 
     counts = np.zeros(30)
     for seed in range(500):
-        mask = selection.mask_of(METHODS["random"].score(inputs(seed)), "0.5")
+        mask = selection.mask_of(find("method", "random").score(inputs(seed)), "0.5")
         counts += np.concatenate([layer.ravel() for layer in mask.values()])
     low, high = stats.binom.ppf([5e-7 / 30, 1 - 5e-7 / 30], 500, 0.5)
     assert low <= counts.min()

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from swim import io, models, train
+from swim import io, network, registry, train
 from swim.data import DataSet
 from swim.errors import DataError, SettingError
 from swim.models import quantisation
@@ -37,21 +37,21 @@ def run(digits, model=FOUR, seed=0, **settings):
 
 
 def test_lenet_has_the_papers_weights():
-    model = models.build("lenet", in_channels=1, classes=10)
+    model = registry.find("network", "lenet")(1, 10)
     assert sum(p.numel() for p in model.parameters() if p.dim() > 1) == 105_918
     with pytest.raises(SettingError, match="known: lenet"):
-        models.build("letnet", in_channels=1, classes=10)
+        registry.find("network", "letnet")
 
 
 @pytest.mark.parametrize("model", [FLOAT, FOUR], ids=["float", "4-bit"])
 def test_training_learns_and_records_every_epoch(digits, model):
-    network, history = run(digits, model)
+    net, history = run(digits, model)
     assert [row.epoch for row in history] == [1, 2, 3]
     assert [row.quantised for row in history] == [False, False, model is FOUR]
     assert history[-1].accuracy > 0.9 > history[0].accuracy
-    assert not network.training
+    assert not net.training
     images = digits.inputs("test", slice(None))
-    assert (network(images).argmax(1) == digits.labels("test")).double().mean() > 0.9
+    assert (net(images).argmax(1) == digits.labels("test")).double().mean() > 0.9
 
 
 def test_the_same_seed_gives_the_same_network_and_touches_no_global_state(digits):
@@ -63,25 +63,25 @@ def test_the_same_seed_gives_the_same_network_and_touches_no_global_state(digits
 
 
 def test_deployed_weights_are_on_their_grid_and_plain_parameters(digits):
-    network, _ = run(digits)
+    net, _ = run(digits)
     for name in ("conv1", "conv2", "fc1", "fc2", "fc3"):
-        weight = getattr(network, name).weight
+        weight = getattr(net, name).weight
         assert isinstance(weight, nn.Parameter)
         levels = weight.detach() / weight.detach().abs().max() * 15
         torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
         assert levels.abs().max().round() == 15
-    assert "fc1.weight" in network.state_dict()
+    assert "fc1.weight" in net.state_dict()
 
 
 def test_quantised_activations_do_not_depend_on_the_batch(digits):
-    network, _ = run(digits)
+    net, _ = run(digits)
     images = digits.inputs("test", slice(0, 50))
-    together = network(images)
-    one_by_one = torch.cat([network(image[None]) for image in images])
+    together = net(images)
+    one_by_one = torch.cat([net(image[None]) for image in images])
     torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
     seen = []
-    network.fc2.register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
-    network(images)
+    net.fc2.register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
+    net(images)
     assert len(seen[-1].unique()) <= 16
 
 
@@ -105,29 +105,29 @@ def test_straight_through_gradient_of_a_weight():
 
 @pytest.mark.parametrize("model", [FLOAT, FOUR], ids=["float", "4-bit"])
 def test_a_checkpoint_gives_the_same_network(digits, model, tmp_path):
-    network, _ = run(digits, model, epochs=1)
+    net, _ = run(digits, model, epochs=1)
     path = tmp_path / "model.safetensors"
-    train.save(path, network, digits, {"model": model.model_dump()})
-    loaded, settings = train.load(path)
+    network.save(path, net, digits, {"model": model.model_dump()})
+    loaded, settings = network.load(path)
     images = digits.inputs("test", slice(0, 20))
-    assert torch.equal(network(images), loaded(images))
+    assert torch.equal(net(images), loaded(images))
     assert settings["programmed"] == [
         f"{n}.weight" for n in ("conv1", "conv2", "fc1", "fc2", "fc3")
     ]
-    one, other = network.state_dict(), loaded.state_dict()
+    one, other = net.state_dict(), loaded.state_dict()
     assert set(one) == set(other)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_checkpoint_of_another_network_is_refused(digits, tmp_path):
-    network, _ = run(digits, FLOAT, epochs=1)
-    network.fc3 = nn.Linear(84, 7)
-    train.save(tmp_path / "m", network, digits, {"model": FLOAT.model_dump()})
+    net, _ = run(digits, FLOAT, epochs=1)
+    net.fc3 = nn.Linear(84, 7)
+    network.save(tmp_path / "m", net, digits, {"model": FLOAT.model_dump()})
     with pytest.raises(DataError, match="does not fit lenet"):
-        train.load(tmp_path / "m")
+        network.load(tmp_path / "m")
     io.save_arrays(tmp_path / "other", {"a": np.ones(1)}, {})
     with pytest.raises(DataError, match="not a checkpoint"):
-        train.load(tmp_path / "other")
+        network.load(tmp_path / "other")
 
 
 def test_a_diverging_run_says_what_to_change(digits):

@@ -57,12 +57,10 @@ def test_from_nothing_to_figures(project):
 def test_a_method_is_one_file_and_one_line(project):
     methods = project.folder / "swim" / "methods"
     (methods / "smallest.py").write_text(METHOD)
-    registry = (methods / "__init__.py").read_text()
-    registry = registry.replace("magnitude, random, swim", "magnitude, random, smallest, swim")
-    registry = registry.replace(
-        '    "random": random,', '    "random": random,\n    "smallest": smallest,'
-    )
-    (methods / "__init__.py").write_text(registry)
+    registry = project.folder / "swim" / "registry.py"
+    line = '    "random": "swim.methods.random",\n'
+    added = line + line.replace("random", "smallest")
+    registry.write_text(registry.read_text().replace(line, added))
     # The schema is generated; a developer's `make schema` does this.
     schema = project.folder / "rules/schemas/config.schema.json"
     schema.write_text(schema.read_text().replace('"random",', '"random",\n"smallest",'))

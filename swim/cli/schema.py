@@ -1,10 +1,10 @@
-"""The command that writes what is generated from the settings' definitions."""
+"""``swim schema``."""
 
 import click
 
 from swim import io
-
-FILE = click.Path(dir_okay=False)
+from swim import schema as made
+from swim.cli.running import FILE
 
 
 @click.command()
@@ -12,8 +12,6 @@ FILE = click.Path(dir_okay=False)
 @click.option("--markdown", type=FILE, help="reference page to write")
 def schema(out: str | None, markdown: str | None) -> None:
     """Write the JSON schema of config.yaml and its reference page."""
-    from swim import schema as made
-
     if out:
         io.write_json(out, made.schema())
     if markdown:

@@ -1,0 +1,33 @@
+"""``swim sensitivity``."""
+
+import click
+
+from swim import io, spec
+from swim import network as networks
+from swim.cli.options import settings_options
+from swim.cli.running import FILE, progress_bar, start
+from swim.curvature import second_derivative
+from swim.data import DataSet
+
+
+@click.command()
+@click.option("--model", required=True, type=FILE, help="checkpoint")
+@click.option("--data", required=True, type=FILE, help="prepared data set; its training images")
+@click.option("--out", required=True, type=FILE, help="second derivatives to write (.safetensors)")
+@settings_options(spec.SensitivityJob)
+def sensitivity(model: str, data: str, out: str, settings: spec.SensitivityJob) -> None:
+    """Second derivative of the loss per weight, summed over the training images."""
+    place = start(settings)
+    network, _ = networks.load(model)
+    dataset = DataSet(data)
+    batches = -(-dataset.size("train") // settings.batch_size)
+    with progress_bar(batches, "batch") as bar:
+        raw = second_derivative(
+            network.to(place),
+            dataset.batches("train", settings.batch_size),
+            estimator=settings.estimator,
+            progress=lambda done: bar.update(),
+        )
+    arrays = {name: value.cpu().numpy() for name, value in raw.items()}
+    job = settings.model_dump(mode="json", exclude={"accelerator"})
+    io.save_arrays(out, arrays, {**job, "dataset": dataset.name})

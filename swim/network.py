@@ -1,0 +1,61 @@
+"""A network by its settings: built, written as a checkpoint, read again."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swim import io, registry, streams
+from swim.data import DataSet
+from swim.errors import DataError
+from swim.models import quantisation
+from swim.spec import ModelSettings
+from swim.tracing import device_of, trace, weights_of
+
+
+def initial(settings: ModelSettings, data: DataSet, seed: int) -> nn.Module:
+    """The untrained float network; its initial weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams.key(seed, "initial") % 2**63)
+        return _build(settings, data.channels, data.classes)
+
+
+def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module:
+    model: nn.Module = registry.find("network", settings.name)(in_channels, classes)
+    return model
+
+
+def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> None:
+    """Write a checkpoint: the state and, inside it, the settings that made it.
+
+    ``programmed`` lists the weights that devices hold, in the order in which they are used.
+    """
+    sample = data.inputs("train", slice(0, 1)).to(device_of(model))
+    record = {
+        **settings,
+        "in_channels": data.channels,
+        "classes": data.classes,
+        "programmed": list(weights_of(trace(model, sample))),
+    }
+    state: dict[str, Tensor] = model.state_dict()
+    io.save_arrays(path, {name: value.cpu().numpy() for name, value in state.items()}, record)
+
+
+def load(path: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint, in eval mode, and its settings.
+
+    Raises:
+        DataError: the file is missing, incomplete or holds another network.
+    """
+    tensors, settings = io.load_tensors(path)
+    if "model" not in settings:
+        raise DataError(f"{path}: not a checkpoint of ours")
+    model_settings = ModelSettings.model_validate(settings["model"])
+    model = _build(model_settings, settings["in_channels"], settings["classes"])
+    if model_settings.activation_bits:
+        quantisation.quantise_activations(model, model_settings.activation_bits)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(f"{path}: does not fit {model_settings.label}: {error}") from error
+    return model.eval(), settings

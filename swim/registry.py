@@ -1,0 +1,71 @@
+"""Everything that settings choose by name. To add one, write its file and add its line here.
+
+Names lead to ``module:attribute`` (or a module) as text, so that nothing is imported before it
+is used and a step depends on the code of what it chose alone.
+"""
+
+import difflib
+from collections.abc import Collection
+from importlib import import_module
+from typing import Any
+
+from swim.errors import SettingError
+
+# Functions of (in_channels, classes) that give an nn.Module.
+NETWORKS = {
+    "lenet": "swim.models.lenet:LeNet",
+}
+
+# Modules with CLASSES, MEAN, STD, HELP and load(root, download); see swim.datasets.
+DATASETS = {
+    "mnist5k": "swim.datasets.mnist5k",
+    "mnist": "swim.datasets.mnist",
+}
+
+# Functions of (model, batches, loss=..., progress=...) that give second derivatives.
+ESTIMATORS = {
+    "recursion": "swim.curvature.recursion:recursion",
+}
+
+# Modules with NEEDS and score(inputs); see swim.methods.
+METHODS = {
+    "swim": "swim.methods.swim",
+    "magnitude": "swim.methods.magnitude",
+    "random": "swim.methods.random",
+}
+
+KINDS = {
+    "network": NETWORKS,
+    "data set": DATASETS,
+    "estimator": ESTIMATORS,
+    "method": METHODS,
+}
+
+
+def suggest(value: str, known: Collection[str]) -> str:
+    """The allowed names, the closest one first."""
+    close = difflib.get_close_matches(value, known, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(known)}"
+
+
+def check(kind: str, name: str) -> str:
+    """The name itself.
+
+    Raises:
+        SettingError: nothing of that kind has it; the message lists what there is.
+    """
+    if name not in KINDS[kind]:
+        raise SettingError(f"unknown {kind} {name!r}; {suggest(name, KINDS[kind])}")
+    return name
+
+
+def find(kind: str, name: str) -> Any:
+    """What a name of a kind (a key of :data:`KINDS`) stands for, imported.
+
+    Raises:
+        SettingError: nothing of that kind has the name.
+    """
+    module, _, attribute = KINDS[kind][check(kind, name)].partition(":")
+    found = import_module(module)
+    return getattr(found, attribute) if attribute else found

@@ -1,0 +1,129 @@
+"""Which code a step's result depends on, as one digest.
+
+A step's sources are what its command imports, found by reading import statements through, and
+the code of what its settings choose (a method, a network). The digest is of the syntax trees
+without docstrings, so comments, formatting and help texts change nothing.
+
+:data:`INERT` modules are left out: they carry settings from the user to the step. Those reach it
+resolved, and are part of what it depends on by their values.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from swim import registry
+
+ROOT = Path(__file__).parent
+
+INERT = frozenset(
+    {
+        "swim",
+        "swim.__main__",
+        "swim.cli",
+        "swim.cli.options",
+        "swim.errors",
+        "swim.registry",
+        "swim.spec",
+    }
+)
+
+
+def digest(step: str, **chosen: str) -> str:
+    """A digest of the code that a step of the command line runs.
+
+    Args:
+        step: a subcommand.
+        chosen: what its settings choose, as kind=name; kinds are those of
+            :data:`swim.registry.KINDS`, with ``_`` for a space.
+
+    Raises:
+        SettingError: a name is not in the registry.
+    """
+    return _digest(sources(step, **chosen))
+
+
+def sources(step: str, **chosen: str) -> tuple[str, ...]:
+    """Names of the modules that :func:`digest` covers, sorted."""
+    found = set(_reachable(f"swim.cli.{step}"))
+    for kind, name in chosen.items():
+        found |= set(_reachable(_home(kind.replace("_", " "), name)))
+    return tuple(sorted(found))
+
+
+def _home(kind: str, name: str) -> str:
+    target = registry.KINDS[kind][registry.check(kind, name)]
+    return target.partition(":")[0]
+
+
+@functools.cache
+def _digest(modules: tuple[str, ...]) -> str:
+    trees = {name: _skeleton(_tree(name)) for name in modules}
+    return hashlib.blake2b(json.dumps(trees).encode(), digest_size=8).hexdigest()
+
+
+@functools.cache
+def _reachable(start: str) -> tuple[str, ...]:
+    """The module, what it imports of ours, and so on."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in INERT or not _path(name):
+            continue
+        found.add(name)
+        waiting += _imports(_tree(name))
+        waiting.append(name.rpartition(".")[0])  # importing a module runs its package
+    return tuple(found)
+
+
+def _path(name: str) -> Path | None:
+    parts = name.split(".")
+    if parts[0] != "swim":
+        return None
+    base = ROOT.joinpath(*parts[1:])
+    return next((p for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file()), None)
+
+
+@functools.cache
+def _tree(name: str) -> ast.Module:
+    path = _path(name)
+    assert path is not None
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Absolute module names in import statements, those for type checkers alone excepted."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from _imports(node)
+
+
+def _skeleton(node: Any) -> Any:
+    """A tree as nested lists that no formatting and no Python version's defaults change."""
+    if isinstance(node, list):
+        return [_skeleton(item) for item in node if not _is_docstring(item)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [[name, _skeleton(value)] for name, value in ast.iter_fields(node)
+              if value is not None and value != []]  # fmt: skip
+    return [type(node).__name__, *fields]
+
+
+def _is_docstring(node: Any) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -1,0 +1,115 @@
+"""The digest covers what a step runs, and nothing else."""
+
+import subprocess
+import sys
+
+import pytest
+
+from swim import io, registry, sources
+from swim.errors import SettingError
+
+CHOICES = {
+    "prepare": {"data_set": "mnist5k"},
+    "train": {"network": "lenet"},
+    "sensitivity": {"network": "lenet", "estimator": "recursion"},
+    "select": {"method": "swim"},
+    "evaluate": {"network": "lenet"},
+    "summarise": {},
+    "plot": {},
+}
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A copy of the package's sources that may be edited."""
+    for path in sources.ROOT.rglob("*.py"):
+        io.write_text(tmp_path / path.relative_to(sources.ROOT), path.read_text())
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    clear()
+    yield tmp_path
+    clear()
+
+
+def clear():
+    for cached in (sources._digest, sources._reachable, sources._tree):
+        cached.cache_clear()
+
+
+def digests():
+    clear()
+    return {step: sources.digest(step, **chosen) for step, chosen in CHOICES.items()}
+
+
+EDITS = [
+    ("train.py", "momentum=0.9", "momentum=0.8", {"train"}),
+    ("figures.py", 'alpha=0.25', 'alpha=0.3', {"plot"}),
+    ("curvature/recursion.py", "(stream, start=1)", "(stream, start=2)", {"sensitivity"}),
+    ("selection.py", '"0.5"', '"0.4"', {"select"}),
+    ("methods/swim.py", "** 2", "** 3", {"select"}),
+    ("methods/magnitude.py", "np.abs(weight)", "-weight", set()),
+    ("models/lenet.py", "120", "121", {"train", "sensitivity", "evaluate"}),
+    ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
+    ("datasets/mnist.py", "60_000", "60_001", set()),
+    ("policies/by_mask.py", "dims=1", "dims=2", {"evaluate"}),
+    ("stats.py", "0.975", "0.995", {"evaluate", "summarise", "plot"}),
+    ("io.py", "indent=2", "indent=3", set(CHOICES)),
+    ("registry.py", '"random": "swim.methods.random"', '"chance": "swim.methods.random"', set()),
+    ("spec.py", "Field(20, ge=0", "Field(21, ge=0", set()),
+    ("train.py", "import math\n", "# why\nimport math\n\n\n", set()),
+    ("train.py", '"""Train a network.', '"""Optimise a network.', set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "changed"), EDITS, ids=lambda v: str(v)[:24])
+def test_an_edit_changes_the_steps_that_run_it(code, file, old, new, changed):
+    before = digests()
+    text = (code / file).read_text()
+    assert old in text
+    (code / file).write_text(text.replace(old, new))
+    after = digests()
+    assert {step for step in CHOICES if before[step] != after[step]} == changed
+
+
+def test_an_unknown_choice():
+    with pytest.raises(SettingError, match="known: swim"):
+        sources.digest("select", method="swin")
+
+
+def modules_of(*arguments):
+    code = (
+        "import sys; from swim.cli import cli\n"
+        f"cli.main({[str(a) for a in arguments]!r}, standalone_mode=False)\n"
+        "print('MODULES', *[m for m in sys.modules if m.split('.')[0] == 'swim'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stdout.rsplit("MODULES", 1)[1].split())
+
+
+def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
+    at = {name: tmp_path / name for name in ("data", "model", "second", "mask", "table.csv")}
+    files = ["--model", at["model"], "--data", at["data"]]
+    chips = tmp_path / "chips/d/sigma-0.1"
+    few = ["--chips", 2, "--test-images", 50]
+    runs = {
+        "prepare": ["--dataset", "mnist5k", "--out", at["data"]],
+        "train": ["--data", at["data"], "--out", at["model"], "--training-epochs", 1,
+                  "--training-quantised-epochs", 1, "--model-weight-bits", 4,
+                  "--model-activation-bits", 4],
+        "sensitivity": [*files, "--out", at["second"]],
+        "select": ["--model", at["model"], "--sensitivity", at["second"], "--out", at["mask"]],
+        "evaluate": [*files, "--mask", at["mask"], "--out", chips / "swim/0.1.csv", *few,
+                     "--clean", chips / "clean.csv"],
+        "summarise": [chips / "swim/0.1.csv", chips / "clean.csv", "--experiment", "e", "--model",
+                      "m", "--dataset", "d", "--out", at["table.csv"]],
+        "plot": [at["table.csv"], "--out", tmp_path],
+    }  # fmt: skip
+    assert list(runs) == list(CHOICES)
+    for step, arguments in runs.items():
+        covered = set(sources.sources(step, **CHOICES[step])) | sources.INERT
+        assert modules_of(step, *arguments) <= covered, step
+
+
+def test_everything_registered_exists():
+    for kind, names in registry.KINDS.items():
+        for name in names:
+            assert registry.find(kind, name) is not None
