@@ -60,7 +60,12 @@ EDITS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("file", "old", "new", "changed"), EDITS, ids=lambda v: str(v)[:24])
+def identifier(value):
+    """Sets in a fixed order: every worker of pytest-xdist must name a test alike."""
+    return " ".join(sorted(value)) or "nothing" if isinstance(value, set) else value[:24]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "changed"), EDITS, ids=identifier)
 def test_an_edit_changes_the_steps_that_run_it(code, file, old, new, changed):
     before = digests()
     text = (code / file).read_text()
