@@ -3,7 +3,7 @@ import sys
 
 sys.path.insert(0, workflow.basedir)
 
-from rules.environment import prefer
+from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
 from swim import registry, sources, spec
 
@@ -60,6 +60,12 @@ def accelerator_of(wildcards):
     return experiment(wildcards).accelerator
 
 
+def gpus_of(wildcards):
+    """One GPU a job where it will use one; the profile says how many there are."""
+    wanted = accelerator_of(wildcards)
+    return int(wanted == "cuda" or (wanted == "auto" and gpu_visible()))
+
+
 def dataset_of(wildcards):
     return f"results/data/{experiment(wildcards).dataset}.safetensors"
 
@@ -72,12 +78,12 @@ def sensitivity_of(wildcards):
     return f"results/{wildcards.experiment}/sensitivity/{estimator}.safetensors"
 
 
-def chips_of(wildcards):
+def chips_of(name):
     """Every chips file of an experiment; the end points are shared by its methods."""
-    own = experiment(wildcards)
+    own = EXPERIMENTS[name]
     points = [f"{m}/{f}" for m in own.methods for f in own.fractions if f not in "01"]
     return [
-        f"results/{wildcards.experiment}/chips/{device}/sigma-{sigma}/{point}.csv"
+        f"results/{name}/chips/{device}/sigma-{sigma}/{point}.csv"
         for device in own.devices
         for sigma in own.sigmas
         for point in ["clean", "none/0", "all/1", *points]
@@ -94,6 +100,8 @@ def outcome(name):
     return [
         f"results/{name}/settings.json",
         f"results/{name}/accuracy.csv",
+        f"results/{name}/paired.csv",
         f"results/summary/{name}.md",
         *figures,
+        *chips_of(name),
     ]

@@ -6,6 +6,9 @@ rule prepare:
         "results/data/logs/{dataset}.log",
     benchmark:
         "results/data/benchmarks/{dataset}.tsv"
+    # Missing data ends a run before anything else is computed.
+    priority: 1
+    localrule: True
     conda:
         "../envs/swim.yaml"
     # Where the files come from is no part of the result, so it does not trigger reruns.

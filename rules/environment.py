@@ -14,3 +14,9 @@ def prefer(root: str) -> None:
         others = os.environ.get(name, "").split(os.pathsep)
         kept = [other for other in others if other and other != folder]
         os.environ[name] = os.pathsep.join([folder, *kept])
+
+
+def gpu_visible() -> bool:
+    """Whether this machine shows an NVIDIA GPU to its processes; asking torch takes seconds."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return os.path.exists("/dev/nvidiactl") and not hidden

@@ -15,6 +15,7 @@ rule evaluate:
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+        gpu=gpus_of,
     params:
         settings=evaluate_job,
         code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
@@ -40,6 +41,7 @@ rule evaluate_all_verified:
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+        gpu=gpus_of,
     params:
         settings=evaluate_job,
         code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
@@ -66,6 +68,7 @@ rule evaluate_none_verified:
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+        gpu=gpus_of,
     params:
         settings=evaluate_job,
         code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),

@@ -1,13 +1,19 @@
 rule summarise:
-    """All chips of an experiment -> the tidy table, and one in the paper's layout."""
+    """All chips of an experiment -> the tidy tables, and both in the paper's layout."""
     input:
-        chips_of,
+        lambda wildcards: chips_of(wildcards.experiment),
     output:
         csv=report(
             "results/{experiment}/accuracy.csv",
             caption="report/accuracy.rst",
             category="{experiment}",
             labels={"result": "accuracy", "form": "table"},
+        ),
+        paired=report(
+            "results/{experiment}/paired.csv",
+            caption="report/paired.rst",
+            category="{experiment}",
+            labels={"result": "differences, paired by chip", "form": "table"},
         ),
         markdown="results/summary/{experiment}.md",
     log:
@@ -24,7 +30,7 @@ rule summarise:
     shell:
         "python -m swim summarise {input:q} --experiment {wildcards.experiment}"
         " --model {params.model} --dataset {params.dataset}"
-        " --out {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
+        " --out {output.csv:q} --paired {output.paired:q} --markdown {output.markdown:q} > {log:q} 2>&1"
 
 
 rule plot:

@@ -9,6 +9,7 @@ rule select:
         "results/{experiment}/logs/select/{device}/{method}-{fraction}.log",
     benchmark:
         "results/{experiment}/benchmarks/select/{device}/{method}-{fraction}.tsv"
+    localrule: True
     conda:
         "../envs/swim.yaml"
     params:

@@ -14,6 +14,7 @@ rule sensitivity:
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+        gpu=gpus_of,
     params:
         settings=lambda wildcards: job(
             spec.SensitivityJob, wildcards, estimator=wildcards.estimator

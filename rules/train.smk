@@ -14,6 +14,7 @@ rule train:
     threads: threads_of
     resources:
         accelerator=accelerator_of,
+        gpu=gpus_of,
     params:
         settings=lambda wildcards: job(spec.TrainJob, wildcards),
         code=lambda wildcards: sources.digest("train", network=network_of(wildcards)),
@@ -24,7 +25,7 @@ rule train:
 
 
 rule settings:
-    """The resolved settings of an experiment."""
+    """The resolved settings of an experiment, with versions and hardware."""
     output:
         "results/{experiment}/settings.json",
     log:
@@ -35,6 +36,8 @@ rule settings:
     conda:
         "../envs/swim.yaml"
     params:
-        settings=lambda wildcards: spec.section_json(experiment(wildcards)),
+        settings=lambda wildcards: spec.resolved_json(CONFIG, wildcards.experiment),
+        code=sources.digest("describe"),
     shell:
-        "printf '%s\\n' {params.settings:q} > {output:q} 2> {log:q}"
+        "python -m swim describe --settings {params.settings:q} --out {output:q}"
+        " > {log:q} 2>&1"

@@ -5,7 +5,9 @@ import csv
 import io
 import json
 import os
+import re
 import secrets
+import socket
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,24 +17,49 @@ import numpy as np
 
 from swim.errors import DataError
 
+# Told apart on a file system that machines share; only letters that a pattern takes literally.
+_HOST = re.sub(r"\W", "_", socket.gethostname())
+
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it if the block succeeds.
 
     The temporary name is unique per process, and keeps the suffix, from which some writers
-    take the format.
+    take the format. What killed processes of this machine left under such names is removed.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
     temporary = target.with_name(
-        f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
+        f".{target.stem}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
     )
     try:
         yield temporary
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove the temporary files of this machine's ended processes."""
+    name = re.compile(
+        rf"\.{re.escape(target.stem)}\.{_HOST}-(\d+)-[0-9a-f]{{8}}{re.escape(target.suffix)}"
+    )
+    for path in target.parent.glob(".*"):
+        found = name.fullmatch(path.name)
+        if found and not _runs(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

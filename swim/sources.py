@@ -4,8 +4,8 @@ A step's sources are what its command imports, found by reading import statement
 the code of what its settings choose (a method, a network). The digest is of the syntax trees
 without docstrings, so comments, formatting and help texts change nothing.
 
-:data:`INERT` modules are left out: they carry settings from the user to the step. Those reach it
-resolved, and are part of what it depends on by their values.
+:data:`INERT` modules are left out: they carry settings from the user to the step, which reach it
+resolved and are part of what it depends on by their values, or write messages.
 """
 
 import ast
@@ -27,6 +27,7 @@ INERT = frozenset(
         "swim.cli",
         "swim.cli.options",
         "swim.errors",
+        "swim.machine",
         "swim.registry",
         "swim.spec",
     }

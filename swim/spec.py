@@ -363,3 +363,10 @@ def load(content: Mapping[str, Any]) -> Config:
 def section_json(section: Section, exclude: set[str] | None = None) -> str:
     """A section as canonical JSON: what a rule's parameters hold and a command reads."""
     return json.dumps(section.model_dump(mode="json", exclude=exclude), sort_keys=True)
+
+
+def resolved_json(config: Config, name: str) -> str:
+    """All that an experiment is made of, its memory devices included, as canonical JSON."""
+    experiment = config.experiments[name].model_dump(mode="json")
+    devices = {d: config.devices[d].model_dump(mode="json") for d in experiment["devices"]}
+    return json.dumps({"experiment": name, **experiment, "devices": devices}, sort_keys=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def summarise(values: Sequence[float] | np.ndarray) -> Summary:
         raise ValueError("no chips to summarise")
     count = len(array)
     std = float(array.std(ddof=1)) if count > 1 else math.nan
-    t = float(stats.t.ppf(0.975, count - 1)) if count > 1 else math.nan
+    t = float(stdtrit(count - 1, 0.975)) if count > 1 else math.nan
     return Summary(
         chips=count,
         mean=float(array.mean()),

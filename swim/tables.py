@@ -1,5 +1,6 @@
 """Tables: the tidy ``accuracy.csv`` and a Markdown table in the paper's layout."""
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,10 @@ from swim.errors import DataError
 COLUMNS = [
     "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
     "chips", "mean", "std", "ci95", "p05",
+]  # fmt: skip
+PAIRED = [
+    "experiment", "model", "dataset", "device", "sigma", "fraction", "method", "other", "chips",
+    "difference", "std", "ci95",
 ]  # fmt: skip
 KEYS = ["device", "sigma", "method", "fraction"]
 ENDS = {"none": "nothing verified", "all": "everything verified"}
@@ -89,6 +94,46 @@ def accuracy_table(
     return table.sort_values(KEYS, key=_sortable, ignore_index=True)
 
 
+def paired_table(
+    files: Iterable[str | os.PathLike[str]], constants: Mapping[str, str]
+) -> pd.DataFrame:
+    """Differences between methods, chip by chip: one row a point and pair of methods.
+
+    A chip has the same draws for every method, so much of its luck cancels in the difference,
+    whose interval is narrower than the two means' own.
+
+    Args:
+        files: chips files, in any order; end points and clean.csv files are passed over.
+        constants: experiment, model and dataset.
+
+    Returns:
+        Columns :data:`PAIRED`, sorted; ``difference`` is the mean of method minus other over the
+        chips that both have. ``method`` comes first in the alphabet, but ``swim`` before all.
+    """
+    points: dict[tuple[str, str, str], dict[str, pd.Series]] = {}
+    for path in files:
+        place = place_of(path)
+        if place["method"] in (*ENDS, "clean"):
+            continue
+        at = points.setdefault((place["device"], place["sigma"], place["fraction"]), {})
+        at[place["method"]] = read_chips(path).set_index("chip")["accuracy"]
+    records = []
+    for (device, sigma, fraction), chips in points.items():
+        names = sorted(chips, key=lambda name: (name != "swim", name))
+        for method, other in itertools.combinations(names, 2):
+            difference = (chips[method] - chips[other]).dropna()
+            if difference.empty:
+                continue
+            summary = stats.summarise(difference.to_numpy())
+            place = {"device": device, "sigma": sigma, "fraction": fraction}
+            pair = {"method": method, "other": other, "chips": summary.chips}
+            values = {"difference": summary.mean, "std": summary.std, "ci95": summary.ci95}
+            records.append({**constants, **place, **pair, **values})
+    keys = ["device", "sigma", "fraction", "method", "other"]
+    table = pd.DataFrame(records, columns=PAIRED)
+    return table.sort_values(keys, key=_sortable, ignore_index=True)
+
+
 def _sortable(column: pd.Series) -> pd.Series:
     if column.name in ("sigma", "fraction"):
         return pd.to_numeric(column).fillna(-1.0)
@@ -142,6 +187,32 @@ def markdown(table: pd.DataFrame) -> str:
             *_grid(part),
             "",
         ]
+    return "\n".join(lines)
+
+
+def paired_markdown(table: pd.DataFrame) -> str:
+    """Rows sigma x pair of methods, columns NWC, entries difference ± half-width in points."""
+    lines = []
+    for (experiment, device), part in table.groupby(["experiment", "device"], sort=False):
+        fractions = sorted(set(part["fraction"]), key=float)
+        lines += [
+            f"### {experiment}: differences, paired by chip, device `{device}`",
+            "",
+            "Points of accuracy, mean ± half-width of its 95 % interval over "
+            f"{_list(sorted(set(part['chips'])))} chips.",
+            "",
+            "| sigma | difference | " + " | ".join(f"NWC {f}" for f in fractions) + " |",
+            "|---|---|" + "---:|" * len(fractions),
+        ]
+        for (sigma, method, other), rows in part.groupby(["sigma", "method", "other"], sort=False):
+            at = rows.set_index("fraction")
+            cells = [
+                f"{100 * at['difference'][f]:+.2f} ± {100 * at['ci95'][f]:.2f}"
+                if f in at.index else "–"
+                for f in fractions
+            ]  # fmt: skip
+            lines.append(f"| {sigma} | {method} − {other} | " + " | ".join(cells) + " |")
+        lines.append("")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ STEPS = {
     "evaluate": "Program chips by Monte Carlo and measure the accuracy of each.",
     "summarise": "Statistics over chips, one row a point.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
+    "describe": "Store resolved settings, versions and hardware beside the results.",
     "schema": "Write the JSON schema of config.yaml and its reference page.",
 }
 

@@ -50,7 +50,7 @@ def settings_options(section: type[spec.Section]) -> Callable[..., Any]:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def run(settings: str, **values: Any) -> Any:
-            content = _content(settings)
+            content = json_object(settings)
             for name, path in names.items():
                 value = values.pop(name)
                 if value is not None:
@@ -73,7 +73,12 @@ def _wrap(value: Any, key: str) -> dict[str, Any]:
     return {key: value}
 
 
-def _content(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object given on the command line.
+
+    Raises:
+        SettingError: it is none.
+    """
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:

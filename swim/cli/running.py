@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from swim import machine
 from swim.errors import SettingError
 from swim.spec import Compute
 
@@ -38,4 +39,6 @@ def start(settings: Compute) -> "torch.device":
         raise SettingError("accelerator 'cuda': this process sees no GPU; use 'auto' or 'cpu'")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if wanted == "cuda" else wanted
+    click.echo(machine.line(name, settings.arithmetic_threads))
     return torch.device(wanted)

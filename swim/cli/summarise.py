@@ -12,13 +12,15 @@ from swim.cli.running import FILE
 @click.option("--model", required=True, help="name of the network in the table")
 @click.option("--dataset", required=True, help="name of the data set in the table")
 @click.option("--out", required=True, type=FILE, help="tidy table to write (.csv)")
-@click.option("--markdown", type=FILE, help="table in the paper's layout, to write (.md)")
+@click.option("--paired", type=FILE, help="differences between methods, to write (.csv)")
+@click.option("--markdown", type=FILE, help="both in the paper's layout, to write (.md)")
 def summarise(
     chips: tuple[str, ...],
     experiment: str,
     model: str,
     dataset: str,
     out: str,
+    paired: str | None,
     markdown: str | None,
 ) -> None:
     """Statistics over chips, one row a point.
@@ -28,6 +30,10 @@ def summarise(
     """
     constants = {"experiment": experiment, "model": model, "dataset": dataset}
     table = tables.accuracy_table(chips, constants)
+    differences = tables.paired_table(chips, constants)
     io.write_text(out, table.to_csv(index=False, lineterminator="\n"))
+    if paired:
+        io.write_text(paired, differences.to_csv(index=False, lineterminator="\n"))
     if markdown:
-        io.write_text(markdown, tables.markdown(table))
+        text = [tables.markdown(table), tables.paired_markdown(differences)]
+        io.write_text(markdown, "\n".join(text))

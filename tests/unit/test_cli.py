@@ -1,8 +1,12 @@
 """Each step by hand, without Snakemake."""
 
+import importlib.metadata
+import json
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -98,12 +102,41 @@ def test_the_mask_step_loads_no_torch(folder):
     assert (folder / "m2").exists()
 
 
-def test_logs_hold_no_progress_bars(folder):
+def test_logs_say_where_it_ran_and_hold_no_progress_bars(folder):
     command = [sys.executable, "-m", "swim", "evaluate", "--model", folder / "model", "--data",
                folder / "data", "--verify", "all", "--out", folder / "o.csv", "--chips", "3",
                "--test-images", "100"]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("", "")
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("on ")
+    assert f"1 arithmetic thread, torch {torch.__version__.partition('+')[0]}" in line
+
+
+@pytest.mark.parametrize("environment", [{"OMP_NUM_THREADS": "2"}, {"MKL_NUM_THREADS": "2"}])
+def test_arithmetic_threads_are_the_settings_not_what_a_scheduler_hands_out(folder, environment):
+    """A reduction over two threads would round differently; so would a network trained by it."""
+    command = [sys.executable, "-m", "swim", "evaluate", "--model", folder / "model", "--data",
+               folder / "data", "--verify", "none", "--chips", "2", "--sigma", "0.3"]  # fmt: skip
+    for name, added in (("plain.csv", {}), ("threads.csv", environment)):
+        subprocess.run([*command, "--out", folder / name], check=True, env={**os.environ, **added})
+    assert (folder / "plain.csv").read_bytes() == (folder / "threads.csv").read_bytes()
+
+
+def test_describe_stores_versions_and_hardware(folder):
+    run("describe", "--settings", '{"chips": 3}', "--out", folder / "settings.json")
+    stored = json.loads((folder / "settings.json").read_text())
+    assert stored["chips"] == 3
+    assert stored["versions"]["torch"] == importlib.metadata.version("torch")
+    assert stored["hardware"]["cores"] >= 1
+    assert stored["hardware"]["processor"]
+
+
+def test_a_mask_of_another_network_is_refused(folder, capsys):
+    io.save_mask(folder / "other.npz", {"features.0.weight": np.ones((3, 3), bool)}, {})
+    error = fails(capsys, "evaluate", "--model", folder / "model", "--data", folder / "data",
+                  "--mask", folder / "other.npz", "--out", folder / "never")  # fmt: skip
+    assert "the mask names 'features.0.weight', but the model's weights are conv1.weight" in error
 
 
 SELECT = "select --model {model} --out {out}"

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -33,6 +35,24 @@ def test_temporary_names_differ(tmp_path):
         one.write_text("1")
         other.write_text("2")
     assert os.listdir(tmp_path) == ["x.png"]
+
+
+def test_what_a_killed_process_left_is_swept_away_and_what_a_living_one_writes_is_not(tmp_path):
+    path = tmp_path / "half.csv"
+    code = (
+        "import os, sys; from swim import io\n"
+        "with io.atomic(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    for _ in range(2):  # the second sweeps what the first left
+        subprocess.run([sys.executable, "-c", code, path])
+        assert len(os.listdir(tmp_path)) == 1
+    with io.atomic(path) as living:
+        living.write_text("first")
+        io.write_text(path, "second")
+        assert sorted(os.listdir(tmp_path)) == sorted([living.name, "half.csv"])
+    assert os.listdir(tmp_path) == ["half.csv"]
+    assert path.read_text() == "first"
 
 
 def test_arrays_come_back_in_order_with_their_settings(tmp_path):

@@ -83,6 +83,43 @@ def test_the_order_of_the_files_does_not_matter(chips):
     pd.testing.assert_frame_equal(one, other)
 
 
+def test_differences_are_paired_by_chip(chips):
+    table = tables.paired_table(chips, CONSTANTS)
+    assert list(table.columns) == tables.PAIRED
+    pairs = list(zip(table["method"], table["other"], strict=True))
+    at_a_tenth = [("swim", "own"), ("swim", "random"), ("own", "random")]
+    assert sorted(pairs) == sorted(2 * (at_a_tenth + [("swim", "random")]))
+    folder = chips[0].parents[1]
+    one, other = (pd.read_csv(folder / m / "0.5.csv")["accuracy"] for m in ("swim", "random"))
+    row = table[(table["sigma"] == "0.3") & (table["fraction"] == "0.5")].iloc[0]
+    expected = stats.summarise(one - other)
+    assert (row["difference"], row["ci95"]) == (expected.mean, expected.ci95)
+    assert row["chips"] == 20
+    text = tables.paired_markdown(table)
+    cell = f"{100 * expected.mean:+.2f} ± {100 * expected.ci95:.2f}"
+    (line,) = [s for s in text.splitlines() if s.startswith("| 0.3 | swim − random |")]
+    assert line.endswith(f" | {cell} |")
+    (line,) = [s for s in text.splitlines() if s.startswith("| 0.3 | swim − own |")]
+    assert line.endswith(" | – |")
+
+
+def test_pairs_are_matched_by_the_chips_number(chips):
+    """Rows in another order, and chips that only one method has."""
+    one, other = chips[2], chips[4]
+    assert (one.parent.name, other.parent.name) == ("swim", "random")
+    before = tables.paired_table([one, other], CONSTANTS)
+    shuffled = pd.read_csv(one).iloc[::-1]
+    shuffled = pd.concat([shuffled, shuffled.iloc[[0]].assign(chip=99, accuracy=0.0)])
+    shuffled.to_csv(one, index=False)
+    pd.testing.assert_frame_equal(before, tables.paired_table([one, other], CONSTANTS))
+
+
+def test_one_method_has_no_pairs(chips):
+    table = tables.paired_table(chips[:3], CONSTANTS)
+    assert table.empty
+    assert tables.paired_markdown(table) == ""
+
+
 def test_incomplete_files_are_named(tmp_path, chips):
     chips[0].write_text("")
     with pytest.raises(DataError, match=chips[0].name):

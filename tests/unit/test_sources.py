@@ -16,6 +16,7 @@ CHOICES = {
     "evaluate": {"network": "lenet"},
     "summarise": {},
     "plot": {},
+    "describe": {},
 }
 
 
@@ -107,6 +108,7 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
         "summarise": [chips / "swim/0.1.csv", chips / "clean.csv", "--experiment", "e", "--model",
                       "m", "--dataset", "d", "--out", at["table.csv"]],
         "plot": [at["table.csv"], "--out", tmp_path],
+        "describe": ["--out", tmp_path / "settings.json"],
     }  # fmt: skip
     assert list(runs) == list(CHOICES)
     for step, arguments in runs.items():

@@ -39,7 +39,8 @@ class Project:
 
     def snakemake(self, *arguments, cores=2, cwd=None):
         self.write()
-        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+        limit = [] if cores is None else ["--cores", str(cores)]
+        command = [sys.executable, "-m", "snakemake", *limit, *arguments]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         # A cache of its own: Snakemake keeps copies of included files there.
         environment["XDG_CACHE_HOME"] = str(self.folder / ".cache")
@@ -54,19 +55,21 @@ class Project:
 
     def results(self, pattern="*.csv"):
         found = (self.folder / "results").rglob(pattern)
-        return {str(p.relative_to(self.folder)): p.read_bytes() for p in found}
+        return {str(p.relative_to(self.folder)): p.read_bytes() for p in found if p.is_file()}
+
+
+def copy_of_the_pipeline(folder):
+    folder.mkdir()
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / part)
+    return folder
 
 
 @pytest.fixture
 def project(tmp_path):
     # A name with a space, which nothing may trip over.
-    folder = tmp_path / "a project"
-    folder.mkdir()
-    for part in PARTS:
-        source = ROOT / part
-        ignore = shutil.ignore_patterns("__pycache__")
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=ignore)
-        else:
-            shutil.copy(source, folder / part)
-    return Project(folder)
+    return Project(copy_of_the_pipeline(tmp_path / "a project"))

@@ -1,0 +1,45 @@
+"""What all benchmarks share: the machine they ran on, medians, and files of results."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from swim import io, machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def seconds(run: Callable[[], Any], repeats: int) -> list[float]:
+    """Wall-clock seconds of each of ``repeats`` calls."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """Median and extremes."""
+    return {
+        "median": round(statistics.median(times), 4),
+        "min": round(min(times), 4),
+        "max": round(max(times), 4),
+        "runs": len(times),
+    }
+
+
+def save(name: str, command: str, content: dict[str, Any], table: list[str]) -> None:
+    """Write ``results/{name}.json`` and ``.md``, each with the command and the hardware."""
+    versions, hardware = machine.versions(), machine.hardware()
+    record = {"command": command, "versions": versions, "hardware": hardware, **content}
+    io.write_json(RESULTS / f"{name}.json", record)
+    head = (
+        f"`{command}` on {hardware['cores']} cores of {hardware['processor']}; "
+        f"torch {versions['torch']}, Python {versions['python']}."
+    )
+    io.write_text(RESULTS / f"{name}.md", "\n".join([head, "", *table, ""]))
+    print("\n".join(table), json.dumps({"written": str(RESULTS / f"{name}.json")}), sep="\n")

@@ -1,0 +1,51 @@
+"""What this process runs on: for the record, never part of a result."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from swim import __version__
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "safetensors", "snakemake")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of what numbers depend on."""
+    found = {"python": platform.python_version(), "swim": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def hardware() -> dict[str, str | int]:
+    """Processor, cores that this process may use, and operating system."""
+    available = getattr(os, "sched_getaffinity", None)
+    cores = len(available(0)) if available else (os.cpu_count() or 1)
+    return {
+        "processor": _processor(),
+        "cores": cores,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    """Its name as Linux or else Python knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def line(accelerator: str, threads: int) -> str:
+    """One line for a job's log."""
+    facts = versions()
+    return (
+        f"on {accelerator}, {threads} arithmetic thread{'s' if threads > 1 else ''}, "
+        f"torch {facts['torch']}, Python {facts['python']}, {hardware()['processor']}"
+    )

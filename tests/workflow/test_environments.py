@@ -1,0 +1,76 @@
+"""What rules run in: environment files, profiles, and folders elsewhere."""
+
+import re
+import tomllib
+
+import yaml
+
+from tests.workflow.conftest import ROOT, TINY
+
+CONDA = yaml.safe_load((ROOT / "envs/swim.yaml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMPUTING = {
+    "train", "sensitivity", "evaluate", "evaluate_none_verified", "evaluate_all_verified",
+}  # fmt: skip
+
+
+def pins(name):
+    lines = (ROOT / "envs" / name).read_text().splitlines()
+    return [line for line in lines if re.match(r"\w", line)]
+
+
+def profile(name):
+    return yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
+
+
+def test_condas_environment_is_the_pinned_one():
+    (by_pip,) = [part["pip"] for part in CONDA["dependencies"] if isinstance(part, dict)]
+    assert by_pip == pins("requirements.txt")
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in by_pip)
+
+
+def test_every_dependency_is_pinned_once():
+    for names, file in (
+        (PROJECT["dependencies"], "requirements.txt"),
+        (PROJECT["optional-dependencies"]["dev"], "requirements-dev.txt"),
+        (PROJECT["optional-dependencies"]["slurm"], "requirements-dev.txt"),
+    ):
+        pinned = [re.sub(r"[-_.]+", "-", pin.split("==")[0]).lower() for pin in pins(file)]
+        assert len(pinned) == len(set(pinned))
+        for name in names:
+            assert re.split(r"[<>=]", name)[0].lower() in pinned
+
+
+def test_every_rule_names_the_conda_environment():
+    rules = [file.read_text() for file in (ROOT / "rules").glob("*.smk")]
+    shells = sum(text.count("    shell:\n") for text in rules)
+    assert shells == sum(text.count('    conda:\n        "../envs/swim.yaml"\n') for text in rules)
+
+
+def test_the_slurm_profile_is_complete_and_names_real_rules():
+    slurm, local = profile("slurm"), profile("default")
+    # It replaces the default one.
+    assert set(local) - set(slurm) <= {"cores", "resources", "printshellcmds"}
+    assert set(slurm["set-resources"]) == COMPUTING
+
+
+def test_light_rules_stay_local_and_computing_ones_are_submitted():
+    for file in (ROOT / "rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+            name = rule.partition(":")[0]
+            assert ("localrule: True" in rule) == (name not in COMPUTING), name
+
+
+def test_results_go_to_another_folder_with_directory(project):
+    """`snakemake --directory elsewhere` finds its code in the repository, from anywhere."""
+    elsewhere = project.folder.parent / "else where"
+    project.experiments["tiny"] = {**TINY, "training": {"epochs": 1, "quantised_epochs": 0}}
+    target = "results/tiny/masks/release/swim/0.1.npz"
+    options = ["--snakefile", str(project.folder / "Snakefile"), "--directory", str(elsewhere)]
+    project.make(*options, target, cwd=project.folder.parent)
+    assert (elsewhere / target).is_file()
+    assert not (project.folder / "results").exists()
+    # A relative data_root is taken from there, too.
+    project.experiments["tiny"]["dataset"] = "mnist"
+    run = project.snakemake(*options, target, cwd=project.folder.parent)
+    assert "data/MNIST/raw" in run.stdout + run.stderr

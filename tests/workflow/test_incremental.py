@@ -1,0 +1,191 @@
+"""Each edit runs exactly the jobs that it must: nothing more, nothing less."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.workflow.conftest import TINY, Project, copy_of_the_pipeline
+
+SMALL = {
+    **TINY,
+    "model": {"name": "lenet"},
+    "training": {"epochs": 1, "quantised_epochs": 0},
+    "test_images": 50,
+    "chips": 2,
+}
+RUN = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.MULTILINE)
+
+
+def experiments():
+    return {"a": dict(SMALL), "b": {**SMALL, "seed": 1}}
+
+
+def ran(text):
+    """(rule, sorted wildcard values but the device) of every job in Snakemake's output."""
+    jobs = []
+    for rule, block in RUN.findall(text):
+        found = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
+        pairs = dict(part.split("=", 1) for part in found[1].split(", ")) if found else {}
+        pairs.pop("device", None)
+        if rule not in ("a", "b", "all"):
+            jobs.append((rule, *pairs.values()))
+    assert len(jobs) == len(set(jobs)), "a job ran twice"
+    return set(jobs)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A pipeline whose two experiments are done."""
+    folder = tmp_path_factory.mktemp("base") / "project"
+    project = Project(copy_of_the_pipeline(folder), experiments())
+    project.make("a", "b")
+    return folder
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder, copy_function=shutil.copy2, symlinks=True)
+    return Project(folder, experiments())
+
+
+def outcome(name):
+    return {("summarise", name), ("plot", name, "0.3")}
+
+
+def points(name, *pairs, sigma="0.3"):
+    """Masks and evaluations of (method, fraction) pairs."""
+    return {("select", name, *pair) for pair in pairs} | evaluations(name, *pairs, sigma=sigma)
+
+
+def evaluations(name, *pairs, sigma="0.3"):
+    return {("evaluate", name, sigma, *pair) for pair in pairs}
+
+
+def ends(name, sigma="0.3"):
+    return {(f"evaluate_{end}_verified", name, sigma) for end in ("none", "all")}
+
+
+BOTH = (("swim", "0.1"), ("random", "0.1"))
+
+
+def everything(name):
+    return {("train", name), ("sensitivity", name, "recursion")} | points(name, *BOTH) | ends(
+        name
+    ) | outcome(name)  # fmt: skip
+
+
+def setting(**changes):
+    def edit(project):
+        project.experiments["a"] |= changes
+
+    return edit
+
+
+def code(file, old, new):
+    def edit(project):
+        path = project.folder / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def touch(project):
+    for path in (project.folder / "swim").rglob("*.py"):
+        os.utime(path)
+
+
+def remove_a_chips_file(project):
+    (project.folder / "results/b/chips/release/sigma-0.3/swim/0.1.csv").unlink()
+
+
+EDITS = {
+    "nothing": (lambda project: None, set()),
+    "files touched": (touch, set()),
+    "another fraction": (
+        setting(fractions=["0", "0.1", "0.2", "1"]),
+        {("settings", "a")} | points("a", ("swim", "0.2"), ("random", "0.2")) | outcome("a"),
+    ),
+    "another method": (
+        setting(methods=["swim", "random", "magnitude"]),
+        {("settings", "a")} | points("a", ("magnitude", "0.1")) | outcome("a"),
+    ),
+    "another sigma": (
+        setting(sigmas=["0.3", "0.1"]),
+        {("settings", "a"), ("plot", "a", "0.1")}
+        | evaluations("a", *BOTH, sigma="0.1") | ends("a", "0.1") | outcome("a"),
+    ),
+    "more training": (
+        setting(training={"epochs": 2, "quantised_epochs": 0}),
+        {("settings", "a")} | everything("a"),
+    ),
+    "more chips": (
+        setting(chips=3),
+        {("settings", "a")} | evaluations("a", *BOTH) | ends("a") | outcome("a"),
+    ),
+    "where it runs": (setting(accelerator="cpu"), {("settings", "a")}),
+    "plotting code": (
+        code("swim/figures.py", "alpha=0.25", "alpha=0.3"),
+        {("plot", "a", "0.3"), ("plot", "b", "0.3")},
+    ),
+    "sensitivity code": (
+        code("swim/curvature/recursion.py", "progress(done)", "progress(done + 0)"),
+        {job for name in "ab" for job in {("sensitivity", name, "recursion")}
+         | points(name, ("swim", "0.1")) | outcome(name)},
+    ),
+    "one method's code": (
+        code("swim/methods/random.py", "sum(sizes)", "int(sum(sizes))"),
+        {job for name in "ab" for job in points(name, ("random", "0.1")) | outcome(name)},
+    ),
+    "a comment in the training code": (
+        code("swim/train.py", "model.train()", "model.train()  # dropout on"), set(),
+    ),
+    "the method's registry": (
+        code("swim/registry.py", '"random": "swim.methods.random"',
+             '"random": "swim.methods.random", "chance": "swim.methods.random"'), set(),
+    ),
+    "a default that experiments set": (
+        code("swim/spec.py", "quantised_epochs: int = Field(\n        5",
+             "quantised_epochs: int = Field(\n        4"), set(),
+    ),
+    "a lost result": (
+        remove_a_chips_file, evaluations("b", ("swim", "0.1")) | outcome("b"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_runs_exactly_its_jobs(project, name):
+    edit, expected = EDITS[name]
+    edit(project)
+    if "registry" in name or "default" in name:
+        # What a developer does after such an edit.
+        command = [sys.executable, "-m", "swim", "schema", "--out"]
+        schema = "rules/schemas/config.schema.json"
+        subprocess.run([*command, schema], cwd=project.folder, check=True)
+    assert ran(project.make("a", "b")) == expected
+    assert ran(project.make("a", "b")) == set()
+
+
+def test_everything_runs_once_at_first(tmp_path):
+    project = Project(copy_of_the_pipeline(tmp_path / "p"), experiments())
+    expected = everything("a") | everything("b") | {("prepare", "mnist5k")}
+    assert ran(project.make("-n", "a", "b")) == expected | {("settings", "a"), ("settings", "b")}
+
+
+def test_the_same_bytes_on_one_core_and_on_two(finished, tmp_path):
+    """Every result but the record of hardware, the logs and the timings."""
+    again = Project(copy_of_the_pipeline(tmp_path / "again"), experiments())
+    again.make("a", "b", cores=1)
+    one, two = Project(finished).results("*"), again.results("*")
+    assert set(one) == set(two)
+    compared = [name for name in one if "/logs/" not in name and "/benchmarks/" not in name]
+    assert sum(name.endswith(".csv") for name in compared) >= 14
+    for name in compared:
+        assert one[name] == two[name], name

@@ -1,0 +1,169 @@
+"""SIGKILL at random moments: the documented commands then end with an undisturbed run's bytes."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import TINY, Project, copy_of_the_pipeline
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in /proc")
+
+EXPERIMENT = {
+    **TINY,
+    "training": {"epochs": 6, "quantised_epochs": 2},
+    "fractions": ["0", "0.1", "0.5", "1"],
+    "chips": 10,
+}
+KILLS = 7  # of each kind
+FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)$", re.MULTILINE)
+
+
+def bytes_of(project):
+    """Everything but logs, timings and the record of hardware."""
+    found = project.results("*")
+    return {n: b for n, b in found.items() if not re.search("/(logs|benchmarks)/", n)}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "project"
+    project = Project(copy_of_the_pipeline(folder), {"tiny": EXPERIMENT})
+    project.make("tiny")
+    return project
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(copy_of_the_pipeline(tmp_path / "project"), {"tiny": EXPERIMENT})
+
+
+class Run:
+    """Snakemake in the background."""
+
+    def __init__(self, project, cores=2):
+        project.write()
+        self.project, self.log = project, project.folder / "run.log"
+        environment = {**os.environ, "XDG_CACHE_HOME": str(project.folder / ".cache")}
+        environment.pop("PYTHONPATH", None)
+        with open(self.log, "wb") as log:
+            command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "tiny"]
+            self.process = subprocess.Popen(
+                command, cwd=project.folder, env=environment, stdout=log, stderr=log
+            )
+
+    def job(self, step):
+        """The process of a running job of that step, or None."""
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                here = os.path.realpath(entry / "cwd") == str(self.project.folder)
+            except OSError:
+                continue
+            if here and words[1:4] == [b"-m", b"swim", step.encode()]:
+                return int(entry.name)
+        return None
+
+    def wait_for_job(self, step):
+        """Its process as soon as there is one; None if Snakemake ended without it."""
+        while self.process.poll() is None:
+            job = self.job(step)
+            if job is not None:
+                return job
+            time.sleep(0.02)
+        return None
+
+    def end(self):
+        self.process.wait()
+        return self.log.read_text()
+
+
+def seconds(undisturbed, step):
+    """How long that step's longest job took undisturbed."""
+    folder = undisturbed.folder / "results/tiny/benchmarks"
+    files = [p for p in folder.rglob("*.tsv") if step in str(p.relative_to(folder))]
+    return max(float(p.read_text().split("\n")[1].split("\t")[0]) for p in files)
+
+
+def check(project, undisturbed, finished):
+    """Same bytes, and every job was finished exactly once."""
+    expected = bytes_of(undisturbed)
+    found = bytes_of(project)
+    assert set(found) == set(expected)
+    assert [name for name in expected if found[name] != expected[name]] == []
+    once = {"prepare": 1, "settings": 1, "train": 1, "sensitivity": 1, "select": 4, "evaluate": 4,
+            "evaluate_none_verified": 1, "evaluate_all_verified": 1, "summarise": 1, "plot": 1,
+            "tiny": 1}  # fmt: skip
+    assert dict(finished) == once
+
+
+def kill(process):
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_killed_training_is_started_again_by_the_same_command(project, undisturbed):
+    chance = random.Random("train")
+    finished, log = Counter(), project.folder / "results/tiny/logs/train.log"
+    for _ in range(KILLS):
+        run = Run(project)
+        job = run.wait_for_job("train")
+        assert job is not None, run.end()
+        epochs = chance.randrange(EXPERIMENT["training"]["epochs"])
+        while run.job("train") and log.read_text().count("epoch ") < epochs:
+            time.sleep(0.02)
+        # Without an epoch yet, any moment from Python's start on.
+        time.sleep(chance.uniform(0, 0.3 if epochs else 3))
+        assert kill(job), run.end()
+        text = run.end()
+        assert "Error in rule train" in text
+        assert not (project.folder / "results/tiny/model.safetensors").exists()
+        finished += Counter(FINISHED.findall(text))
+    finished += Counter(FINISHED.findall(project.make("tiny")))
+    check(project, undisturbed, finished)
+
+
+def test_a_killed_evaluation_is_started_again_by_the_same_command(project, undisturbed):
+    chance = random.Random("evaluate")
+    longest = seconds(undisturbed, "evaluate")
+    finished, kills = Counter(), 0
+    while kills < KILLS:
+        # One core: the killed job is the only one, and the first to run again.
+        run = Run(project, cores=1)
+        while True:
+            job = run.wait_for_job("evaluate")
+            assert job is not None, f"ended after {kills} kills:\n{run.end()}"
+            time.sleep(chance.uniform(0, 0.8 * longest))
+            if kill(job):
+                kills += 1
+                break
+        finished += Counter(FINISHED.findall(run.end()))
+    finished += Counter(FINISHED.findall(project.make("tiny")))
+    check(project, undisturbed, finished)
+
+
+def test_after_the_death_of_snakemake_unlock_and_the_same_command(project, undisturbed):
+    chance = random.Random("snakemake")
+    finished = Counter()
+    for _ in range(KILLS):
+        run = Run(project)
+        # From Python's start to well into the later jobs; its own jobs live on for a while.
+        time.sleep(chance.uniform(0, 12))
+        assert run.process.poll() is None, run.end()
+        run.process.kill()
+        finished += Counter(FINISHED.findall(run.end()))
+        project.make("--unlock")
+    finished += Counter(FINISHED.findall(project.make("tiny")))
+    check(project, undisturbed, finished)
