@@ -36,7 +36,7 @@ def pipeline(folder: Path, experiments: dict[str, Any] | None) -> Path:
     """A copy of the pipeline, with its own experiments if they are given."""
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, folder / part)  # type: ignore[operator]
+        copy(ROOT / part, folder / part)
     if experiments is not None:
         content = yaml.safe_load((ROOT / "config.yaml").read_text())
         text = yaml.safe_dump({**content, "experiments": experiments})

@@ -1,5 +1,6 @@
 """Monte Carlo over programmed accelerators, in memory and with common random numbers."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from swim import stats
 from swim.devices import Device
 from swim.errors import DataError, SettingError, UnsupportedOperationError
+from swim.kernels import FastKernels
 from swim.policies import Chip, Policy, VerifyMask
 from swim.tracing import (
     WEIGHTED,
@@ -139,11 +141,11 @@ class Network:
     def _forward(
         self, state: dict[str, Tensor], weights: Mapping[str, Tensor], inputs: Tensor
     ) -> Tensor:
-        if all(call.direct for call in self._calls if call.name):
+        with contextlib.ExitStack() as modes:
+            modes.enter_context(FastKernels())
+            if not all(call.direct for call in self._calls if call.name):
+                modes.enter_context(_ProgrammedCalls(self._calls, weights))
             outputs = torch.func.functional_call(self._model, state, (inputs,))
-        else:
-            with _ProgrammedCalls(self._calls, weights):
-                outputs = torch.func.functional_call(self._model, state, (inputs,))
         if not isinstance(outputs, Tensor):
             raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
         return outputs

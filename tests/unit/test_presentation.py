@@ -88,7 +88,7 @@ def test_differences_are_paired_by_chip(chips):
     assert list(table.columns) == tables.PAIRED
     pairs = list(zip(table["method"], table["other"], strict=True))
     at_a_tenth = [("swim", "own"), ("swim", "random"), ("own", "random")]
-    assert sorted(pairs) == sorted(2 * (at_a_tenth + [("swim", "random")]))
+    assert sorted(pairs) == sorted(2 * [*at_a_tenth, ("swim", "random")])
     folder = chips[0].parents[1]
     one, other = (pd.read_csv(folder / m / "0.5.csv")["accuracy"] for m in ("swim", "random"))
     row = table[(table["sigma"] == "0.3") & (table["fraction"] == "0.5")].iloc[0]

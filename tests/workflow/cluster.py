@@ -1,4 +1,7 @@
-"""A real SLURM of one node on loopback, started for the tests and stopped after them."""
+"""A real SLURM of one node on loopback, started for the tests and stopped after them.
+
+Run as a program it stays up, to try things on: ``python -m tests.workflow.cluster``.
+"""
 
 import json
 import os
@@ -96,13 +99,14 @@ class Cluster:
         return self
 
     def _start(self, *command, user=None):
-        log = open(f"/var/log/slurm/{command[0]}.out", "ab")  # noqa: SIM115
-        self.daemons.append(
-            subprocess.Popen(
-                [shutil.which(command[0], path=_path()), *command[1:]],
-                stdout=log, stderr=log, user=user, start_new_session=True,
-            )
-        )  # fmt: skip
+        program = shutil.which(command[0], path=_path())
+        with open(f"/var/log/slurm/{command[0]}.out", "ab") as log:
+            self.daemons.append(
+                subprocess.Popen(
+                    [program, *command[1:]],
+                    stdout=log, stderr=log, user=user, start_new_session=True,
+                )
+            )  # fmt: skip
 
     def _wait(self, ready, what, seconds=30):
         end = time.monotonic() + seconds

@@ -32,8 +32,15 @@ def test_from_nothing_to_figures(project):
     }  # fmt: skip
     assert (made / "figures/accuracy-sigma-0.3.png").stat().st_size > 10_000
     assert b"<svg" in (made / "figures/accuracy-sigma-0.3.svg").read_bytes()
-    assert (project.folder / "results/summary/tiny.md").read_text().count("| 0.3 |") == 2
+    summary = (project.folder / "results/summary/tiny.md").read_text()
+    assert summary.count("| 0.3 |") == 3  # two methods, and their difference
+    paired = pd.read_csv(made / "paired.csv")
+    assert paired[["method", "other"]].values.tolist() == [["swim", "random"]]
     settings = json.loads((made / "settings.json").read_text())
+    assert settings["experiment"] == "tiny"
+    assert settings["devices"]["release"]["convention"] == "release"
+    assert "torch" in settings["versions"]
+    assert "processor" in settings["hardware"]
     assert settings["training"]["epochs"] == 2
     assert settings["batch_size"] == 500
     history = pd.read_csv(made / "train.csv")

@@ -1,0 +1,81 @@
+"""Faster CPU versions of operations that evaluation spends its time in; the same values.
+
+PyTorch's max-pooling on a CPU also finds the positions of the maxima, and its fake
+quantisation also finds which values were clipped. Evaluation needs neither.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """``F.max_pool2d`` of (..., H, W), as maxima of shifted views where nothing is padded."""
+    plain = not (ceil_mode or return_indices) and _pair(padding) == (0, 0)
+    if not plain or _pair(dilation) != (1, 1) or input.device.type != "cpu":
+        geometry: Any = (kernel_size, stride, padding, dilation, ceil_mode)
+        found: Tensor = F.max_pool2d(input, *geometry, return_indices=return_indices)
+        return found
+    kernel = _pair(kernel_size)
+    step = _pair(kernel_size if stride is None or stride == [] else stride)
+    for dim in (-2, -1):
+        size = (input.shape[dim] - kernel[dim]) // step[dim] + 1
+        parts = [_every(input, dim, start, step[dim], size) for start in range(max(kernel[dim], 1))]
+        input = parts[0]
+        for part in parts[1:]:
+            input = torch.maximum(input, part)
+    return input
+
+
+def _every(x: Tensor, dim: int, start: int, step: int, count: int) -> Tensor:
+    index: list[Any] = [..., slice(None), slice(None)]
+    index[dim] = slice(start, start + (count - 1) * step + 1, step)
+    return x[tuple(index)]
+
+
+def fake_quantize(
+    input: Tensor, scale: Any, zero_point: Any, quant_min: int, quant_max: int
+) -> Tensor:
+    """``torch.fake_quantize_per_tensor_affine``, in place on one fresh tensor."""
+    if input.dtype != torch.float32 or input.device.type != "cpu":
+        return torch.fake_quantize_per_tensor_affine(input, scale, zero_point, quant_min, quant_max)
+    zero = int(zero_point)
+    inverse = (1 / torch.as_tensor(scale, dtype=torch.float32)).item()
+    on_grid = torch.mul(input, inverse).round_().clamp_(quant_min - zero, quant_max - zero)
+    return on_grid.mul_(float(scale))
+
+
+_SUBSTITUTES: dict[Any, Callable[..., Tensor]] = {
+    F.max_pool2d: max_pool2d,
+    torch.max_pool2d: max_pool2d,
+    torch.fake_quantize_per_tensor_affine: fake_quantize,
+}
+
+
+class FastKernels(TorchFunctionMode):
+    """While active, a model's forward uses the versions above."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return _SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
