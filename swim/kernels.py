@@ -29,9 +29,8 @@ def max_pool2d(
     """``F.max_pool2d`` of (..., H, W), as maxima of shifted views where nothing is padded."""
     plain = not (ceil_mode or return_indices) and _pair(padding) == (0, 0)
     if not plain or _pair(dilation) != (1, 1) or input.device.type != "cpu":
-        geometry: Any = (kernel_size, stride, padding, dilation, ceil_mode)
-        found: Tensor = F.max_pool2d(input, *geometry, return_indices=return_indices)
-        return found
+        own: Callable[..., Tensor] = F.max_pool2d
+        return own(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
     kernel = _pair(kernel_size)
     step = _pair(kernel_size if stride is None or stride == [] else stride)
     for dim in (-2, -1):
