@@ -1,6 +1,7 @@
 """Monte Carlo over programmed accelerators, in memory and with common random numbers."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from swim.tracing import (
     weights_of,
     with_weight,
 )
+
+COLUMNS = ("chip", "accuracy", "loss", "nwc")
 
 
 @dataclass(frozen=True)
@@ -204,16 +207,37 @@ def evaluate(
     """
     if chips < 1:
         raise SettingError(f"chips must be at least 1, not {chips}")
-    policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     rows = []
+    made = stream(model, batches, mask, device=device, seed=seed, first_chip=first_chip, loss=loss)
+    for _, *row in itertools.islice(made, chips):
+        rows.append(row)
+        if progress is not None:
+            progress(len(rows))
+    return Result(*torch.tensor(rows, dtype=torch.float64).T)
+
+
+def stream(
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    mask: Mapping[str, Tensor] | Policy | None = None,
+    *,
+    device: Device,
+    seed: int = 0,
+    first_chip: int = 0,
+    loss: str = "cross_entropy",
+) -> Iterator[tuple[int, float, float, float]]:
+    """Chip after chip without end, each as the entries of :data:`COLUMNS`.
+
+    Arguments and errors are those of :func:`evaluate`. Between two chips the model is as it was.
+    """
+    policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss)
-        for done, index in enumerate(range(first_chip, first_chip + chips), start=1):
+    for index in itertools.count(first_chip):
+        with left_alone(model), torch.no_grad():
             programmed = policy.program(Chip(network.targets, device, seed, index))
-            rows.append((*network.run(programmed.weights), programmed.nwc))
-            if progress is not None:
-                progress(done)
-    return Result(*torch.tensor(rows, dtype=torch.float64).T)
+            row = (index, *network.run(programmed.weights), programmed.nwc)
+        yield row
 
 
 def clean(
@@ -223,13 +247,3 @@ def clean(
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss)
         return network.run(network.targets)
-
-
-COLUMNS = ("chip", "accuracy", "loss", "nwc")
-
-
-def rows(result: Result, first_chip: int = 0) -> Iterator[tuple[int, float, float, float]]:
-    """One row a chip, with the entries of :data:`COLUMNS`."""
-    columns = (result.accuracy.tolist(), result.loss.tolist(), result.cycles.tolist())
-    for offset, row in enumerate(zip(*columns, strict=True)):
-        yield (first_chip + offset, *row)

@@ -5,7 +5,8 @@ the code of what its settings choose (a method, a network). The digest is of the
 without docstrings, so comments, formatting and help texts change nothing.
 
 :data:`INERT` modules are left out: they carry settings from the user to the step, which reach it
-resolved and are part of what it depends on by their values, or write messages.
+resolved and are part of what it depends on by their values, or write messages and records that
+are no part of a result.
 """
 
 import ast
@@ -28,7 +29,9 @@ INERT = frozenset(
         "swim.cli.options",
         "swim.errors",
         "swim.machine",
+        "swim.progress",
         "swim.registry",
+        "swim.sources",
         "swim.spec",
     }
 )

@@ -197,12 +197,40 @@ class EvaluateJob(Compute):
 
     device: DeviceSettings = Field(DeviceSettings(), description="memory device")
     sigma: Sigma = Field("0.1", description="standard deviation of an unverified device")
-    chips: int = Field(100, ge=2, description="programmed accelerators a point (Monte Carlo)")
+    chips: int = Field(
+        100,
+        ge=2,
+        description="programmed accelerators a point (Monte Carlo); with a precision, at least",
+    )
+    precision: float | None = Field(
+        None,
+        gt=0,
+        description="stop once the half-width of the mean accuracy's 95 % interval is at most "
+        "this, 0.0005 is 0.05 points; null: exactly `chips`",
+    )
+    max_chips: int = Field(10_000, ge=2, description="stop here in any case, with a precision")
     seed: int = Field(0, ge=0, description="seed of the devices' draws")
     test_images: int | None = Field(
         None, ge=1, description="evaluate on the first so many test images; null: all of them"
     )
     batch_size: int = Field(500, ge=1, description="images at once in sensitivity and evaluation")
+
+    @model_validator(mode="after")
+    def _an_honest_precision(self) -> "EvaluateJob":
+        _check_precision(self.precision, self.chips, self.max_chips)
+        return self
+
+
+def _check_precision(precision: float | None, chips: int, most: int) -> None:
+    if precision is None:
+        return
+    if chips < 100:
+        raise ValueError(
+            f"chips ({chips}) must be at least 100 with a precision: an interval from fewer is "
+            "too short when it decides when to stop"
+        )
+    if most < chips:
+        raise ValueError(f"max_chips ({most}) is less than chips ({chips})")
 
 
 def _as_in(section: type[Section], name: str) -> Any:
@@ -229,11 +257,18 @@ class ExperimentSettings(Section):
         description="parts of the weights to verify",
     )
     chips: int = _as_in(EvaluateJob, "chips")
+    precision: float | None = _as_in(EvaluateJob, "precision")
+    max_chips: int = _as_in(EvaluateJob, "max_chips")
     test_images: int | None = _as_in(EvaluateJob, "test_images")
     batch_size: int = _as_in(SensitivityJob, "batch_size")
     seed: int = _as_in(TrainJob, "seed")
     accelerator: Literal["auto", "cpu", "cuda"] = _as_in(Compute, "accelerator")
     arithmetic_threads: int = _as_in(Compute, "arithmetic_threads")
+
+    @model_validator(mode="after")
+    def _an_honest_precision(self) -> "ExperimentSettings":
+        _check_precision(self.precision, self.chips, self.max_chips)
+        return self
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "ExperimentSettings":

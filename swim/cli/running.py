@@ -18,9 +18,9 @@ FILE = click.Path(dir_okay=False)
 
 
 @contextmanager
-def progress_bar(total: int, unit: str) -> Iterator[Any]:
+def progress_bar(total: int, unit: str, done: int = 0) -> Iterator[Any]:
     """A progress bar on a terminal, nothing in a log."""
-    with tqdm(total=total, unit=unit, disable=None, leave=False) as bar:
+    with tqdm(total=total, initial=done, unit=unit, disable=None, leave=False) as bar:
         yield bar
 
 

@@ -10,29 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 
 from swim import io
-from swim.cli import STEPS, cli, main
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Everything up to the second derivatives, made by the commands themselves."""
-    folder = tmp_path_factory.mktemp("steps")
-    run("prepare", "--dataset", "mnist5k", "--out", folder / "data")
-    run("train", "--data", folder / "data", "--out", folder / "model", "--history",
-        folder / "train.csv", "--training-epochs", 1, "--training-quantised-epochs", 0,
-        "--model-weight-bits", 4)  # fmt: skip
-    run("sensitivity", "--model", folder / "model", "--data", folder / "data", "--out",
-        folder / "second")  # fmt: skip
-    return folder
-
-
-def run(*arguments):
-    result = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
+from swim.cli import STEPS, main
+from tests.unit.conftest import run
 
 
 def fails(capsys, *arguments):

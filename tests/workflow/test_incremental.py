@@ -129,6 +129,10 @@ EDITS = {
         setting(chips=3),
         {("settings", "a")} | evaluations("a", *BOTH) | ends("a") | outcome("a"),
     ),
+    "a precision for other experiments": (
+        lambda project: project.experiments.update(c={**SMALL, "chips": 100, "precision": 0.5}),
+        set(),
+    ),
     "where it runs": (setting(accelerator="cpu"), {("settings", "a")}),
     "plotting code": (
         code("swim/figures.py", "alpha=0.25", "alpha=0.3"),

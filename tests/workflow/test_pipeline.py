@@ -88,6 +88,7 @@ FAULTS = [
     ({"model": {"name": "vgg"}}, ["experiments.tiny.model.name", "'vgg'", "lenet"]),
     ({"dataset": "mnst"}, ["experiments.tiny.dataset", "'mnst'", "mnist5k"]),
     ({"fractions": [0.1 + 0.2]}, ["experiments.tiny.fractions.0", "quoted"]),
+    ({"fractions": ["1.5"]}, ["experiments.tiny.fractions.0", "1.5", "between 0 and 1"]),
     ({"sigmas": ["-0.1"]}, ["experiments.tiny.sigmas.0", "at least 0"]),
 ]
 
