@@ -15,7 +15,8 @@ from swim import stats
 from swim.devices import Device
 from swim.errors import DataError, SettingError, UnsupportedOperationError
 from swim.kernels import FastKernels
-from swim.policies import Chip, Policy, VerifyMask
+from swim.policies import Chip, Policy, Programmed, VerifyMask
+from swim.sampling import PILOT, Sampling, plan
 from swim.tracing import (
     WEIGHTED,
     Call,
@@ -30,7 +31,8 @@ from swim.tracing import (
     with_weight,
 )
 
-COLUMNS = ("chip", "accuracy", "loss", "nwc")
+COLUMNS = ("chip", "accuracy", "loss", "nwc", "images")
+Row = tuple[int, float, float, float, int]
 
 
 @dataclass(frozen=True)
@@ -126,20 +128,36 @@ class Network:
                 self._direct.setdefault(call.name, []).append(call.parameter)
         self.targets = weights_of(self._calls)
         self.images = sum(len(y) for _, y in self._batches)
+        self._together: tuple[Tensor, Tensor] | None = None
 
-    def run(self, weights: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Accuracy and mean loss over all images with these weights."""
+    def answers(
+        self, weights: Mapping[str, Tensor], positions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Each image, or each at ``positions``: classified rightly (1, 0, or NaN), and its loss."""
         state = dict(self._state)
         for name, parameters in self._direct.items():
             state.update(dict.fromkeys(parameters, _laid_out(weights[name])))
-        right, loss = 0, 0.0
-        for inputs, labels in self._batches:
-            outputs = self._forward(state, weights, inputs)
-            loss += float(mean_loss(self._loss, outputs, labels)) * len(labels)
-            if self._loss == "cross_entropy":
-                right += int((outputs.argmax(1) == labels).sum())
-        accuracy = right / self.images if self._loss == "cross_entropy" else float("nan")
-        return accuracy, loss / self.images
+        found = [
+            each_loss(self._loss, self._forward(state, weights, inputs), labels)
+            for inputs, labels in self._chosen(positions)
+        ]
+        right, loss = (torch.cat(part) for part in zip(*found, strict=True))
+        return right, loss
+
+    def _chosen(self, positions: Tensor | None) -> Iterable[tuple[Tensor, Tensor]]:
+        if positions is None:
+            return self._batches
+        if self._together is None:
+            inputs, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
+            self._together = inputs, labels
+        inputs, labels = self._together
+        size = len(self._batches[0][1])
+        return [(inputs[part], labels[part]) for part in positions.to(labels.device).split(size)]
+
+    def run(self, weights: Mapping[str, Tensor]) -> tuple[float, float]:
+        """Accuracy and mean loss over all images with these weights."""
+        right, loss = self.answers(weights)
+        return float(right.double().mean()), float(loss.double().mean())
 
     def _forward(
         self, state: dict[str, Tensor], weights: Mapping[str, Tensor], inputs: Tensor
@@ -154,13 +172,19 @@ class Network:
         return outputs
 
 
-def mean_loss(loss: str, outputs: Tensor, labels: Tensor) -> Tensor:
-    """The loss itself, a mean over samples (``mse``: of the sum over outputs)."""
+def each_loss(loss: str, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each sample is classified rightly (1, 0, or NaN), and its loss.
+
+    Raises:
+        SettingError: the loss is unknown.
+    """
     if loss == "mse":
-        return (outputs - labels).square().flatten(1).sum(1).mean()
+        error = (outputs - labels).square().flatten(1).sum(1)
+        return torch.full_like(error, float("nan")), error
     if loss != "cross_entropy":
         raise SettingError(f"unknown loss {loss!r}; known: cross_entropy, mse")
-    return F.cross_entropy(outputs, labels)
+    right = (outputs.argmax(1) == labels).to(outputs.dtype)
+    return right, F.cross_entropy(outputs, labels, reduction="none")
 
 
 def _laid_out(weight: Tensor) -> Tensor:
@@ -209,7 +233,7 @@ def evaluate(
         raise SettingError(f"chips must be at least 1, not {chips}")
     rows = []
     made = stream(model, batches, mask, device=device, seed=seed, first_chip=first_chip, loss=loss)
-    for _, *row in itertools.islice(made, chips):
+    for _, *row, _ in itertools.islice(made, chips):
         rows.append(row)
         if progress is not None:
             progress(len(rows))
@@ -224,20 +248,45 @@ def stream(
     device: Device,
     seed: int = 0,
     first_chip: int = 0,
+    images: int | None = None,
     loss: str = "cross_entropy",
-) -> Iterator[tuple[int, float, float, float]]:
+) -> Iterator[Row]:
     """Chip after chip without end, each as the entries of :data:`COLUMNS`.
 
-    Arguments and errors are those of :func:`evaluate`. Between two chips the model is as it was.
+    Arguments and errors are those of :func:`evaluate`, and ``images``: measure each chip on about
+    so many, drawn afresh for each (:mod:`swim.sampling`), so that its accuracy is an unbiased
+    estimate; the first :data:`swim.sampling.PILOT` chips are measured on all of them. Between two
+    chips the model is as it was.
     """
     policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss)
+
+    def program(index: int) -> Programmed:
+        return policy.program(Chip(network.targets, device, seed, index))
+
+    sampling = None
     for index in itertools.count(first_chip):
         with left_alone(model), torch.no_grad():
-            programmed = policy.program(Chip(network.targets, device, seed, index))
-            row = (index, *network.run(programmed.weights), programmed.nwc)
+            programmed = program(index)
+            row: Row
+            if images is None or images >= network.images or index < PILOT:
+                row = (index, *network.run(programmed.weights), programmed.nwc, network.images)
+            else:
+                sampling = sampling or _plan(network, program, images)
+                positions, parts = map(torch.from_numpy, sampling.draw(seed, index))
+                right, losses = network.answers(programmed.weights, positions)
+                accuracy, mean = (float(parts @ part.double().cpu()) for part in (right, losses))
+                row = (index, accuracy, mean, programmed.nwc, sampling.images)
         yield row
+
+
+def _plan(network: Network, program: Callable[[int], Programmed], images: int) -> Sampling:
+    """Strata from the answers of the pilot chips, and of the network before programming."""
+    wrong = sum(1 - network.answers(program(index).weights)[0] for index in range(PILOT))
+    assert isinstance(wrong, Tensor)
+    _, losses = network.answers(network.targets)
+    return plan(wrong.cpu().numpy(), losses.cpu().numpy(), images)
 
 
 def clean(

@@ -213,6 +213,12 @@ class EvaluateJob(Compute):
     test_images: int | None = Field(
         None, ge=1, description="evaluate on the first so many test images; null: all of them"
     )
+    images_per_chip: int | None = Field(
+        None,
+        ge=50,
+        description="measure each chip on about so many images, drawn afresh for each; the mean "
+        "stays unbiased, std and percentiles are not reported; null: on all of them",
+    )
     batch_size: int = Field(500, ge=1, description="images at once in sensitivity and evaluation")
 
     @model_validator(mode="after")
@@ -260,6 +266,7 @@ class ExperimentSettings(Section):
     precision: float | None = _as_in(EvaluateJob, "precision")
     max_chips: int = _as_in(EvaluateJob, "max_chips")
     test_images: int | None = _as_in(EvaluateJob, "test_images")
+    images_per_chip: int | None = _as_in(EvaluateJob, "images_per_chip")
     batch_size: int = _as_in(SensitivityJob, "batch_size")
     seed: int = _as_in(TrainJob, "seed")
     accelerator: Literal["auto", "cpu", "cuda"] = _as_in(Compute, "accelerator")

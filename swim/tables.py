@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from swim import stats
@@ -70,7 +71,8 @@ def accuracy_table(
     Returns:
         Columns :data:`COLUMNS` (and ``p01`` if any point has 300 chips), sorted. Methods
         ``none`` and ``all`` are the end points, ``clean`` the network before programming,
-        without spread, chips or cycles.
+        without spread, chips or cycles. Where chips were measured on samples of the images,
+        there is no spread and there are no percentiles.
     """
     records: list[dict[str, Any]] = []
     for path in files:
@@ -81,11 +83,11 @@ def accuracy_table(
             record |= {
                 "nwc": table["nwc"].mean(),
                 "chips": summary.chips,
-                "std": summary.std,
                 "ci95": summary.ci95,
-                "p05": summary.p05,
-                "p01": summary.p01,
             }
+            # Chips measured on a sample of the images spread by the luck of the sample, too.
+            if table["images"].nunique() == 1:
+                record |= {"std": summary.std, "p05": summary.p05, "p01": summary.p01}
         records.append(record)
     table = pd.DataFrame(records, columns=[*COLUMNS, "p01"])
     table["chips"] = table["chips"].astype("Int64")
@@ -110,24 +112,27 @@ def paired_table(
         Columns :data:`PAIRED`, sorted; ``difference`` is the mean of method minus other over the
         chips that both have. ``method`` comes first in the alphabet, but ``swim`` before all.
     """
-    points: dict[tuple[str, str, str], dict[str, pd.Series]] = {}
+    points: dict[tuple[str, str, str], dict[str, pd.DataFrame]] = {}
     for path in files:
         place = place_of(path)
         if place["method"] in (*ENDS, "clean"):
             continue
         at = points.setdefault((place["device"], place["sigma"], place["fraction"]), {})
-        at[place["method"]] = read_chips(path).set_index("chip")["accuracy"]
+        at[place["method"]] = read_chips(path).set_index("chip")
     records = []
     for (device, sigma, fraction), chips in points.items():
         names = sorted(chips, key=lambda name: (name != "swim", name))
         for method, other in itertools.combinations(names, 2):
-            difference = (chips[method] - chips[other]).dropna()
+            one, two = chips[method], chips[other]
+            difference = (one["accuracy"] - two["accuracy"]).dropna()
             if difference.empty:
                 continue
             summary = stats.summarise(difference.to_numpy())
             place = {"device": device, "sigma": sigma, "fraction": fraction}
             pair = {"method": method, "other": other, "chips": summary.chips}
-            values = {"difference": summary.mean, "std": summary.std, "ci95": summary.ci95}
+            values = {"difference": summary.mean, "ci95": summary.ci95}
+            if one["images"].nunique() == two["images"].nunique() == 1:
+                values["std"] = summary.std
             records.append({**constants, **place, **pair, **values})
     keys = ["device", "sigma", "fraction", "method", "other"]
     table = pd.DataFrame(records, columns=PAIRED)
@@ -239,4 +244,4 @@ def _cell(cells: pd.DataFrame, fraction: str) -> str:
     if fraction not in cells.index:
         return "–"
     mean, std = 100 * cells[["mean", "std"]].loc[fraction].to_numpy(dtype=float)
-    return f"{mean:.2f} ± {std:.2f}"
+    return f"{mean:.2f}" if np.isnan(std) else f"{mean:.2f} ± {std:.2f}"

@@ -111,8 +111,14 @@ def _rows(
     device = Device(sigma=float(settings.sigma), **settings.device.model_dump())
     done, goal = len(progress.rows), needed()
     made = chips.stream(
-        network, batches, mask, device=device, seed=settings.seed, first_chip=done
-    )  # fmt: skip
+        network,
+        batches,
+        mask,
+        device=device,
+        seed=settings.seed,
+        first_chip=done,
+        images=settings.images_per_chip,
+    )
     with progress_bar(goal, "chip", done=min(done, goal)) as bar:
         while len(progress.rows) < goal:
             progress.add(next(made))

@@ -10,6 +10,7 @@ from swim.errors import DataError, SettingError
 
 POINTS = {"none/0": 0.6, "all/1": 0.97, "swim/0.1": 0.95, "swim/0.5": 0.96,
           "random/0.1": 0.65, "random/0.5": 0.8, "own/0.1": 0.7}  # fmt: skip
+COLUMNS = ("chip", "accuracy", "loss", "nwc", "images")
 CONSTANTS = {"experiment": "mine", "model": "lenet", "dataset": "mnist5k"}
 
 
@@ -23,8 +24,8 @@ def chips(tmp_path):
         for point, mean in POINTS.items():
             values = np.clip(generator.normal(mean, 0.02, 20), 0, 1)
             nwc = float(point.split("/")[1])
-            rows = [(r, value, 1.0, nwc) for r, value in enumerate(values)]
-            io.write_rows(folder / f"{point}.csv", ("chip", "accuracy", "loss", "nwc"), rows)
+            rows = [(r, value, 1.0, nwc, 1000) for r, value in enumerate(values)]
+            io.write_rows(folder / f"{point}.csv", COLUMNS, rows)
             paths.append(folder / f"{point}.csv")
         io.write_rows(folder / "clean.csv", ("accuracy", "loss"), [(0.98, 0.1)])
         paths.append(folder / "clean.csv")
@@ -76,6 +77,18 @@ def test_the_table_holds_every_point_once(table, chips):
             assert row["nwc"].item() == pytest.approx(float(place["fraction"]))
             assert row["std"].item() == pytest.approx(values.std(), rel=1e-12)
     assert list(dict.fromkeys(table["sigma"])) == ["0.1", "0.3"]
+
+
+def test_chips_measured_on_samples_of_the_images_have_no_spread(chips):
+    sampled = pd.read_csv(chips[2])
+    sampled.loc[10:, "images"] = 100
+    sampled.to_csv(chips[2], index=False)
+    table = tables.accuracy_table(chips, CONSTANTS)
+    place = tables.place_of(chips[2])
+    row = table[(table[list(place)] == pd.Series(place)).all(axis=1)].iloc[0]
+    assert row[["std", "p05"]].isna().all()
+    assert row[["mean", "ci95", "chips"]].notna().all()
+    assert f"| {100 * row['mean']:.2f} |" in tables.markdown(table)
 
 
 def test_the_order_of_the_files_does_not_matter(chips):
