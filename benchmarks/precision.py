@@ -17,7 +17,7 @@ import torch
 from scipy.stats import t
 
 from benchmarks import record
-from swim import chips, network, stats
+from swim import chips, network, stopping
 from swim.data import DataSet
 from swim.devices import Device
 
@@ -37,8 +37,8 @@ def measure(model: Any, batches: Any, sigma: float, images: int, full: int) -> d
     start = time.perf_counter()
     for row in chips.stream(model, batches, device=device, images=images):
         rows.append(row)
-        done = len(rows) >= 500 and len(rows) % stats.BLOCK == 0
-        if done and stats.half_width([r[1] for r in rows]) <= target:
+        done = len(rows) >= 500 and len(rows) % stopping.BLOCK == 0
+        if done and stopping.half_width([r[1] for r in rows]) <= target:
             break
     seconds = time.perf_counter() - start
     # The pilot also measures its chips once more, and the network before programming.
@@ -48,11 +48,11 @@ def measure(model: Any, batches: Any, sigma: float, images: int, full: int) -> d
         "images_per_chip": images,
         "full_chips": full,
         "full_mean": float(exact.mean()),
-        "full_half_width": stats.half_width(exact),
+        "full_half_width": stopping.half_width(exact),
         "target_half_width": target,
         "sampled_chips": len(rows),
         "sampled_mean": float(np.mean([r[1] for r in rows])),
-        "sampled_half_width": stats.half_width([r[1] for r in rows]),
+        "sampled_half_width": stopping.half_width([r[1] for r in rows]),
         "image_chips": cost,
         "share_of_image_chips": cost / (REFERENCE * total),
         "seconds": round(seconds, 1),

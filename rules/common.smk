@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 
@@ -5,7 +6,7 @@ sys.path.insert(0, workflow.basedir)
 
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
-from swim import registry, sources, spec
+from swim import machine, registry, sources, spec
 
 prefer(workflow.basedir)
 
@@ -14,6 +15,7 @@ try:
 except spec.SettingError as error:
     raise WorkflowError(f"config.yaml\n{error}") from None
 EXPERIMENTS = CONFIG.experiments
+VERSIONS = json.dumps(machine.versions(), sort_keys=True)
 # `--config download=false` arrives as text.
 config["download"] = CONFIG.download
 
@@ -78,16 +80,16 @@ def sensitivity_of(wildcards):
     return f"results/{wildcards.experiment}/sensitivity/{estimator}.safetensors"
 
 
-def chips_of(name):
-    """Every chips file of an experiment; the end points are shared by its methods."""
+def points_of(name):
+    """The points of an experiment's curves."""
     own = EXPERIMENTS[name]
-    points = [f"{m}/{f}" for m in own.methods for f in own.fractions if f not in "01"]
-    return [
-        f"results/{name}/chips/{device}/sigma-{sigma}/{point}.csv"
-        for device in own.devices
-        for sigma in own.sigmas
-        for point in ["clean", "none/0", "all/1", *points]
-    ]
+    fields = spec.SummariseJob.model_fields
+    return spec.SummariseJob(**{field: getattr(own, field) for field in fields})
+
+
+def chips_of(name):
+    """Every chips file of an experiment."""
+    return [f"results/{name}/chips/{file}" for file in points_of(name).files()]
 
 
 def outcome(name):

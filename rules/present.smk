@@ -26,9 +26,12 @@ rule summarise:
     params:
         model=lambda wildcards: experiment(wildcards).model.label,
         dataset=lambda wildcards: experiment(wildcards).dataset,
+        folder=lambda wildcards: f"results/{wildcards.experiment}/chips",
+        points=lambda wildcards: spec.section_json(points_of(wildcards.experiment)),
         code=sources.digest("summarise"),
     shell:
-        "python -m swim summarise {input:q} --experiment {wildcards.experiment}"
+        "python -m swim summarise --folder {params.folder:q} --points {params.points:q}"
+        " --experiment {wildcards.experiment}"
         " --model {params.model} --dataset {params.dataset}"
         " --out {output.csv:q} --paired {output.paired:q} --markdown {output.markdown:q} > {log:q} 2>&1"
 

@@ -25,7 +25,7 @@ rule train:
 
 
 rule settings:
-    """The resolved settings of an experiment, with versions and hardware."""
+    """The resolved settings of an experiment, versions, and the machine that runs Snakemake."""
     output:
         "results/{experiment}/settings.json",
     log:
@@ -38,6 +38,7 @@ rule settings:
     params:
         settings=lambda wildcards: spec.resolved_json(CONFIG, wildcards.experiment),
         code=sources.digest("describe"),
+        versions=VERSIONS,
     shell:
         "python -m swim describe --settings {params.settings:q} --out {output:q}"
         " > {log:q} 2>&1"

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from swim.chips import Result, evaluate
     from swim.curvature import sensitivity
     from swim.devices import Device
     from swim.errors import SwimError
+    from swim.evaluation import Result, evaluate
     from swim.selection import select
 
 __all__ = ["Device", "Result", "SwimError", "evaluate", "select", "sensitivity"]
 
 _HOMES = {
     "Device": "swim.devices",
-    "Result": "swim.chips",
+    "Result": "swim.evaluation",
     "SwimError": "swim.errors",
-    "evaluate": "swim.chips",
+    "evaluate": "swim.evaluation",
     "select": "swim.selection",
     "sensitivity": "swim.curvature",
 }

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from swim import stats
 from swim.devices import Device
 from swim.errors import DataError, SettingError, UnsupportedOperationError
 from swim.kernels import FastKernels
@@ -33,50 +31,6 @@ from swim.tracing import (
 
 COLUMNS = ("chip", "accuracy", "loss", "nwc", "images")
 Row = tuple[int, float, float, float, int]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One entry a chip.
-
-    Attributes:
-        accuracy: part of the images classified rightly, in [0, 1]: float64 (chips,).
-        loss: mean loss over the images: float64 (chips,).
-        cycles: normalised write cycles of each chip: float64 (chips,).
-    """
-
-    accuracy: Tensor
-    loss: Tensor
-    cycles: Tensor
-
-    @property
-    def _summary(self) -> stats.Summary:
-        return stats.summarise(self.accuracy.numpy())
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy over chips."""
-        return self._summary.mean
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the accuracy over chips."""
-        return self._summary.std
-
-    @property
-    def ci95(self) -> float:
-        """Half-width of the mean accuracy's 95 % interval."""
-        return self._summary.ci95
-
-    @property
-    def p05(self) -> float:
-        """Fifth percentile of the accuracy over chips."""
-        return self._summary.p05
-
-    @property
-    def nwc(self) -> float:
-        """Mean normalised write cycles."""
-        return float(self.cycles.mean())
 
 
 class _ProgrammedCalls(TorchFunctionMode):
@@ -156,8 +110,8 @@ class Network:
 
     def run(self, weights: Mapping[str, Tensor]) -> tuple[float, float]:
         """Accuracy and mean loss over all images with these weights."""
-        right, loss = self.answers(weights)
-        return float(right.double().mean()), float(loss.double().mean())
+        right, losses = self.answers(weights)
+        return float(right.double().mean()), float(losses.double().mean())
 
     def _forward(
         self, state: dict[str, Tensor], weights: Mapping[str, Tensor], inputs: Tensor
@@ -194,52 +148,6 @@ def _laid_out(weight: Tensor) -> Tensor:
     return weight
 
 
-def evaluate(
-    model: nn.Module,
-    batches: Iterable[tuple[Any, Any]],
-    mask: Mapping[str, Tensor] | Policy | None = None,
-    *,
-    device: Device,
-    chips: int = 100,
-    seed: int = 0,
-    first_chip: int = 0,
-    loss: str = "cross_entropy",
-    progress: Callable[[int], None] | None = None,
-) -> Result:
-    """Accuracy of a model whose weights are programmed into memory devices, chip by chip.
-
-    Chip r has the same draws whatever the mask, sigma or number of chips, so results of two
-    masks are compared in pairs.
-
-    Args:
-        model: any ``nn.Module`` of linear and convolutional layers; left exactly as it was.
-            Biases and batch-norm parameters stay exact (digital).
-        batches: (inputs, labels) pairs; kept in memory for all chips.
-        mask: which weights to write-verify (name -> bool tensor), or a programming policy;
-            None verifies nothing.
-        device: the memory device.
-        chips: how many accelerators to program.
-        seed: of all draws.
-        first_chip: number of the first chip, to extend an earlier result.
-        loss: ``cross_entropy`` or ``mse``, which has no accuracy (NaN).
-        progress: called with the number of chips done.
-
-    Raises:
-        SettingError: fewer than one chip, or an unknown loss.
-        DataError: ``batches`` or the mask do not fit the model.
-        UnsupportedOperationError: a weight cannot be programmed, such as attention's.
-    """
-    if chips < 1:
-        raise SettingError(f"chips must be at least 1, not {chips}")
-    rows = []
-    made = stream(model, batches, mask, device=device, seed=seed, first_chip=first_chip, loss=loss)
-    for _, *row, _ in itertools.islice(made, chips):
-        rows.append(row)
-        if progress is not None:
-            progress(len(rows))
-    return Result(*torch.tensor(rows, dtype=torch.float64).T)
-
-
 def stream(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
@@ -253,11 +161,13 @@ def stream(
 ) -> Iterator[Row]:
     """Chip after chip without end, each as the entries of :data:`COLUMNS`.
 
-    Arguments and errors are those of :func:`evaluate`, and ``images``: measure each chip on about
-    so many, drawn afresh for each (:mod:`swim.sampling`), so that its accuracy is an unbiased
-    estimate; the first :data:`swim.sampling.PILOT` chips are measured on all of them. Between two
-    chips the model is as it was.
+    Arguments and errors are those of :func:`swim.evaluate`, and ``images``: measure each chip on
+    about so many, drawn afresh for each (:mod:`swim.sampling`), so that its accuracy is an
+    unbiased estimate; the first :data:`swim.sampling.PILOT` chips are measured on all of them.
+    Between two chips the model is as it was.
     """
+    if images is not None and loss != "cross_entropy":
+        raise SettingError(f"images: samples are drawn by classification errors; loss is {loss!r}")
     policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss)
@@ -265,25 +175,37 @@ def stream(
     def program(index: int) -> Programmed:
         return policy.program(Chip(network.targets, device, seed, index))
 
+    pilot: dict[int, Tensor] = {}  # chip -> which images it got right
     sampling = None
     for index in itertools.count(first_chip):
         with left_alone(model), torch.no_grad():
             programmed = program(index)
-            row: Row
             if images is None or images >= network.images or index < PILOT:
-                row = (index, *network.run(programmed.weights), programmed.nwc, network.images)
+                right, losses = network.answers(programmed.weights)
+                means = [float(part.double().mean()) for part in (right, losses)]
+                count = network.images
+                if images is not None:
+                    pilot[index] = right
             else:
-                sampling = sampling or _plan(network, program, images)
-                positions, parts = map(torch.from_numpy, sampling.draw(seed, index))
-                right, losses = network.answers(programmed.weights, positions)
-                accuracy, mean = (float(parts @ part.double().cpu()) for part in (right, losses))
-                row = (index, accuracy, mean, programmed.nwc, sampling.images)
+                sampling = sampling or _plan(network, program, pilot, images)
+                positions, parts = sampling.draw(seed, index)
+                right, losses = network.answers(programmed.weights, torch.from_numpy(positions))
+                means = [float(parts @ part.double().cpu().numpy()) for part in (right, losses)]
+                count = sampling.images
+            row: Row = (index, means[0], means[1], programmed.nwc, count)
         yield row
 
 
-def _plan(network: Network, program: Callable[[int], Programmed], images: int) -> Sampling:
-    """Strata from the answers of the pilot chips, and of the network before programming."""
-    wrong = sum(1 - network.answers(program(index).weights)[0] for index in range(PILOT))
+def _plan(
+    network: Network, program: Callable[[int], Programmed], pilot: dict[int, Tensor], images: int
+) -> Sampling:
+    """Strata from the answers of the pilot chips, and of the network before programming.
+
+    A run that goes on from finished chips asks the pilot chips that it has not seen once more.
+    """
+    for index in set(range(PILOT)) - set(pilot):
+        pilot[index] = network.answers(program(index).weights)[0]
+    wrong = sum(1 - right for right in pilot.values())
     assert isinstance(wrong, Tensor)
     _, losses = network.answers(network.targets)
     return plan(wrong.cpu().numpy(), losses.cpu().numpy(), images)

@@ -27,12 +27,16 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Tensor:
     """``F.max_pool2d`` of (..., H, W), as maxima of shifted views where nothing is padded."""
-    plain = not (ceil_mode or return_indices) and _pair(padding) == (0, 0)
-    if not plain or _pair(dilation) != (1, 1) or input.device.type != "cpu":
+    kernel = _pair(kernel_size)
+    plain = (
+        not (ceil_mode or return_indices)
+        and (_pair(padding), _pair(dilation)) == ((0, 0), (1, 1))
+        and all(size >= k for size, k in zip(input.shape[-2:], kernel, strict=True))
+    )
+    if not plain or input.device.type != "cpu":
         own: Callable[..., Tensor] = F.max_pool2d
         return own(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    kernel = _pair(kernel_size)
-    step = _pair(kernel_size if stride is None or stride == [] else stride)
+    step = _pair(stride or kernel_size)
     for dim in (-2, -1):
         size = (input.shape[dim] - kernel[dim]) // step[dim] + 1
         parts = [_every(input, dim, start, step[dim], size) for start in range(max(kernel[dim], 1))]
@@ -51,7 +55,7 @@ def _every(x: Tensor, dim: int, start: int, step: int, count: int) -> Tensor:
 def fake_quantize(
     input: Tensor, scale: Any, zero_point: Any, quant_min: int, quant_max: int
 ) -> Tensor:
-    """``torch.fake_quantize_per_tensor_affine``, in place on one fresh tensor."""
+    """``torch.fake_quantize_per_tensor_affine`` of finite values, in place on one fresh tensor."""
     if input.dtype != torch.float32 or input.device.type != "cpu":
         return torch.fake_quantize_per_tensor_affine(input, scale, zero_point, quant_min, quant_max)
     zero = int(zero_point)

@@ -69,9 +69,17 @@ def plan(wrong: np.ndarray, losses: np.ndarray, images: int) -> Sampling:
     answers = np.array([PILOT * len(stratum) for stratum in strata])
     errors = np.array([int(wrong[stratum].sum()) for stratum in strata])
     rate = (errors + 1) / (answers + 2)
-    need = np.array([len(stratum) for stratum in strata]) * np.sqrt(rate * (1 - rate))
-    counts = [
-        min(len(stratum), max(1, round(images * share)))
-        for stratum, share in zip(strata, need / need.sum(), strict=True)
-    ]
-    return Sampling(tuple(strata), tuple(counts))
+    sizes = np.array([len(stratum) for stratum in strata])
+    return Sampling(tuple(strata), _shares(sizes, sizes * np.sqrt(rate * (1 - rate)), images))
+
+
+def _shares(sizes: np.ndarray, need: np.ndarray, images: int) -> tuple[int, ...]:
+    """``images`` in proportion to ``need``; what a full stratum cannot take goes to the others."""
+    full = np.zeros(len(sizes), dtype=bool)
+    while True:
+        left = images - sizes[full].sum()
+        wanted = np.where(full, sizes, left * need / max(need[~full].sum(), 1e-300))
+        over = ~full & (wanted > sizes)
+        if not over.any():
+            return tuple(int(max(1, round(count))) for count in wanted)
+        full |= over

@@ -33,7 +33,8 @@ def reference() -> str:
         "Every key of `config.yaml`. Made by `python -m swim schema` from `swim/spec.py`; a test",
         "fails when they differ. `defaults:` and each entry of `experiments:` take the keys of an",
         "experiment; an entry's mappings are merged into the defaults', its lists replace them.",
-        "Another folder's file is used with `--configfile`, single keys with `--config`.",
+        "`--configfile mine.yaml` is merged over `config.yaml`, key by key, and so are single keys",
+        "given with `--config`.",
         "",
     ]
     for name, section in sections.items():

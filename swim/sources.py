@@ -26,6 +26,7 @@ INERT = frozenset(
         "swim",
         "swim.__main__",
         "swim.cli",
+        "swim.cli.console",
         "swim.cli.options",
         "swim.errors",
         "swim.machine",
@@ -48,12 +49,19 @@ def digest(step: str, **chosen: str) -> str:
     Raises:
         SettingError: a name is not in the registry.
     """
-    return _digest(sources(step, **chosen))
+    return _digest(sources(f"swim.cli.{step}", **chosen))
 
 
-def sources(step: str, **chosen: str) -> tuple[str, ...]:
-    """Names of the modules that :func:`digest` covers, sorted."""
-    found = set(_reachable(f"swim.cli.{step}"))
+def digest_of(*modules: str, **chosen: str) -> str:
+    """A digest of the code of some modules, with all that they import; else as :func:`digest`."""
+    return _digest(sources(*modules, **chosen))
+
+
+def sources(*modules: str, **chosen: str) -> tuple[str, ...]:
+    """Names of the modules that the digests cover, sorted."""
+    found: set[str] = set()
+    for module in modules:
+        found |= set(_reachable(module))
     for kind, name in chosen.items():
         found |= set(_reachable(_home(kind.replace("_", " "), name)))
     return tuple(sorted(found))
@@ -80,7 +88,7 @@ def _reachable(start: str) -> tuple[str, ...]:
         if name in found or name in INERT or not _path(name):
             continue
         found.add(name)
-        waiting += _imports(_tree(name))
+        waiting += _imports(_tree(name), _package(name))
         waiting.append(name.rpartition(".")[0])  # importing a module runs its package
     return tuple(found)
 
@@ -100,18 +108,27 @@ def _tree(name: str) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
+def _package(name: str) -> list[str]:
+    """The package that relative imports of a module start from."""
+    path = _path(name)
+    parts = name.split(".")
+    return parts if path is not None and path.name == "__init__.py" else parts[:-1]
+
+
+def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
     """Absolute module names in import statements, those for type checkers alone excepted."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
         else:
-            yield from _imports(node)
+            yield from _imports(node, package)
 
 
 def _skeleton(node: Any) -> Any:

@@ -86,6 +86,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
+    def without_effect(self) -> dict[str, Any]:
+        """Settings that change nothing beside the others, as pydantic's ``exclude``."""
+        return {}
+
 
 class ModelSettings(Section):
     """The network and its quantisation."""
@@ -100,6 +104,11 @@ class ModelSettings(Section):
     activation_bits: int | None = Field(
         None, ge=1, le=8, description="bits of each layer's input, 4 means 16 levels; null: float"
     )
+
+    @property
+    def quantised(self) -> bool:
+        """Whether weights or activations are."""
+        return bool(self.weight_bits or self.activation_bits)
 
     @property
     def label(self) -> str:
@@ -127,14 +136,6 @@ class TrainingSettings(Section):
     calibration_images: int = Field(
         2000, ge=1, description="training images that fix the activation ranges"
     )
-
-    @model_validator(mode="after")
-    def _enough_epochs(self) -> "TrainingSettings":
-        if self.quantised_epochs > self.epochs:
-            raise ValueError(
-                f"quantised_epochs ({self.quantised_epochs}) is more than epochs ({self.epochs})"
-            )
-        return self
 
 
 class DeviceSettings(Section):
@@ -173,6 +174,24 @@ class TrainJob(Compute):
     model: ModelSettings = Field(ModelSettings(), description="network")
     training: TrainingSettings = Field(TrainingSettings(), description="optimisation")
     seed: int = Field(0, ge=0, description="the one seed of all random streams")
+
+    @model_validator(mode="after")
+    def _enough_epochs(self) -> "TrainJob":
+        _check_epochs(self.model, self.training)
+        return self
+
+    def without_effect(self) -> dict[str, Any]:
+        """A float network has no quantised epochs."""
+        unused = {"quantised_epochs", "calibration_images"}
+        return {} if self.model.quantised else {"training": unused}
+
+
+def _check_epochs(model: ModelSettings, training: TrainingSettings) -> None:
+    if model.quantised and training.quantised_epochs > training.epochs:
+        raise ValueError(
+            f"training.quantised_epochs ({training.quantised_epochs}) is more than "
+            f"training.epochs ({training.epochs}); set both"
+        )
 
 
 class SensitivityJob(Compute):
@@ -226,6 +245,10 @@ class EvaluateJob(Compute):
         _check_precision(self.precision, self.chips, self.max_chips)
         return self
 
+    def without_effect(self) -> dict[str, Any]:
+        """Without a precision there is no maximum."""
+        return {"max_chips": True} if self.precision is None else {}
+
 
 def _check_precision(precision: float | None, chips: int, most: int) -> None:
     if precision is None:
@@ -237,6 +260,25 @@ def _check_precision(precision: float | None, chips: int, most: int) -> None:
         )
     if most < chips:
         raise ValueError(f"max_chips ({most}) is less than chips ({chips})")
+
+
+class SummariseJob(Section):
+    """Which points a table holds."""
+
+    devices: list[str] = Field(min_length=1, description="names of memory devices")
+    sigmas: list[Sigma] = Field(min_length=1, description="standard deviations")
+    methods: list[Method] = Field(min_length=1, description="selection methods")
+    fractions: list[Fraction] = Field(min_length=1, description="verified parts")
+
+    def files(self) -> list[str]:
+        """Their chips files, relative to the chips folder; end points are shared by methods."""
+        points = [f"{m}/{f}" for m in self.methods for f in self.fractions if f not in "01"]
+        return [
+            f"{device}/sigma-{sigma}/{point}.csv"
+            for device in self.devices
+            for sigma in self.sigmas
+            for point in ["clean", "none/0", "all/1", *points]
+        ]
 
 
 def _as_in(section: type[Section], name: str) -> Any:
@@ -278,6 +320,11 @@ class ExperimentSettings(Section):
         return self
 
     @model_validator(mode="after")
+    def _enough_epochs(self) -> "ExperimentSettings":
+        _check_epochs(self.model, self.training)
+        return self
+
+    @model_validator(mode="after")
     def _no_repeats(self) -> "ExperimentSettings":
         for name in ("methods", "devices", "sigmas", "fractions"):
             values = getattr(self, name)
@@ -316,6 +363,15 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+# Names of rules and of folders in results/, which no experiment may have.
+TAKEN = frozenset(
+    {
+        "all", "data", "summary", "prepare", "train", "settings", "sensitivity", "select",
+        "evaluate", "evaluate_none_verified", "evaluate_all_verified", "summarise", "plot",
+    }
+)  # fmt: skip
 
 
 def _mapping(content: Any, where: str) -> dict[str, Any]:
@@ -397,14 +453,17 @@ def load(content: Mapping[str, Any]) -> Config:
                     f"experiments.{name}.devices: unknown device {device!r}; "
                     f"{suggest(device, config.devices)}"
                 )
-        if name in ("all", "data", "summary"):
+        if name in TAKEN:
             raise SettingError(f"experiments.{name}: {name!r} is taken; choose another name")
     return config
 
 
 def section_json(section: Section, exclude: set[str] | None = None) -> str:
-    """A section as canonical JSON: what a rule's parameters hold and a command reads."""
-    return json.dumps(section.model_dump(mode="json", exclude=exclude), sort_keys=True)
+    """A section as canonical JSON, without what has no effect: what a job depends on."""
+    content = section.model_dump(
+        mode="json", exclude={**dict.fromkeys(exclude or (), True), **section.without_effect()}
+    )
+    return json.dumps(content, sort_keys=True)
 
 
 def resolved_json(config: Config, name: str) -> str:

@@ -182,10 +182,12 @@ def markdown(table: pd.DataFrame) -> str:
         clean = part.loc[part["method"] == "clean", "mean"]
         first = part.iloc[0]
         chips = sorted({int(n) for n in part["chips"].dropna()})
+        sampled = part["ci95"].notna() & part["std"].isna()
         lines += [
             f"### {experiment}: {first['model']} on {first['dataset']}, device `{device}`",
             "",
-            f"Accuracy in per cent, mean ± standard deviation over {_list(chips)} chips; "
+            f"Accuracy in per cent, mean ± standard deviation over {_list(chips)} chips"
+            + (" (none where chips saw samples of the images); " if sampled.any() else "; ")
             + (f"before programming {clean.iloc[0]:.2%}. " if len(clean) else "")
             + "NWC is the verified part of the weights.",
             "",
@@ -222,7 +224,7 @@ def paired_markdown(table: pd.DataFrame) -> str:
 
 
 def _list(values: list[int]) -> str:
-    return " or ".join(str(value) for value in values)
+    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
 def _grid(part: pd.DataFrame) -> list[str]:

@@ -3,8 +3,8 @@
 import click
 
 from swim import io
+from swim.cli.console import FILE
 from swim.cli.options import json_object
-from swim.cli.running import FILE
 from swim.machine import hardware, versions
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
-from swim import chips, io, sources, spec, stats
+from swim import chips, io, machine, sources, spec, stopping
 from swim import network as networks
+from swim.cli.console import FILE, progress_bar
 from swim.cli.options import settings_options
-from swim.cli.running import FILE, progress_bar, start
+from swim.cli.running import start
 from swim.data import DataSet
 from swim.devices import Device
 from swim.errors import SettingError
@@ -84,9 +86,11 @@ def _content(
         yield inputs.numpy().tobytes()
         yield labels.numpy().tobytes()
     yield spec.section_json(settings, exclude=_ELSEWHERE).encode()
-    runs_on = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
-    code = sources.digest("evaluate", network=checkpoint["model"]["name"])
-    yield json.dumps([runs_on, torch.__version__, code]).encode()
+    processor = machine.hardware()["processor"]
+    runs_on = torch.cuda.get_device_name(place) if place.type == "cuda" else processor
+    name = checkpoint["model"]["name"]
+    code = sources.digest_of("swim.chips", "swim.network", "swim.data", network=name)
+    yield json.dumps([runs_on, torch.__version__, np.__version__, code]).encode()
 
 
 def _rows(
@@ -99,7 +103,7 @@ def _rows(
     """The rows of as many chips as the settings call for."""
 
     def needed() -> int:
-        return stats.chips_needed(
+        return stopping.chips_needed(
             [row[1] for row in progress.rows],
             chips=settings.chips,
             precision=settings.precision,

@@ -82,7 +82,7 @@ def json_object(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise SettingError(f"--settings is not JSON ({error})") from None
+        raise SettingError(f"not JSON: {text!r} ({error})") from None
     if not isinstance(content, dict):
-        raise SettingError("--settings must be a JSON object")
+        raise SettingError(f"not a JSON object: {text!r}")
     return content

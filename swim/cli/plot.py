@@ -3,7 +3,7 @@
 import click
 
 from swim import figures, tables
-from swim.cli.running import FILE
+from swim.cli.console import FILE
 
 
 @click.command()

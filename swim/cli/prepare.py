@@ -3,7 +3,7 @@
 import click
 
 from swim import prepare as preparing
-from swim.cli.running import FILE
+from swim.cli.console import FILE
 from swim.registry import DATASETS
 
 

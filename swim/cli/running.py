@@ -1,11 +1,9 @@
-"""What the computing steps share."""
+"""What a computing step runs on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
 from swim import machine
 from swim.errors import SettingError
@@ -13,15 +11,6 @@ from swim.spec import Compute
 
 if TYPE_CHECKING:
     import torch
-
-FILE = click.Path(dir_okay=False)
-
-
-@contextmanager
-def progress_bar(total: int, unit: str, done: int = 0) -> Iterator[Any]:
-    """A progress bar on a terminal, nothing in a log."""
-    with tqdm(total=total, initial=done, unit=unit, disable=None, leave=False) as bar:
-        yield bar
 
 
 def start(settings: Compute) -> "torch.device":
@@ -33,6 +22,10 @@ def start(settings: Compute) -> "torch.device":
     import torch
 
     torch.set_num_threads(settings.arithmetic_threads)
+    # On a GPU: full float32, and products that sum in a fixed order.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)
     wanted = settings.accelerator
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -4,7 +4,7 @@ import click
 
 from swim import io
 from swim import schema as made
-from swim.cli.running import FILE
+from swim.cli.console import FILE
 
 
 @click.command()

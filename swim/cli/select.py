@@ -3,8 +3,8 @@
 import click
 
 from swim import io, registry, selection, spec
+from swim.cli.console import FILE
 from swim.cli.options import settings_options
-from swim.cli.running import FILE
 from swim.errors import DataError, SettingError
 from swim.methods.base import Inputs
 

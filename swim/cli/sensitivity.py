@@ -4,8 +4,9 @@ import click
 
 from swim import io, spec
 from swim import network as networks
+from swim.cli.console import FILE, progress_bar
 from swim.cli.options import settings_options
-from swim.cli.running import FILE, progress_bar, start
+from swim.cli.running import start
 from swim.curvature import second_derivative
 from swim.data import DataSet
 

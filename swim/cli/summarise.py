@@ -1,13 +1,19 @@
 """``swim summarise``."""
 
+import os
+
 import click
 
-from swim import io, tables
-from swim.cli.running import FILE
+from swim import io, spec, tables
+from swim.cli.console import FILE
+from swim.cli.options import json_object
+from swim.errors import SettingError
 
 
 @click.command()
-@click.argument("chips", nargs=-1, required=True, type=FILE)
+@click.argument("chips", nargs=-1, type=FILE)
+@click.option("--folder", type=click.Path(file_okay=False), help="chips folder, instead of CHIPS")
+@click.option("--points", help="with --folder: its devices, sigmas, methods, fractions, as JSON")
 @click.option("--experiment", required=True, help="name in the table's first column")
 @click.option("--model", required=True, help="name of the network in the table")
 @click.option("--dataset", required=True, help="name of the data set in the table")
@@ -16,6 +22,8 @@ from swim.cli.running import FILE
 @click.option("--markdown", type=FILE, help="both in the paper's layout, to write (.md)")
 def summarise(
     chips: tuple[str, ...],
+    folder: str | None,
+    points: str | None,
     experiment: str,
     model: str,
     dataset: str,
@@ -28,6 +36,11 @@ def summarise(
     CHIPS are files of `swim evaluate`, each in DEVICE/sigma-SIGMA/METHOD/FRACTION.csv, and
     DEVICE/sigma-SIGMA/clean.csv.
     """
+    if bool(chips) == bool(folder) or bool(folder) != bool(points):
+        raise SettingError("give either CHIPS files, or --folder with --points")
+    if folder:
+        job: spec.SummariseJob = spec.parse(spec.SummariseJob, json_object(points or ""), "points")
+        chips = tuple(os.path.join(folder, file) for file in job.files())
     constants = {"experiment": experiment, "model": model, "dataset": dataset}
     table = tables.accuracy_table(chips, constants)
     differences = tables.paired_table(chips, constants)

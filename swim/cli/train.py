@@ -6,8 +6,9 @@ import click
 
 from swim import io, network, spec
 from swim import train as training
+from swim.cli.console import FILE, progress_bar
 from swim.cli.options import settings_options
-from swim.cli.running import FILE, progress_bar, start
+from swim.cli.running import start
 from swim.data import DataSet
 
 

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binom, skew
 
 import swim
-from swim import prepare, stats, train
+from swim import prepare, stopping, train
 from swim.data import DataSet
 from swim.spec import ModelSettings, TrainingSettings
 
@@ -44,9 +44,11 @@ def test_coverage_of_the_stopped_interval(accuracies):
     counts, covered = np.empty(runs), 0
     for run in range(runs):
         values = generator.choice(accuracies, 1000)
-        counts[run] = count = stats.chips_needed(values, chips=100, precision=precision, most=1000)
+        counts[run] = count = stopping.chips_needed(
+            values, chips=100, precision=precision, most=1000
+        )
         found = values[:count]
-        covered += abs(found.mean() - accuracies.mean()) <= stats.half_width(found)
+        covered += abs(found.mean() - accuracies.mean()) <= stopping.half_width(found)
     assert 150 < np.median(counts) < 400
     assert (counts < 1000).mean() > 0.99
     assert covered >= 0.93 * runs
@@ -55,22 +57,22 @@ def test_coverage_of_the_stopped_interval(accuracies):
 def test_only_the_order_of_the_chips_decides(accuracies):
     """However many are there already, the answer is the same once they suffice."""
     needs = dict(chips=100, precision=1.96 * accuracies.std() / np.sqrt(200), most=1000)
-    final = stats.chips_needed(accuracies, **needs)
+    final = stopping.chips_needed(accuracies, **needs)
     assert 100 < final < 1000
     have = 0
-    while have < stats.chips_needed(accuracies[:have], **needs):
-        have = stats.chips_needed(accuracies[:have], **needs)
+    while have < stopping.chips_needed(accuracies[:have], **needs):
+        have = stopping.chips_needed(accuracies[:have], **needs)
     assert have == final
     for extra in (final, final + 1, 1000):
-        assert stats.chips_needed(accuracies[:extra], **needs) == final
+        assert stopping.chips_needed(accuracies[:extra], **needs) == final
 
 
 def test_without_a_precision_the_number_is_fixed():
-    assert stats.chips_needed([], chips=30, precision=None, most=10_000) == 30
-    assert stats.chips_needed(np.zeros(500), chips=30, precision=None, most=10_000) == 30
+    assert stopping.chips_needed([], chips=30, precision=None, most=10_000) == 30
+    assert stopping.chips_needed(np.zeros(500), chips=30, precision=None, most=10_000) == 30
 
 
 def test_the_maximum_ends_it():
     values = np.random.default_rng(1).random(1000)
-    assert stats.chips_needed(values, chips=100, precision=1e-9, most=430) == 430
-    assert stats.chips_needed(values, chips=100, precision=1e-9, most=100) == 100
+    assert stopping.chips_needed(values, chips=100, precision=1e-9, most=430) == 430
+    assert stopping.chips_needed(values, chips=100, precision=1e-9, most=100) == 100

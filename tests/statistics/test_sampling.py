@@ -8,7 +8,7 @@ import torch
 from scipy import stats as scipy_stats
 
 import swim
-from swim import chips, prepare, sampling, stats, train
+from swim import chips, prepare, sampling, stopping, train
 from swim.data import DataSet
 from swim.spec import ModelSettings, TrainingSettings
 
@@ -58,6 +58,15 @@ def test_strata_hold_every_image_once_the_hardest_first():
     for stratum, count in zip(plan.strata, plan.counts, strict=True):
         assert 1 <= count <= len(stratum)
     assert abs(plan.images - 100) <= len(plan.counts)
+
+
+@pytest.mark.parametrize("images", [50, 100, 300, 600, 900, 999])
+def test_as_many_images_as_asked_for(images):
+    """Full strata hand on their share."""
+    wrong, rates, _ = made_up()
+    plan = sampling.plan(wrong, rates, images)
+    assert abs(plan.images - images) <= len(plan.counts)
+    assert all(c <= len(s) for c, s in zip(plan.counts, plan.strata, strict=True))
 
 
 def test_a_draw_is_the_textbooks_stratified_sample():
@@ -110,7 +119,7 @@ def test_pilot_chips_are_exact_and_the_others_unbiased(exact, sampled):
 def test_a_tenth_of_the_images_costs_little_precision(exact, sampled):
     """Of 300 chips: at most 1.6 times the interval, from about an eighth of the image-chips."""
     assert sampled[:, 4].sum() < exact[:, 4].sum() / 8
-    assert stats.half_width(sampled[:, 1]) < 1.6 * stats.half_width(exact[:, 1])
+    assert stopping.half_width(sampled[:, 1]) < 1.6 * stopping.half_width(exact[:, 1])
 
 
 def test_chips_do_not_depend_on_where_a_run_starts(network, sampled):
@@ -120,3 +129,8 @@ def test_chips_do_not_depend_on_where_a_run_starts(network, sampled):
 
 def test_as_many_as_there_are_means_all(network, exact):
     assert (rows(network, 12, images=IMAGES) == exact[:12]).all()
+
+
+def test_samples_need_classes(network):
+    with pytest.raises(swim.SwimError, match="classification"):
+        rows(network, 1, images=80, loss="mse")

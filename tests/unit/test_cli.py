@@ -66,6 +66,17 @@ def test_selecting_and_evaluating(folder):
     files = [p for p in base.rglob("*.csv")]
     run("summarise", *files, "--experiment", "x", "--model", "m", "--dataset", "d", "--out",
         folder / "accuracy.csv", "--markdown", folder / "table.md")  # fmt: skip
+    points = {"devices": ["mine"], "sigmas": ["0.2"], "methods": ["swim", "magnitude"],
+              "fractions": ["0.1"]}  # fmt: skip
+    assert set(base.parents[1].rglob("*.csv")) >= set(files)
+    run("evaluate", "--model", folder / "model", "--data", folder / "data", "--verify", "all",
+        "--out", base / "all" / "1.csv", "--chips", 4, "--test-images", 200)  # fmt: skip
+    run("summarise", "--folder", base.parents[1], "--points", json.dumps(points), "--experiment",
+        "x", "--model", "m", "--dataset", "d", "--out", folder / "whole.csv")  # fmt: skip
+    part, whole = (pd.read_csv(folder / name) for name in ("accuracy.csv", "whole.csv"))
+    pd.testing.assert_frame_equal(
+        whole[whole["method"] != "all"].reset_index(drop=True), part, check_dtype=False
+    )
     printed = run("plot", folder / "accuracy.csv", "--out", folder / "figures")
     assert [line.rsplit("/", 1)[1] for line in printed.split()] == [
         "accuracy-sigma-0.2.png",
@@ -126,8 +137,12 @@ WRONG = {
     SELECT + " --method swin": "did you mean 'swim'",
     SELECT: "needs --sensitivity",
     SELECT + " --fraction 0.10": 'spelt "0.1"',
-    SELECT + " --settings {{": "not JSON",
-    SELECT + " --settings 3": "JSON object",
+    SELECT + " --settings {{": "not JSON: '{'",
+    SELECT + " --settings 3": "not a JSON object: '3'",
+    "summarise {data} --folder x --experiment e --model m --dataset d --out {out}": "either CHIPS",
+    "summarise --folder x --points {{}} --experiment e --model m --dataset d --out {out}": (
+        "points.devices"
+    ),
     SELECT + ' --settings {{"sed":1}}': "unknown setting; did you mean 'seed'",
     SELECT + " --sensitivity {data}": "another network",
     "select --model no/file --out {out}": "no such file",

@@ -35,6 +35,11 @@ def test_max_pooling(geometry, layout):
         )
 
 
+def test_a_window_larger_than_the_image_is_pytorchs_error():
+    with FastKernels(), pytest.raises(RuntimeError, match="too small"):
+        F.max_pool2d(torch.randn(1, 1, 2, 2), 3)
+
+
 def test_max_pooling_with_indices_is_pytorchs():
     x = torch.randn(1, 2, 6, 6)
     with FastKernels():

@@ -89,6 +89,7 @@ def test_chips_measured_on_samples_of_the_images_have_no_spread(chips):
     assert row[["std", "p05"]].isna().all()
     assert row[["mean", "ci95", "chips"]].notna().all()
     assert f"| {100 * row['mean']:.2f} |" in tables.markdown(table)
+    assert "samples of the images" in tables.markdown(table)
 
 
 def test_the_order_of_the_files_does_not_matter(chips):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swim import io, stats
+from swim import io, stats, stopping
 from swim.progress import Progress
 from tests.unit.conftest import run
 
@@ -110,9 +110,9 @@ def test_a_precision_stops_at_a_blocks_end(folder, tmp_path):
     accuracy = pd.read_csv(out)["accuracy"].to_numpy()
     count = len(accuracy)
     assert 100 < count < 400
-    assert (count - 100) % stats.BLOCK == 0
+    assert (count - 100) % stopping.BLOCK == 0
     assert stats.summarise(accuracy).ci95 <= precision
-    for earlier in range(100, count, stats.BLOCK):
+    for earlier in range(100, count, stopping.BLOCK):
         assert stats.summarise(accuracy[:earlier]).ci95 > precision
     # Loosened, it keeps a part; tightened, it goes on.
     evaluate(folder, out, 100, "--precision", 0.5, "--max-chips", 400)

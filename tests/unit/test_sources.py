@@ -52,7 +52,10 @@ EDITS = [
     ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
     ("datasets/mnist.py", "60_000", "60_001", set()),
     ("policies/by_mask.py", "dims=1", "dims=2", {"evaluate"}),
-    ("stats.py", "0.975", "0.995", {"evaluate", "summarise", "plot"}),
+    ("stats.py", "array, 5", "array, 6", {"summarise", "plot"}),
+    ("stopping.py", "0.975", "0.995", {"evaluate", "summarise", "plot"}),
+    ("cli/console.py", "leave=False", "leave=True", set()),
+    ("cli/running.py", "tf32 = False", "tf32 = True", {"train", "sensitivity", "evaluate"}),
     ("io.py", "indent=2", "indent=3", set(CHOICES)),
     ("registry.py", '"random": "swim.methods.random"', '"chance": "swim.methods.random"', set()),
     ("spec.py", "Field(20, ge=0", "Field(21, ge=0", set()),
@@ -74,6 +77,26 @@ def test_an_edit_changes_the_steps_that_run_it(code, file, old, new, changed):
     (code / file).write_text(text.replace(old, new))
     after = digests()
     assert {step for step in CHOICES if before[step] != after[step]} == changed
+
+
+def test_relative_imports_are_followed(code):
+    (code / "methods/swim.py").write_text("from . import helper\nfrom .other import thing\n")
+    (code / "methods/helper.py").write_text("from ..streams import key\n")
+    (code / "methods/other.py").write_text("thing = 1\n")
+    clear()
+    found = sources.sources("swim.methods.swim")
+    assert {"swim.methods.helper", "swim.methods.other", "swim.streams"} <= set(found)
+
+
+def test_when_to_stop_is_no_part_of_a_chip(code):
+    """Another block size reruns evaluations, which then go on from the chips that are done."""
+    modules = ("swim.chips", "swim.network", "swim.data")
+    clear()
+    before = sources.digest_of(*modules, network="lenet"), sources.digest("evaluate")
+    (code / "stopping.py").write_text((code / "stopping.py").read_text().replace("50", "60"))
+    clear()
+    assert sources.digest_of(*modules, network="lenet") == before[0]
+    assert sources.digest("evaluate") != before[1]
 
 
 def test_an_unknown_choice():
@@ -112,7 +135,7 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
     }  # fmt: skip
     assert list(runs) == list(CHOICES)
     for step, arguments in runs.items():
-        covered = set(sources.sources(step, **CHOICES[step])) | sources.INERT
+        covered = set(sources.sources(f"swim.cli.{step}", **CHOICES[step])) | sources.INERT
         assert modules_of(step, *arguments) <= covered, step
 
 

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,10 @@ def faulty(**experiment):
         ({"chips": "30"}, ["chips", "integer", "'30'"]),
         ({"chips": True}, ["chips", "integer"]),
         ({"training": {"learning_rate": "1e-3"}}, ["learning_rate", "1.0e-3"]),
-        ({"training": {"quantised_epochs": 21}}, ["quantised_epochs (21)", "epochs (20)"]),
+        (
+            {"training": {"quantised_epochs": 21}, "model": {"weight_bits": 4}},
+            ["quantised_epochs (21)", "epochs (20)"],
+        ),
         ({"precision": 0.001, "chips": 30}, ["chips (30)", "at least 100"]),
         ({"precision": 0.001, "max_chips": 50}, ["max_chips (50)", "chips (100)"]),
         ({"precision": 0}, ["mine.precision", "greater than 0"]),
@@ -157,3 +161,35 @@ def test_the_schema_and_the_settings_agree_on_faults():
 def test_the_settings_page_is_what_the_settings_generate():
     stored = (ROOT / "docs/settings.md").read_text()
     assert stored == reference(), "run `make schema`"
+
+
+def test_settings_without_effect_are_no_part_of_a_job():
+    """A float network has no quantised epochs; without a precision there is no maximum."""
+    float_, quantised = (
+        {spec.section_json(spec.TrainJob(model=model, training=spec.TrainingSettings(**training)))
+         for training in ({}, {"quantised_epochs": 1}, {"calibration_images": 9})}
+        for model in (spec.ModelSettings(), spec.ModelSettings(weight_bits=4))
+    )  # fmt: skip
+    assert (len(float_), len(quantised)) == (1, 3)
+    fixed, stopped = (
+        {spec.section_json(spec.EvaluateJob(max_chips=most, precision=precision))
+         for most in (200, 300)}
+        for precision in (None, 0.01)
+    )  # fmt: skip
+    assert (len(fixed), len(stopped)) == (1, 2)
+
+
+def test_a_float_network_may_train_for_fewer_epochs_than_it_would_be_quantised_for():
+    spec.load({**GOOD, "experiments": {"mine": {"training": {"epochs": 3}}}})
+
+
+def test_no_experiment_is_named_like_a_rule():
+    root = ROOT / "rules"
+    rules = {
+        name for file in root.glob("*.smk")
+        for name in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)
+    }  # fmt: skip
+    assert rules | {"all", "data", "summary"} == spec.TAKEN
+    for name in rules:
+        with pytest.raises(SettingError, match="is taken"):
+            spec.load({**GOOD, "experiments": {name: {}}})

@@ -1,0 +1,17 @@
+"""Arguments and messages of the steps; nothing here changes a result."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+FILE = click.Path(dir_okay=False)
+
+
+@contextmanager
+def progress_bar(total: int, unit: str, done: int = 0) -> Iterator[Any]:
+    """A progress bar on a terminal, nothing in a log."""
+    with tqdm(total=total, initial=done, unit=unit, disable=None, leave=False) as bar:
+        yield bar

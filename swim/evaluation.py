@@ -1,0 +1,105 @@
+"""``swim.evaluate``: the accuracy of programmed chips, with its statistics."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swim import stats
+from swim.chips import stream
+from swim.devices import Device
+from swim.errors import SettingError
+from swim.policies import Policy
+
+
+@dataclass(frozen=True)
+class Result:
+    """One entry a chip.
+
+    Attributes:
+        accuracy: part of the images classified rightly, in [0, 1]: float64 (chips,).
+        loss: mean loss over the images: float64 (chips,).
+        cycles: normalised write cycles of each chip: float64 (chips,).
+    """
+
+    accuracy: Tensor
+    loss: Tensor
+    cycles: Tensor
+
+    @property
+    def _summary(self) -> stats.Summary:
+        return stats.summarise(self.accuracy.numpy())
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over chips."""
+        return self._summary.mean
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the accuracy over chips."""
+        return self._summary.std
+
+    @property
+    def ci95(self) -> float:
+        """Half-width of the mean accuracy's 95 % interval."""
+        return self._summary.ci95
+
+    @property
+    def p05(self) -> float:
+        """Fifth percentile of the accuracy over chips."""
+        return self._summary.p05
+
+    @property
+    def nwc(self) -> float:
+        """Mean normalised write cycles."""
+        return float(self.cycles.mean())
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    mask: Mapping[str, Tensor] | Policy | None = None,
+    *,
+    device: Device,
+    chips: int = 100,
+    seed: int = 0,
+    first_chip: int = 0,
+    loss: str = "cross_entropy",
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Accuracy of a model whose weights are programmed into memory devices, chip by chip.
+
+    Chip r has the same draws whatever the mask, sigma or number of chips, so results of two
+    masks are compared in pairs.
+
+    Args:
+        model: any ``nn.Module`` of linear and convolutional layers; left exactly as it was.
+            Biases and batch-norm parameters stay exact (digital).
+        batches: (inputs, labels) pairs; kept in memory for all chips.
+        mask: which weights to write-verify (name -> bool tensor), or a programming policy;
+            None verifies nothing.
+        device: the memory device.
+        chips: how many accelerators to program.
+        seed: of all draws.
+        first_chip: number of the first chip, to extend an earlier result.
+        loss: ``cross_entropy`` or ``mse``, which has no accuracy (NaN).
+        progress: called with the number of chips done.
+
+    Raises:
+        SettingError: fewer than one chip, or an unknown loss.
+        DataError: ``batches`` or the mask do not fit the model.
+        UnsupportedOperationError: a weight cannot be programmed, such as attention's.
+    """
+    if chips < 1:
+        raise SettingError(f"chips must be at least 1, not {chips}")
+    rows = []
+    made = stream(model, batches, mask, device=device, seed=seed, first_chip=first_chip, loss=loss)
+    for _, *row, _ in itertools.islice(made, chips):
+        rows.append(row)
+        if progress is not None:
+            progress(len(rows))
+    return Result(*torch.tensor(rows, dtype=torch.float64).T)
