@@ -83,6 +83,7 @@ def main() -> None:
         f"{r['seconds']:.0f} | {r['seconds_for_3000_full_chips']:.0f} |"
         for r in rows
     ]
+    table += ["", f"The interval and the time of 3,000 full chips are computed from {chosen.full}."]
     command = "python -m benchmarks.precision --model MODEL --data DATA"
     content = {"network": settings["model"], "dataset": settings["dataset"], "points": rows}
     record.save("precision", command, content, table)
