@@ -7,7 +7,7 @@ the reference page are made from the same definitions by :mod:`swim.schema`.
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
@@ -16,13 +16,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
 
 from swim import registry
+from swim.decimals import canonical
 from swim.errors import SettingError
+from swim.faults import parse
 from swim.registry import suggest
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
@@ -31,31 +32,6 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
 def _known(kind: str) -> Any:
     check = AfterValidator(lambda value: registry.check(kind, value))
     return Annotated[str, check, WithJsonSchema({"enum": sorted(registry.KINDS[kind])})]
-
-
-def canonical(value: Any, low: Decimal | None, high: Decimal | None, kind: str) -> str:
-    """Check that ``value`` is a quoted decimal in its shortest spelling and in range.
-
-    Raises:
-        ValueError: it is not; the message shows the right spelling.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f'a {kind} is a quoted decimal such as "0.1", not {value!r}')
-    try:
-        number = Decimal(str(value))
-        if not number.is_finite():
-            raise InvalidOperation
-    except InvalidOperation:
-        raise ValueError(f'a {kind} is a quoted decimal such as "0.1", not {value!r}') from None
-    if (low is not None and number < low) or (high is not None and number > high):
-        limits = f"between {low} and {high}" if high is not None else f"at least {low}"
-        raise ValueError(f"{kind} {value!r} is out of range: it must be {limits}")
-    right = format(number.normalize(), "f") if number else "0"
-    if not isinstance(value, str):
-        raise ValueError(f'{kind} {value!r} must be quoted: "{right}"')
-    if value != right:
-        raise ValueError(f'{kind} "{value}" must be spelt "{right}"')
-    return value
 
 
 def _decimal(low: int, high: int | None, kind: str) -> Any:
@@ -380,55 +356,6 @@ def _mapping(content: Any, where: str) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise SettingError(f"{where}: expected a mapping of settings, got {content!r}")
     return dict(content)
-
-
-def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Known keys of the section that ``path`` leads to, past names of experiments and devices."""
-    for part in path:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            continue
-        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        found = [t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)]
-        model = found[0] if found else model
-    return list(model.model_fields)
-
-
-def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """One line a fault: the setting, the value and what is allowed."""
-    lines = []
-    for fault in error.errors():
-        where = prefix + ".".join(str(part) for part in fault["loc"] if part != "[key]")
-        if fault["type"] == "extra_forbidden":
-            known = _fields_at(model, fault["loc"][:-1])
-            lines.append(f"{where}: unknown setting; {suggest(str(fault['loc'][-1]), known)}")
-            continue
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] in ("float_type", "int_type") and _is_number(fault["input"]):
-            message += "; text is not, and YAML reads 1e-3 as text: write 1.0e-3"
-        value = "" if fault["type"] == "value_error" else f" (got {fault['input']!r})"
-        lines.append(f"{where or 'settings'}: {message[0].lower()}{message[1:]}{value}")
-    return "\n".join(lines)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return isinstance(value, str)
-
-
-def parse(section: type[Section], content: Mapping[str, Any], where: str = "") -> Any:
-    """Validate one section.
-
-    Raises:
-        SettingError: something is unknown, mistyped or out of range.
-    """
-    try:
-        return section.model_validate(content)
-    except ValidationError as error:
-        raise SettingError(explain(error, section, f"{where}." if where else "")) from None
 
 
 def load(content: Mapping[str, Any]) -> Config:

@@ -10,7 +10,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from swim import spec
+from swim import faults, spec
 from swim.errors import SettingError
 
 Path = tuple[str, ...]
@@ -55,7 +55,7 @@ def settings_options(section: type[spec.Section]) -> Callable[..., Any]:
                 value = values.pop(name)
                 if value is not None:
                     content = spec.merge(content, functools.reduce(_wrap, reversed(path), value))
-            return function(settings=spec.parse(section, content), **values)
+            return function(settings=faults.parse(section, content), **values)
 
         for name, path in reversed(names.items()):
             flag = "--" + "-".join(path).replace("_", "-")

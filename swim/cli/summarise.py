@@ -4,7 +4,7 @@ import os
 
 import click
 
-from swim import io, spec, tables
+from swim import faults, io, spec, tables
 from swim.cli.console import FILE
 from swim.cli.options import json_object
 from swim.errors import SettingError
@@ -39,7 +39,7 @@ def summarise(
     if bool(chips) == bool(folder) or bool(folder) != bool(points):
         raise SettingError("give either CHIPS files, or --folder with --points")
     if folder:
-        job: spec.SummariseJob = spec.parse(spec.SummariseJob, json_object(points or ""), "points")
+        job = faults.parse(spec.SummariseJob, json_object(points or ""), "points")
         chips = tuple(os.path.join(folder, file) for file in job.files())
     constants = {"experiment": experiment, "model": model, "dataset": dataset}
     table = tables.accuracy_table(chips, constants)
