@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ EXPERIMENT = {
     **TINY,
     "training": {"epochs": 6, "quantised_epochs": 2},
     "fractions": ["0", "0.1", "0.5", "1"],
-    "chips": 10,
+    # Long enough that three seconds from Python's start never see the end.
+    "chips": 300,
 }
 KILLS = 7  # of each kind
 FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)$", re.MULTILINE)
@@ -87,15 +89,8 @@ class Run:
         return self.log.read_text()
 
 
-def seconds(undisturbed, step):
-    """How long that step's longest job took undisturbed."""
-    folder = undisturbed.folder / "results/tiny/benchmarks"
-    files = [p for p in folder.rglob("*.tsv") if step in str(p.relative_to(folder))]
-    return max(float(p.read_text().split("\n")[1].split("\t")[0]) for p in files)
-
-
 def check(project, undisturbed, finished):
-    """Same bytes, and every job was finished exactly once."""
+    """Same bytes, and no job was finished more than once."""
     expected = bytes_of(undisturbed)
     found = bytes_of(project)
     assert set(found) == set(expected)
@@ -103,7 +98,8 @@ def check(project, undisturbed, finished):
     once = {"prepare": 1, "settings": 1, "train": 1, "sensitivity": 1, "select": 4, "evaluate": 4,
             "evaluate_none_verified": 1, "evaluate_all_verified": 1, "summarise": 1, "plot": 1,
             "tiny": 1}  # fmt: skip
-    assert dict(finished) == once
+    # Not "exactly once": Snakemake may die between a job's end and the line that says so.
+    assert finished <= Counter(once)
 
 
 def kill(process):
@@ -137,7 +133,6 @@ def test_a_killed_training_is_started_again_by_the_same_command(project, undistu
 
 def test_a_killed_evaluation_is_started_again_by_the_same_command(project, undisturbed):
     chance = random.Random("evaluate")
-    longest = seconds(undisturbed, "evaluate")
     finished, kills = Counter(), 0
     while kills < KILLS:
         # One core: the killed job is the only one, and the first to run again.
@@ -145,7 +140,7 @@ def test_a_killed_evaluation_is_started_again_by_the_same_command(project, undis
         while True:
             job = run.wait_for_job("evaluate")
             assert job is not None, f"ended after {kills} kills:\n{run.end()}"
-            time.sleep(chance.uniform(0, 0.8 * longest))
+            time.sleep(chance.uniform(0, 3))
             if kill(job):
                 kills += 1
                 break
@@ -156,14 +151,19 @@ def test_a_killed_evaluation_is_started_again_by_the_same_command(project, undis
 
 def test_after_the_death_of_snakemake_unlock_and_the_same_command(project, undisturbed):
     chance = random.Random("snakemake")
-    finished = Counter()
-    for _ in range(KILLS):
+    finished, kills = Counter(), 0
+    while kills < KILLS:
         run = Run(project)
         # From Python's start to well into the later jobs; its own jobs live on for a while.
         time.sleep(chance.uniform(0, 12))
-        assert run.process.poll() is None, run.end()
-        run.process.kill()
-        finished += Counter(FINISHED.findall(run.end()))
-        project.make("--unlock")
+        if run.process.poll() is None:
+            run.process.kill()
+            kills += 1
+            finished += Counter(FINISHED.findall(run.end()))
+            project.make("--unlock")
+        else:  # a fast machine was done before all kills: it starts from nothing again
+            check(project, undisturbed, finished + Counter(FINISHED.findall(run.end())))
+            shutil.rmtree(project.folder / "results")
+            finished = Counter()
     finished += Counter(FINISHED.findall(project.make("tiny")))
     check(project, undisturbed, finished)
