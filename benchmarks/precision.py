@@ -41,8 +41,8 @@ def measure(model: Any, batches: Any, sigma: float, images: int, full: int) -> d
         if done and stopping.half_width([r[1] for r in rows]) <= target:
             break
     seconds = time.perf_counter() - start
-    # The pilot also measures its chips once more, and the network before programming.
-    cost = sum(row[4] for row in rows) + 11 * total
+    # Strata also take one pass of the network before programming.
+    cost = sum(row[4] for row in rows) + total
     return {
         "sigma": sigma,
         "images_per_chip": images,

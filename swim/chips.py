@@ -110,8 +110,7 @@ class Network:
 
     def run(self, weights: Mapping[str, Tensor]) -> tuple[float, float]:
         """Accuracy and mean loss over all images with these weights."""
-        right, losses = self.answers(weights)
-        return float(right.double().mean()), float(losses.double().mean())
+        return _means(*self.answers(weights))
 
     def _forward(
         self, state: dict[str, Tensor], weights: Mapping[str, Tensor], inputs: Tensor
@@ -124,6 +123,13 @@ class Network:
         if not isinstance(outputs, Tensor):
             raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
         return outputs
+
+
+def _means(right: Tensor, losses: Tensor, parts: Tensor | None = None) -> tuple[float, float]:
+    """Accuracy and mean loss of some images' answers, each weighted by its part if given."""
+    if parts is None:
+        return float(right.double().mean()), float(losses.double().mean())
+    return float(parts @ right.double().cpu()), float(parts @ losses.double().cpu())
 
 
 def each_loss(loss: str, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,7 +188,7 @@ def stream(
             programmed = program(index)
             if images is None or images >= network.images or index < PILOT:
                 right, losses = network.answers(programmed.weights)
-                means = [float(part.double().mean()) for part in (right, losses)]
+                means = _means(right, losses)
                 count = network.images
                 if images is not None:
                     pilot[index] = right
@@ -190,9 +196,9 @@ def stream(
                 sampling = sampling or _plan(network, program, pilot, images)
                 positions, parts = sampling.draw(seed, index)
                 right, losses = network.answers(programmed.weights, torch.from_numpy(positions))
-                means = [float(parts @ part.double().cpu().numpy()) for part in (right, losses)]
+                means = _means(right, losses, torch.from_numpy(parts))
                 count = sampling.images
-            row: Row = (index, means[0], means[1], programmed.nwc, count)
+            row: Row = (index, *means, programmed.nwc, count)
         yield row
 
 
