@@ -1,128 +1,21 @@
 """Monte Carlo over programmed accelerators, in memory and with common random numbers."""
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from swim.devices import Device
-from swim.errors import DataError, SettingError, UnsupportedOperationError
-from swim.kernels import FastKernels
+from swim.errors import SettingError
+from swim.inference import Network
 from swim.policies import Chip, Policy, Programmed, VerifyMask
 from swim.sampling import PILOT, Sampling, plan
-from swim.tracing import (
-    WEIGHTED,
-    Call,
-    buffers_of,
-    device_of,
-    first,
-    left_alone,
-    parameters_of,
-    trace,
-    weight_argument,
-    weights_of,
-    with_weight,
-)
+from swim.tracing import left_alone
 
 COLUMNS = ("chip", "accuracy", "loss", "nwc", "images")
 Row = tuple[int, float, float, float, int]
-
-
-class _ProgrammedCalls(TorchFunctionMode):
-    """Hands programmed weights to the calls whose weight is computed, by order of calls."""
-
-    def __init__(self, calls: list[Call], weights: Mapping[str, Tensor]):
-        super().__init__()
-        self._calls = iter(calls)
-        self._weights = weights
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in WEIGHTED:
-            call = next(self._calls, None)
-            if call is None or call.weight.shape != weight_argument(args, kwargs).shape:
-                raise UnsupportedOperationError(
-                    "the model runs other layers from batch to batch; "
-                    "its weights cannot be told apart"
-                )
-            if call.name is not None and not call.direct:
-                args, kwargs = with_weight(args, kwargs, self._weights[call.name])
-        return func(*args, **kwargs)
-
-
-class Network:
-    """A model with its test images in memory, ready to run with other weights.
-
-    The model itself is never written to: direct weights are handed to its forward by
-    ``torch.func.functional_call``, computed ones (quantised in the forward) at the call that
-    uses them, so that noise is added after quantisation.
-    """
-
-    def __init__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: str):
-        place = device_of(model)
-        (inputs, _), stream = first(batches)
-        self._model, self._loss = model, loss
-        self._calls = trace(model, inputs[:1].to(place))
-        self._batches = [(x.to(place), y.to(place)) for x, y in stream]
-        self._state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
-        self._direct: dict[str, list[str]] = {}
-        for call in self._calls:
-            if call.direct and call.name and call.parameter:
-                self._direct.setdefault(call.name, []).append(call.parameter)
-        self.targets = weights_of(self._calls)
-        self.images = sum(len(y) for _, y in self._batches)
-        self._together: tuple[Tensor, Tensor] | None = None
-
-    def answers(
-        self, weights: Mapping[str, Tensor], positions: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Each image, or each at ``positions``: classified rightly (1, 0, or NaN), and its loss."""
-        state = dict(self._state)
-        for name, parameters in self._direct.items():
-            state.update(dict.fromkeys(parameters, _laid_out(weights[name])))
-        found = [
-            each_loss(self._loss, self._forward(state, weights, inputs), labels)
-            for inputs, labels in self._chosen(positions)
-        ]
-        right, loss = (torch.cat(part) for part in zip(*found, strict=True))
-        return right, loss
-
-    def _chosen(self, positions: Tensor | None) -> Iterable[tuple[Tensor, Tensor]]:
-        if positions is None:
-            return self._batches
-        if self._together is None:
-            inputs, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
-            self._together = inputs, labels
-        inputs, labels = self._together
-        size = len(self._batches[0][1])
-        return [(inputs[part], labels[part]) for part in positions.to(labels.device).split(size)]
-
-    def run(self, weights: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Accuracy and mean loss over all images with these weights."""
-        return _means(*self.answers(weights))
-
-    def _forward(
-        self, state: dict[str, Tensor], weights: Mapping[str, Tensor], inputs: Tensor
-    ) -> Tensor:
-        with contextlib.ExitStack() as modes:
-            modes.enter_context(FastKernels())
-            if not all(call.direct for call in self._calls if call.name):
-                modes.enter_context(_ProgrammedCalls(self._calls, weights))
-            outputs = torch.func.functional_call(self._model, state, (inputs,))
-        if not isinstance(outputs, Tensor):
-            raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
-        return outputs
 
 
 def _means(right: Tensor, losses: Tensor, parts: Tensor | None = None) -> tuple[float, float]:
@@ -130,28 +23,6 @@ def _means(right: Tensor, losses: Tensor, parts: Tensor | None = None) -> tuple[
     if parts is None:
         return float(right.double().mean()), float(losses.double().mean())
     return float(parts @ right.double().cpu()), float(parts @ losses.double().cpu())
-
-
-def each_loss(loss: str, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether each sample is classified rightly (1, 0, or NaN), and its loss.
-
-    Raises:
-        SettingError: the loss is unknown.
-    """
-    if loss == "mse":
-        error = (outputs - labels).square().flatten(1).sum(1)
-        return torch.full_like(error, float("nan")), error
-    if loss != "cross_entropy":
-        raise SettingError(f"unknown loss {loss!r}; known: cross_entropy, mse")
-    right = (outputs.argmax(1) == labels).to(outputs.dtype)
-    return right, F.cross_entropy(outputs, labels, reduction="none")
-
-
-def _laid_out(weight: Tensor) -> Tensor:
-    """The weight in the memory format that makes convolution and pooling fastest."""
-    if weight.dim() == 4:
-        return weight.contiguous(memory_format=torch.channels_last)
-    return weight
 
 
 def stream(
@@ -182,24 +53,30 @@ def stream(
         return policy.program(Chip(network.targets, device, seed, index))
 
     pilot: dict[int, Tensor] = {}  # chip -> which images it got right
-    sampling = None
-    for index in itertools.count(first_chip):
+    sampling: Sampling | None = None
+
+    def measure(indices: range) -> Iterator[Row]:
+        nonlocal sampling
+        programmed = [program(index) for index in indices]
+        weights = [chip.weights for chip in programmed]
+        parts: list[Tensor | None] = [None] * len(indices)
+        if images is None or images >= network.images or indices[0] < PILOT:
+            right, losses = network.answers(weights)
+            if images is not None:
+                pilot.update(zip(indices, right, strict=True))
+        else:
+            sampling = sampling or _plan(network, program, pilot, images)
+            drawn = [sampling.draw(seed, index) for index in indices]
+            right, losses = network.answers(weights, [torch.from_numpy(d[0]) for d in drawn])
+            parts = [torch.from_numpy(d[1]) for d in drawn]
+        for index, chip, *answers in zip(indices, programmed, right, losses, parts, strict=True):
+            yield (index, *_means(*answers), chip.nwc, right.shape[1])
+
+    # Groups begin at fixed chips, so that a chip's neighbours, and its bytes, are always the same.
+    for start in itertools.count(first_chip - first_chip % network.group, network.group):
         with left_alone(model), torch.no_grad():
-            programmed = program(index)
-            if images is None or images >= network.images or index < PILOT:
-                right, losses = network.answers(programmed.weights)
-                means = _means(right, losses)
-                count = network.images
-                if images is not None:
-                    pilot[index] = right
-            else:
-                sampling = sampling or _plan(network, program, pilot, images)
-                positions, parts = sampling.draw(seed, index)
-                right, losses = network.answers(programmed.weights, torch.from_numpy(positions))
-                means = _means(right, losses, torch.from_numpy(parts))
-                count = sampling.images
-            row: Row = (index, *means, programmed.nwc, count)
-        yield row
+            rows = list(measure(range(start, start + network.group)))
+        yield from (row for row in rows if row[0] >= first_chip)
 
 
 def _plan(
@@ -209,12 +86,14 @@ def _plan(
 
     A run that goes on from finished chips asks the pilot chips that it has not seen once more.
     """
-    for index in set(range(PILOT)) - set(pilot):
-        pilot[index] = network.answers(program(index).weights)[0]
-    wrong = sum(1 - right for right in pilot.values())
-    assert isinstance(wrong, Tensor)
-    _, losses = network.answers(network.targets)
-    return plan(wrong.cpu().numpy(), losses.cpu().numpy(), images)
+    for start in range(0, PILOT, network.group):
+        if start not in pilot:
+            indices = range(start, start + network.group)
+            right, _ = network.answers([program(index).weights for index in indices])
+            pilot.update(zip(indices, right, strict=True))
+    wrong = (1 - torch.stack(list(pilot.values()))).sum(0)
+    _, losses = network.answers([network.targets])
+    return plan(wrong.cpu().numpy(), losses[0].cpu().numpy(), images)
 
 
 def clean(
@@ -223,4 +102,5 @@ def clean(
     """Accuracy and mean loss with every weight exactly as it is."""
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss)
-        return network.run(network.targets)
+        right, losses = network.answers([network.targets])
+        return _means(right[0], losses[0])

@@ -52,6 +52,18 @@ _OTHER_PRODUCTS: frozenset[Any] = frozenset(
     }
 )
 
+# These only tell about a tensor.
+_ASKING = {
+    Tensor.size, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.__len__, Tensor.ndimension,
+    Tensor.is_contiguous, Tensor.is_floating_point, Tensor.element_size, Tensor.get_device,
+    torch.is_tensor, torch.is_floating_point, torch.numel, Tensor.nelement, Tensor.type,
+}  # fmt: skip
+_ATTRIBUTES = {
+    "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "is_cuda",
+    "is_sparse", "is_quantized", "is_meta", "is_mps", "is_mkldnn", "itemsize", "nbytes", "names",
+    "T", "mT",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Call:
@@ -77,6 +89,13 @@ def operation_name(func: Any) -> str:
     if name == "__get__":
         return f"Tensor.{getattr(owner, '__name__', '?')}"
     return {"boolean_dispatch": "F.max_pool with return_indices"}.get(name, name)
+
+
+def asks(func: Any) -> bool:
+    """Whether a call only tells about a tensor."""
+    if getattr(func, "__name__", "") == "__get__":
+        return getattr(func.__self__, "__name__", "") in _ATTRIBUTES
+    return func in _ASKING
 
 
 def tensors_in(arguments: Any) -> Iterator[Tensor]:

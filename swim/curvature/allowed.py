@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swim.tracing import asks
+
 _PIECEWISE = {
     torch.relu, torch.relu_, F.relu, F.relu_, Tensor.relu, Tensor.relu_,
     F.relu6, F.hardtanh, F.hardtanh_, torch.clamp, Tensor.clamp, Tensor.clamp_,
@@ -31,20 +33,9 @@ _MOVING = {
     torch.sum, Tensor.sum,
     F.pad,
 }  # fmt: skip
-# These only tell about a tensor.
-_ASKING = {
-    Tensor.size, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.__len__, Tensor.ndimension,
-    Tensor.is_contiguous, Tensor.is_floating_point, Tensor.element_size, Tensor.get_device,
-    torch.is_tensor, torch.is_floating_point, torch.numel, Tensor.nelement, Tensor.type,
-}  # fmt: skip
-_ATTRIBUTES = {
-    "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "is_cuda",
-    "is_sparse", "is_quantized", "is_meta", "is_mps", "is_mkldnn", "itemsize", "nbytes", "names",
-    "T", "mT",
-}  # fmt: skip
 _DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, torch.dropout}
 
-FUNCTIONS = frozenset(_PIECEWISE | _MOVING | _ASKING)
+FUNCTIONS = frozenset(_PIECEWISE | _MOVING)
 
 NODES = frozenset(
     {
@@ -66,8 +57,8 @@ NODES = frozenset(
 
 def function(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether a call may run as it is, with autograd's own backward."""
-    if getattr(func, "__name__", "") == "__get__":
-        return getattr(func.__self__, "__name__", "") in _ATTRIBUTES
+    if asks(func):
+        return True
     if func in _DROPOUTS:
         # In eval mode it hands its input on.
         training = kwargs.get("training", args[2] if len(args) > 2 else True)

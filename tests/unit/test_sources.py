@@ -52,6 +52,7 @@ EDITS = [
     ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
     ("datasets/mnist.py", "60_000", "60_001", set()),
     ("policies/by_mask.py", "dims=1", "dims=2", {"evaluate"}),
+    ("together.py", "repeat(self.chips)", "repeat(1)", {"evaluate"}),
     ("stats.py", "array, 5", "array, 6", {"summarise", "plot"}),
     ("stopping.py", "0.975", "0.995", {"evaluate", "summarise", "plot"}),
     ("cli/console.py", "leave=False", "leave=True", set()),

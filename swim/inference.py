@@ -1,0 +1,266 @@
+"""A network's answers with other weights, on images that stay in memory."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from swim.errors import DataError, SettingError, UnsupportedOperationError
+from swim.kernels import FastKernels, keep_freed_memory
+from swim.together import CannotRunTogetherError, Together
+from swim.tracing import (
+    WEIGHTED,
+    Call,
+    buffers_of,
+    device_of,
+    first,
+    parameters_of,
+    trace,
+    weight_argument,
+    weights_of,
+    with_weight,
+)
+
+# Chips that a small network runs at once, and how many weights make it no longer small: above,
+# one chip keeps a processor busy, and more only take memory.
+GROUP = 8
+_SMALL = 1_000_000
+# Elements of a group's largest activation: what a CPU's caches hold, and a fair part of a GPU's
+# memory. Not taken from the machine, since results must not depend on it.
+_ROOM = {"cpu": 2**21, "cuda": 2**26}
+
+
+class _ProgrammedCalls(TorchFunctionMode):
+    """Hands programmed weights to the calls whose weight is computed, by order of calls."""
+
+    def __init__(self, calls: Iterable[Call], weights: Mapping[str, Tensor]):
+        super().__init__()
+        self._calls = iter(calls)
+        self._weights = weights
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in WEIGHTED:
+            call = next(self._calls, None)
+            if call is None or call.weight.shape != weight_argument(args, kwargs).shape:
+                raise UnsupportedOperationError(
+                    "the model runs other layers from batch to batch; "
+                    "its weights cannot be told apart"
+                )
+            if call.name is not None and not call.direct:
+                args, kwargs = with_weight(args, kwargs, self._weights[call.name])
+        return func(*args, **kwargs)
+
+
+class _Within(nn.Module):
+    """Runs a function of the model, so that other weights are put in once for many batches."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, run: Callable[[nn.Module], Any]) -> Any:
+        return run(self.model)
+
+
+class Network:
+    """A model with its test images in memory, ready to run with other weights.
+
+    The model itself is never written to: direct weights are handed to its forward by
+    ``torch.func.functional_call``, computed ones (quantised in the forward) at the call that
+    uses them, so that noise is added after quantisation.
+
+    Attributes:
+        targets: the programmed weights, name -> ideal weight.
+        images: how many test images there are.
+        group: how many chips :meth:`answers` runs at once; a pure function of the model.
+    """
+
+    def __init__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: str):
+        keep_freed_memory()
+        place = device_of(model)
+        (inputs, _), stream = first(batches)
+        self._model, self._loss = model, loss
+        self._calls = trace(model, inputs[:1].to(place))
+        self._batches = [(x.to(place), y.to(place)) for x, y in stream]
+        self._state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
+        self._direct: dict[str, list[str]] = {}
+        for call in self._calls:
+            if call.direct and call.name and call.parameter:
+                self._direct.setdefault(call.name, []).append(call.parameter)
+        self.targets = weights_of(self._calls)
+        self.images = sum(len(y) for _, y in self._batches)
+        self._joined: tuple[Tensor, Tensor] | None = None
+        size = len(self._batches[0][1])
+        self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
+        self._channels_last = self._takes_channels_last()
+        self.group = GROUP if self._runs_together() else 1
+
+    def answers(
+        self, chips: Sequence[Mapping[str, Tensor]], positions: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What each chip answers, by its weights: one, or as many as :attr:`group`.
+
+        Args:
+            chips: weight name -> weight, of each chip.
+            positions: the images that each chip is shown, (n,) each; all if None.
+
+        Returns:
+            Whether each image is classified rightly (1, 0, or NaN), and its loss: (chips, n).
+        """
+        together = len(chips) > 1
+        while True:
+            try:
+                return self._answers(chips, positions)
+            except torch.OutOfMemoryError:
+                if self._size[together] == 1:
+                    raise
+                self._size[together] //= 2
+            except CannotRunTogetherError:  # on these images, though it could on those tried
+                found = [
+                    self.answers([chip], positions and [positions[r]])
+                    for r, chip in enumerate(chips)
+                ]
+                right, losses = (torch.cat(parts) for parts in zip(*found, strict=True))
+                return right, losses
+
+    def _answers(
+        self, chips: Sequence[Mapping[str, Tensor]], positions: Sequence[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        def answer(outputs: Tensor, labels: Tensor) -> list[Tensor]:
+            labels = labels.expand(len(chips), *labels.shape[1:])
+            found = each_loss(self._loss, outputs.flatten(0, 1), labels.flatten(0, 1))
+            return [part.view(len(chips), -1) for part in found]
+
+        found = self._passes(chips, self._chosen(positions, self._size[len(chips) > 1]), answer)
+        right, losses = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        return right, losses
+
+    def _passes(
+        self,
+        chips: Sequence[Mapping[str, Tensor]],
+        chosen: Iterable[tuple[Tensor, Tensor]],
+        take: Callable[[Tensor, Tensor], Any],
+    ) -> list[Any]:
+        """What is taken from each pass's outputs, (chips, n, classes), and labels."""
+        together = len(chips) > 1
+        run = Together(self._calls, chips) if together else self._alone(chips[0])
+        state = dict(self._state)
+        if not together:
+            for name, parameters in self._direct.items():
+                weight = chips[0][name]
+                if weight.dim() == 4 and self._channels_last:
+                    weight = weight.contiguous(memory_format=torch.channels_last)
+                state.update(dict.fromkeys(parameters, weight))
+
+        def passes(model: nn.Module) -> list[Any]:
+            return [take(run(model, inputs), labels) for inputs, labels in chosen]
+
+        state = {f"model.{name}": tensor for name, tensor in state.items()}
+        found: list[Any] = torch.func.functional_call(_Within(self._model), state, (passes,))
+        if isinstance(run, Together):
+            self._largest = run.largest
+        return found
+
+    def _chosen(
+        self, positions: Sequence[Tensor] | None, size: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs (1 or chips, n, ...) and labels alike, at most ``size`` images at once."""
+        if positions is None:
+            for inputs, labels in self._batches:
+                for part in zip(inputs.split(size), labels.split(size), strict=True):
+                    yield part[0][None], part[1][None]
+            return
+        if self._joined is None:
+            inputs, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
+            self._joined = inputs, labels
+        inputs, labels = self._joined
+        for chosen in torch.stack(list(positions)).to(labels.device).split(size, 1):
+            yield inputs[chosen], labels[chosen]
+
+    def _alone(self, weights: Mapping[str, Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
+        """A pass of one chip: inputs (1, n, ...) to outputs (1, n, ...)."""
+        computed = any(call.name and not call.direct for call in self._calls)
+
+        def run(model: nn.Module, inputs: Tensor) -> Tensor:
+            with contextlib.ExitStack() as modes:
+                modes.enter_context(FastKernels())
+                if computed:
+                    modes.enter_context(_ProgrammedCalls(self._calls, weights))
+                outputs = model(inputs[0])
+            if not isinstance(outputs, Tensor):
+                raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
+            return outputs[None]
+
+        return run
+
+    def _takes_channels_last(self) -> bool:
+        """Whether the model runs in the layout that makes convolution and pooling fastest.
+
+        ``view`` may fail in it, where it would not in another.
+        """
+        self._channels_last = True
+        try:
+            self._passes([self.targets], self._few(), lambda *_: None)
+        except RuntimeError:
+            return False
+        return True
+
+    def _few(self) -> list[tuple[Tensor, Tensor]]:
+        """At most two images, to try something on."""
+        return [(x[None, :2], y[None, :2]) for x, y in self._batches[:1]]
+
+    def _runs_together(self) -> bool:
+        """Whether a group answers as its chips do alone, tried on two images.
+
+        Chips are told apart by a factor. A layer that mixes them up is wrong by far more than
+        rounding, or a quantiser that rounding tips over, can change.
+        """
+        if GROUP == 1 or sum(weight.numel() for weight in self.targets.values()) > _SMALL:
+            return False
+        chips = [
+            {name: weight * (1 + r / GROUP) for name, weight in self.targets.items()}
+            for r in range(GROUP)
+        ]
+        images = self._few()
+        same_for_each = [(x.expand(GROUP, *x.shape[1:]), y) for x, y in images]
+
+        def outputs(chips: Sequence[Mapping[str, Tensor]], shown: Any) -> Tensor:
+            (found,) = self._passes(chips, shown, lambda outputs, _: outputs)
+            return found.double()
+
+        try:
+            expected = torch.cat([outputs([chip], images) for chip in chips])
+            errors = [(outputs(chips, shown) - expected).abs().mean()
+                      for shown in (images, same_for_each)]  # fmt: skip
+        except Exception:  # whatever its layers say to shapes that they do not expect
+            return False
+        room = _ROOM["cuda" if expected.is_cuda else "cpu"]
+        one_image = self._largest // len(images[0][1][0])
+        self._size[True] = min(self._size[True], max(1, room // one_image))
+        return bool(max(errors) <= 0.01 * expected.abs().mean())
+
+
+def each_loss(loss: str, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each sample is classified rightly (1, 0, or NaN), and its loss.
+
+    Raises:
+        SettingError: the loss is unknown.
+    """
+    if loss == "mse":
+        error = (outputs - labels).square().flatten(1).sum(1)
+        return torch.full_like(error, float("nan")), error
+    if loss != "cross_entropy":
+        raise SettingError(f"unknown loss {loss!r}; known: cross_entropy, mse")
+    right = (outputs.argmax(1) == labels).to(outputs.dtype)
+    return right, F.cross_entropy(outputs, labels, reduction="none")

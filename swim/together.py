@@ -1,0 +1,300 @@
+"""Several chips in one forward pass: their channels side by side in dimension 1.
+
+A small network leaves a processor waiting for the next operation. So its weights on R chips
+become one network: an activation is (N, R x C, ...), the first layer sees the images once, a
+convolution has R times the groups, a linear layer is a batched product; element-wise operations
+and pooling are as they were.
+
+As everywhere, the calls of the model's own forward are watched and nothing is assumed about its
+modules. What may run so is a list; a model with anything else is run chip by chip.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from swim.kernels import SUBSTITUTES, fake_quantize_
+from swim.tracing import WEIGHTED, Call, asks, operation_name, tensors_in
+
+
+class CannotRunTogetherError(Exception):
+    """The model runs something that has no rule for several chips; never seen by a user."""
+
+
+class Chips(Tensor):
+    """Marks an activation that holds all chips, (N, R x C, ...).
+
+    Attributes:
+        fresh: it shares its memory with no other tensor, and no call has used it yet; the first
+            that does may write its result there.
+        overwritten: that has happened, so a second use must not.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    fresh = False
+    overwritten = False
+
+
+# Each element or channel by itself.
+_ALIKE = {
+    torch.relu, torch.relu_, F.relu, F.relu_, Tensor.relu, Tensor.relu_,
+    F.relu6, F.hardtanh, F.leaky_relu, F.elu, F.gelu, F.silu, F.hardswish, F.hardsigmoid, F.mish,
+    torch.sigmoid, Tensor.sigmoid, torch.tanh, Tensor.tanh, F.softplus,
+    torch.clone, Tensor.clone, Tensor.contiguous,
+}  # fmt: skip
+_POOLS = {
+    F.max_pool1d: 1, F.avg_pool1d: 1, F.adaptive_avg_pool1d: 1, F.adaptive_max_pool1d: 1,
+    F.max_pool2d: 2, F.avg_pool2d: 2, F.adaptive_avg_pool2d: 2, F.adaptive_max_pool2d: 2,
+    torch.max_pool2d: 2,
+    F.max_pool3d: 3, F.avg_pool3d: 3, F.adaptive_avg_pool3d: 3, F.adaptive_max_pool3d: 3,
+}  # fmt: skip
+_ARITHMETIC = {
+    torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__,
+    torch.sub, Tensor.sub, Tensor.__sub__, Tensor.__rsub__,
+    torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__,
+    torch.div, Tensor.div, Tensor.__truediv__,
+    torch.clamp, Tensor.clamp, Tensor.clamp_,
+    torch.fake_quantize_per_tensor_affine,
+}  # fmt: skip
+_IN_PLACE: dict[Any, Callable[..., Tensor]] = {
+    **dict.fromkeys((torch.relu, F.relu, Tensor.relu), lambda x, inplace=False: x.relu_()),
+    torch.fake_quantize_per_tensor_affine: fake_quantize_,
+}  # fmt: skip
+_CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
+
+
+class Together(TorchFunctionMode):
+    """While active, one forward pass of the model runs all chips.
+
+    The n-th weighted call of a pass is given the n-th weight, as :func:`swim.tracing.trace`
+    listed them. Tensors marked :class:`Chips` hold all chips, others one.
+    """
+
+    def __init__(self, calls: Sequence[Call], weights: Sequence[Mapping[str, Tensor]]):
+        super().__init__()
+        self.chips = len(weights)
+        self.largest = 0  # elements of the largest activation so far
+        self._calls = calls
+        self._weights = weights
+        self._ready: dict[tuple[int, bool], Tensor] = {}
+        self._next = 0
+        self._by_name: dict[str, Callable[..., Tensor]] = dict(_BY_NAME)
+        self._by_name["batch_norm"], self._by_name["cat"] = self._batch_norm, self._cat
+
+    def __call__(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """One pass.
+
+        Args:
+            model: the network, whose own weights do not matter.
+            inputs: (1, N, ...), which all chips are shown, or (chips, N, ...), each its own.
+
+        Returns:
+            Outputs (chips, N, classes).
+
+        Raises:
+            CannotRunTogetherError: an operation has no rule.
+        """
+        self._next = 0
+        shown = inputs[0]
+        if len(inputs) > 1:
+            shown = inputs.transpose(0, 1).flatten(1, 2).as_subclass(Chips)
+        with self:
+            outputs = model(shown)
+        _only(isinstance(outputs, Chips) and outputs.dim() == 2, "outputs of another shape")
+        split: Tensor = outputs.unflatten(1, (self.chips, -1)).transpose(0, 1)
+        return split
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        held = [t for t in tensors_in([args, kwargs]) if isinstance(t, Chips)]
+        _only(not any(t.overwritten for t in held), "an activation used again")
+        if func in WEIGHTED:
+            result = self._weighted(func, *args, **kwargs)
+        elif not held:
+            return SUBSTITUTES.get(func, func)(*args, **kwargs)
+        elif asks(func):
+            return func(*args, **kwargs)
+        elif func in _IN_PLACE and held[0].fresh:
+            result = _IN_PLACE[func](*args, **kwargs)
+            held[0].overwritten = True
+        else:
+            result = self._rule(func)(func, *args, **kwargs)
+        return self._marked(result, held)
+
+    def _marked(self, result: Tensor, held: list[Chips]) -> Chips:
+        self.largest = max(self.largest, result.numel())
+        taken = {_memory(t) for t in held if not t.overwritten}
+        for tensor in held:
+            tensor.fresh = False
+        marked = result.as_subclass(Chips)
+        marked.fresh = _memory(result) not in taken
+        return marked
+
+    def _rule(self, func: Any) -> Callable[..., Tensor]:
+        if func in _ALIKE:
+            return _alike
+        if func in _POOLS:
+            return _pool
+        if func in _ARITHMETIC:
+            return _arithmetic
+        rule = self._by_name.get(operation_name(func))
+        if rule is None:
+            raise CannotRunTogetherError(f"there is no rule for {operation_name(func)}")
+        return rule
+
+    def _batch_norm(
+        self,
+        func: Any,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        _only(not training, "batch-norm over the batch")
+        values = (running_mean, running_var, weight, bias)
+        mean, var, scale, shift = (None if v is None else v.repeat(self.chips) for v in values)
+        return F.batch_norm(input, mean, var, scale, shift, False, momentum, eps)
+
+    def _cat(self, func: Any, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+        """Channels of each chip, not of all chips, one after the other."""
+        _only(all(isinstance(t, Chips) for t in tensors), "chips joined with a constant")
+        _only(dim == 1, "joining other dimensions than channels")
+        split = [t.unflatten(1, (self.chips, -1)) for t in tensors]
+        return torch.cat(split, 2).flatten(1, 2)
+
+    def _weighted(
+        self, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any,
+        **kwargs: Any,
+    ) -> Tensor:  # fmt: skip
+        _only(self._next < len(self._calls), "other layers from pass to pass")
+        number, self._next = self._next, self._next + 1
+        _only(self._calls[number].weight.shape == weight.shape, "other layers from pass to pass")
+        bias = None if bias is None else bias.repeat(self.chips)
+        if func in _CONVOLUTIONS:
+            _only(input.dim() == weight.dim(), "convolution of one image without a batch")
+            return self._convolution(func, number, input, weight, bias, *rest, **kwargs)
+        _only(func is F.linear, f"there is no rule for {operation_name(func)}")
+        _only(input.dim() == 2, "linear layer over several positions")
+        return self._linear(number, input, weight, bias)
+
+    def _convolution(
+        self,
+        func: Any,
+        number: int,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        stacked = self._stacked(number, weight, joined=True)
+        if not isinstance(input, Chips) and groups > 1:
+            input = input.repeat(1, self.chips, *[1] * (input.dim() - 2)).as_subclass(Chips)
+        if isinstance(input, Chips):
+            groups *= self.chips
+        result: Tensor = func(input, stacked, bias, stride, padding, dilation, groups)
+        return result
+
+    def _linear(self, number: int, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not isinstance(input, Chips):
+            return F.linear(input, self._stacked(number, weight, joined=True), bias)
+        stacked = self._stacked(number, weight, joined=False)  # (R, out, in)
+        inputs = input.unflatten(1, (self.chips, -1)).transpose(0, 1)  # (R, N, in)
+        if bias is None:
+            outputs = torch.bmm(inputs, stacked.mT)
+        else:
+            outputs = torch.baddbmm(bias.view(self.chips, 1, -1), inputs, stacked.mT)
+        return outputs.transpose(0, 1).flatten(1)
+
+    def _stacked(self, number: int, weight: Tensor, joined: bool) -> Tensor:
+        """A call's weight on every chip, (R, out, ...), or joined to (R x out, ...)."""
+        if (number, joined) not in self._ready:
+            name = self._calls[number].name
+            chips = [weight if name is None else chip[name] for chip in self._weights]
+            stacked = torch.cat(chips) if joined else torch.stack(chips)
+            if joined and weight.dim() == 4:
+                stacked = stacked.contiguous(memory_format=torch.channels_last)
+            self._ready[number, joined] = stacked
+        return self._ready[number, joined]
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _only(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise CannotRunTogetherError(otherwise)
+
+
+def _alike(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    result: Tensor = SUBSTITUTES.get(func, func)(input, *args, **kwargs)
+    return result
+
+
+def _pool(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    _only(input.dim() == 2 + _POOLS[func], "pooling without a batch")
+    result = _alike(func, input, *args, **kwargs)
+    _only(isinstance(result, Tensor), "pooling with indices")
+    return result
+
+
+def _arithmetic(func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """Between activations of all chips, and with single numbers."""
+    tensors = list(tensors_in([args, kwargs]))
+    shapes = {(t.dim(), t.size(1)) for t in tensors if isinstance(t, Chips)}
+    _only(len(shapes) == 1, "arithmetic between other shapes")
+    _only(all(isinstance(t, Chips) or t.numel() == 1 for t in tensors), "arithmetic with a vector")
+    return _alike(func, *args, **kwargs)
+
+
+def _flatten(func: Any, input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    _only(start_dim >= 1, "flattening the batch")
+    return torch.flatten(input, start_dim, end_dim)
+
+
+def _view(func: Any, input: Tensor, *shape: Any) -> Tensor:
+    """Only as a way to flatten."""
+    sizes = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    _only(len(sizes) == 2, "reshaping to more than two dimensions")
+    _only(sizes[0] == input.size(0) or sizes[1] == input[0].numel(), "reshaping the batch")
+    return input.reshape(input.size(0), -1)
+
+
+def _reduce(func: Any, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
+    dims = [dim] if isinstance(dim, int) else list(dim or [0])
+    _only(all(d % input.dim() >= 2 for d in dims), "reducing over channels or images")
+    return _alike(func, input, dim, *args, **kwargs)
+
+
+def _dropout(
+    func: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    _only(not training, "dropout in training mode")
+    return input
+
+
+_BY_NAME: dict[str, Callable[..., Tensor]] = {
+    "flatten": _flatten,
+    "view": _view,
+    "reshape": _view,
+    "mean": _reduce,
+    "sum": _reduce,
+    **{name: _dropout for name in ("dropout", "dropout1d", "dropout2d", "dropout3d")},
+}

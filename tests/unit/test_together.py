@@ -1,0 +1,282 @@
+"""Several chips at once answer as each does alone, or are not run at once."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrize
+
+from swim import inference
+from swim.chips import stream
+from swim.devices import Device
+from swim.inference import GROUP, Network
+from swim.models.lenet import LeNet
+from swim.models.quantisation import calibrate, deploy, quantise_activations, quantise_weights
+from swim.sampling import PILOT
+from swim.tracing import left_alone
+
+
+class Forward(nn.Module):
+    """A network of two convolutions and a linear layer around a forward of one's own."""
+
+    def __init__(self, forward, inner=9, outputs=5):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+        self.norm.running_mean.normal_()
+        self.norm.running_var.uniform_(0.5, 2)
+        self.fc = nn.Linear(6 * inner, outputs)
+        self.drop = nn.Dropout(0.5)
+        self._forward = forward
+
+    def forward(self, x):
+        return self._forward(self, x)
+
+
+def reused(m, x):
+    """An activation is used again after a ReLU that could have been written over it."""
+    y = m.a(x)
+    return m.fc((F.relu(y) + y).flatten(1))
+
+
+def viewed(m, x):
+    """A view shares the memory of what a ReLU would be written over."""
+    y = m.a(x)
+    view = y.flatten(1)
+    y = F.relu(y)
+    return m.fc(y.flatten(1) + view)
+
+
+def written_over(m, x):
+    """The model's own in-place operations, whose input it goes on using."""
+    y = m.a(x)
+    F.relu(y, inplace=True)
+    z = y.add_(m.b(y))
+    return m.fc(torch.relu(z).flatten(1) + y.flatten(1))
+
+
+def joined(m, x):
+    parts = [m.a(x), m.b(m.a(x)), m.a(x)]
+    return m.fc(F.adaptive_avg_pool2d(torch.cat(parts, 1), (3, 1)).flatten(1))
+
+
+def shuffled(m, x):
+    y = m.a(x).view(len(x), 2, -1, 6, 6).transpose(1, 2).flatten(1, 2)
+    return head(m, y)
+
+
+def checked(m, x):
+    y = m.a(x)
+    assert y.shape[1] == 6
+    return head(m, y)
+
+
+def head(m, y):
+    return m.fc(F.max_pool2d(y, 2).flatten(1))
+
+
+TOGETHER = {
+    "plain": lambda m, x: head(m, F.relu(m.b(m.a(x)))),
+    "padded pool": lambda m, x: m.fc(F.max_pool2d(m.a(x), 3, 2, 1).view(len(x), -1)),
+    "batch-norm": lambda m, x: m.fc(torch.flatten(F.avg_pool2d(m.norm(m.a(x)).relu(), 2), 1)),
+    "skip": lambda m, x: head(m, m.a(x).relu() + m.b(m.a(x))),
+    "reshape": lambda m, x: m.fc(F.max_pool2d(m.a(x), 2).reshape(len(x), -1)),
+    "gate": lambda m, x: head(m, m.a(x) * m.b(m.a(x)).mean((2, 3), keepdim=True).sigmoid()),
+    "other functions": lambda m, x: head(m, m.drop(F.gelu(m.a(x) / 2 - 0.1).clamp(-1, 3) * 1.5)),
+    "outputs scaled": lambda m, x: 3 * head(m, m.a(x)),
+    "joined": joined,
+}
+APART = {
+    "a view of the batch": lambda m, x: m.fc(F.max_pool2d(m.a(x), 2).view(-1, 54)),
+    "channels chosen": lambda m, x: head(m, torch.cat([m.a(x)[:, :3], m.a(x)[:, 3:]], 1)),
+    "softmax over channels": lambda m, x: head(m, m.a(x).softmax(1)),
+    "mean over channels": lambda m, x: head(m, m.a(x) - m.a(x).mean(1, keepdim=True)),
+    "input added": lambda m, x: head(m, m.a(x) + x.mean(1, keepdim=True)),
+    "shape used": lambda m, x: head(m, m.a(x)) / m.a(x).shape[1],
+    "joined with the input": lambda m, x: head(m, torch.cat([m.a(x), x], 1)[:, 3:]),
+    "transposed": lambda m, x: head(m, m.a(x).mT),
+    "layer over positions": lambda m, x: m.fc(m.a(x).flatten(2).repeat(1, 1, 2)[..., :54]).mean(1),
+    "shuffled channels": shuffled,
+    "a check of its own": checked,
+}
+
+
+def made(forward, **sizes):
+    torch.manual_seed(0)
+    return Forward(forward, **sizes).eval()
+
+
+def images(count=20, shape=(3, 6, 6)):
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.randn(count, *shape, generator=generator),
+             torch.randint(0, 5, (count,), generator=generator))]  # fmt: skip
+
+
+def weights_of_chips(network):
+    generator = torch.Generator().manual_seed(2)
+    return [
+        {name: weight + 0.3 * torch.randn(weight.shape, generator=generator)
+         for name, weight in network.targets.items()}
+        for _ in range(GROUP)
+    ]  # fmt: skip
+
+
+def compare(model, batches):
+    with left_alone(model), torch.no_grad():
+        network = Network(model, batches, "cross_entropy")
+        assert network.group == GROUP
+        chips = weights_of_chips(network)
+        positions = [torch.randperm(network.images)[:7] for _ in chips]
+        for shown in (None, positions):
+            right, losses = network.answers(chips, shown)
+            alone = [network.answers([chip], shown and [shown[r]]) for r, chip in enumerate(chips)]
+            assert torch.equal(right, torch.cat([a[0] for a in alone]))
+            torch.testing.assert_close(losses, torch.cat([a[1] for a in alone]))
+            assert losses.std(0).min() > 0
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_the_same_answers(name):
+    compare(made(TOGETHER[name]), images())
+
+
+@pytest.mark.parametrize("forward", [reused, viewed, written_over], ids=lambda f: f.__name__)
+def test_nothing_is_written_over_that_is_used_again(forward):
+    model, batches = made(forward, inner=36), images()
+    network = Network(model, batches, "cross_entropy")
+    chips = weights_of_chips(network)
+    with torch.no_grad():
+        _, losses = network.answers(chips) if network.group > 1 else (0, None)
+        for r, chip in enumerate(chips):
+            outputs = torch.func.functional_call(model, chip, (batches[0][0],))
+            expected = F.cross_entropy(outputs, batches[0][1], reduction="none")
+            torch.testing.assert_close(network.answers([chip])[1][0], expected)
+            if losses is not None:
+                torch.testing.assert_close(losses[r], expected)
+
+
+@pytest.mark.parametrize("name", APART)
+def test_what_cannot_run_together_runs_alone(name):
+    """No error, and the answers of a plain forward."""
+    model, batches = made(APART[name]), images()
+    network = Network(model, batches, "cross_entropy")
+    assert network.group == 1
+    chip = weights_of_chips(network)[0]
+    expected = torch.func.functional_call(model, chip, (batches[0][0],))
+    with torch.no_grad():
+        _, losses = network.answers([chip])
+    expected = F.cross_entropy(expected, batches[0][1], reduction="none")
+    torch.testing.assert_close(losses[0], expected)
+
+
+def test_a_first_layer_in_groups():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(4, 8, 3, groups=2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(128, 5)
+    compare(nn.Sequential(*layers).eval(), images(shape=(4, 6, 6)))
+
+
+@pytest.mark.parametrize("deployed", [True, False])
+def test_quantised_lenet(deployed):
+    """Weights on the grid, or quantised in every forward; inputs of layers quantised."""
+    torch.manual_seed(0)
+    model, batches = LeNet().eval(), images(50, (1, 28, 28))
+    quantise_activations(model, 4)
+    calibrate(model, [x for x, _ in batches])
+    quantise_weights(model, 4)
+    assert parametrize.is_parametrized(model.conv1)
+    if deployed:
+        deploy(model)
+    network = Network(model, batches, "cross_entropy")
+    assert network.group == GROUP
+    chips = weights_of_chips(network)
+    with torch.no_grad():
+        _, losses = network.answers(chips)
+        alone = torch.cat([network.answers([chip])[1] for chip in chips])
+    # A value between two levels may go to either, by rounding: rarely, and by one level.
+    same = (losses - alone).abs() <= 1e-4 * (1 + alone)
+    assert same.double().mean() > 0.98
+    torch.testing.assert_close(losses, alone, rtol=0.2, atol=0.2)
+
+
+def test_regression_together():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    network = Network(model, [(torch.randn(40, 6), torch.randn(40, 2))], "mse")
+    chips = weights_of_chips(network)
+    with torch.no_grad():
+        right, losses = network.answers(chips)
+        alone = torch.cat([network.answers([chip])[1] for chip in chips])
+    assert network.group == GROUP
+    assert right.isnan().all()
+    torch.testing.assert_close(losses, alone)
+
+
+def test_large_networks_run_chip_by_chip():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(108, 10_000))
+    network = Network(model, images(), "cross_entropy")
+    assert network.group == 1
+
+
+def test_a_network_that_changes_after_it_was_tried():
+    """It answers chip by chip on the images where it must."""
+
+    def forward(m, x):
+        y = m.a(x)
+        return head(m, y.softmax(1) if len(x) > 2 else y)
+
+    model, batches = made(forward), images()
+    network = Network(model, batches, "cross_entropy")
+    assert network.group == GROUP
+    chips = weights_of_chips(network)
+    with torch.no_grad():
+        _, losses = network.answers(chips)
+        for chip, found in zip(chips, losses, strict=True):
+            outputs = torch.func.functional_call(model, chip, (batches[0][0],))
+            expected = F.cross_entropy(outputs, batches[0][1], reduction="none")
+            torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("group", [1, GROUP])
+def test_fewer_images_at_once_where_memory_is_short(group, monkeypatch):
+    """The accelerator has room for five images; the answers are the same."""
+    monkeypatch.setattr(inference, "GROUP", group)
+    seen = []
+
+    def forward(m, x):
+        seen.append(len(x))
+        if len(x) > short[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return head(m, m.a(x))
+
+    short = [100]
+    network = Network(made(forward), images(), "cross_entropy")
+    chips = weights_of_chips(network)[:group]
+    assert network.group == group
+    with torch.no_grad():
+        plenty = network.answers(chips)
+        short[0] = 5
+        scarce = network.answers(chips)
+        seen.clear()
+        network.answers(chips)
+        assert seen == [5] * 4
+        short[0] = 0
+        with pytest.raises(torch.OutOfMemoryError):
+            network.answers(chips)
+    assert torch.equal(plenty[0], scarce[0])
+    torch.testing.assert_close(plenty[1], scarce[1])
+
+
+@pytest.mark.parametrize("samples", [None, 12])
+def test_a_chips_bytes_do_not_depend_on_where_the_run_begins(samples):
+    model = made(TOGETHER["plain"])
+    device = Device(sigma=0.1)
+
+    def rows(start, count):
+        made = stream(model, images(), device=device, first_chip=start, images=samples)
+        return [next(made) for _ in range(count)]
+
+    whole = rows(0, 21)
+    assert [row[0] for row in whole] == list(range(21))
+    assert rows(5, 7) == whole[5:12]
+    assert rows(17, 4) == whole[17:]
+    assert PILOT % GROUP == 0
