@@ -17,10 +17,10 @@ def output_curvature(loss: str, outputs: Tensor) -> Tensor:
         outputs: (N, C, ...) logits or predictions.
 
     Returns:
-        A tensor shaped like ``outputs``. It depends on no label.
+        A float64 tensor shaped like ``outputs``. It depends on no label.
     """
     if loss == "mse":
-        return torch.full_like(outputs, 2.0)
+        return torch.full_like(outputs, 2.0, dtype=torch.float64)
     if loss != "cross_entropy":
         raise SettingError(f"unknown loss {loss!r}; known: {', '.join(LOSSES)}")
     if outputs.dim() < 2:
@@ -29,4 +29,4 @@ def output_curvature(loss: str, outputs: Tensor) -> Tensor:
     # A confident network's largest p rounds to 1; the sum of the others keeps 1 - p accurate.
     top = p.argmax(dim=1, keepdim=True)
     others = p.scatter(1, top, 0.0).sum(dim=1, keepdim=True)
-    return (p * (1 - p).scatter(1, top, others)).to(outputs.dtype)
+    return p * (1 - p).scatter(1, top, others)

@@ -8,6 +8,7 @@ functions during the forward, and a walk over the graph that it left behind, whi
 what runs below Python (scripted code, custom ``autograd.Function``).
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -107,10 +108,51 @@ def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
         stack.extend(parent for parent, _ in node.next_functions)
 
 
+# Powers of two to which a batch's largest second derivative is brought before it is sent back.
+_SCALES = (40, 0, -40)
+
+
 def _batch(
     model: nn.Module, state: dict[str, Tensor], calls: list[Call], inputs: Any, loss: str
-) -> list[Tensor]:
-    """Second derivatives of one batch, one tensor per call with a named weight."""
+) -> tuple[list[Tensor], float]:
+    """Second derivatives of one batch, one tensor per call with a named weight, and their unit.
+
+    A confident network's second derivatives, and what squared weights make of them, leave the
+    range of float32: denormal numbers would slow the pass down, and zeros would leave it to ties
+    which weight comes first. Everything is linear in what the pass starts from, so that is
+    scaled by a power of two, which changes no other bit; to less where sums become too large.
+
+    Raises:
+        DataError: a second derivative is infinite or NaN.
+    """
+    for scale in _SCALES:
+        outputs, leaves = _forward(model, state, calls, inputs)
+        start = output_curvature(loss, outputs)
+        exponent = scale - max(math.frexp(float(start.max()))[1], -900)
+        second = torch.autograd.grad(
+            outputs,
+            list(leaves),
+            (start * 2.0**exponent).to(outputs.dtype),
+            allow_unused=True,
+        )
+        for value, name in zip(second, leaves.values(), strict=True):
+            if value is None:
+                raise UnsupportedOperationError(
+                    f"the output does not depend on a call that uses {name!r}: the graph is cut "
+                    "(detach, no_grad) or the result is unused"
+                )
+        if all(bool(value.isfinite().all()) for value in second):
+            return list(second), 2.0**-exponent
+    raise DataError(
+        "second derivatives are not finite: the model's weights or outputs hold NaN or infinity, "
+        "or are far too large"
+    )
+
+
+def _forward(
+    model: nn.Module, state: dict[str, Tensor], calls: list[Call], inputs: Any
+) -> tuple[Tensor, dict[Tensor, str]]:
+    """Outputs, and the weights that the recursion is to reach, with their names."""
     mode = _SquaredJacobians(calls)
     with torch.enable_grad(), mode:
         outputs = torch.func.functional_call(model, state, (inputs,))
@@ -123,17 +165,8 @@ def _batch(
             "the model runs other layers from batch to batch; its weights cannot be told apart"
         )
     check_graph(outputs, mode.leaves)
-    named = [(leaf, call.name) for leaf, call in zip(mode.leaves, calls, strict=True) if call.name]
-    second = torch.autograd.grad(
-        outputs, [leaf for leaf, _ in named], output_curvature(loss, outputs), allow_unused=True
-    )
-    for value, (_, name) in zip(second, named, strict=True):
-        if value is None:
-            raise UnsupportedOperationError(
-                f"the output does not depend on a call that uses {name!r}: the graph is cut "
-                "(detach, no_grad) or the result is unused"
-            )
-    return list(second)
+    found = zip(mode.leaves, calls, strict=True)
+    return outputs, {leaf: call.name for leaf, call in found if call.name}
 
 
 def recursion(
@@ -163,7 +196,7 @@ def recursion(
 
     Raises:
         UnsupportedOperationError: the model holds an operation without a rule.
-        DataError: ``batches`` is empty or not made of pairs.
+        DataError: ``batches`` is empty or not made of pairs, or a second derivative is not finite.
         SettingError: the loss is unknown.
     """
     with left_alone(model):
@@ -177,9 +210,9 @@ def recursion(
         state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
         names = [call.name for call in calls if call.name]
         for done, (inputs, _) in enumerate(stream, start=1):
-            second = _batch(model, state, calls, _to(inputs, place), loss)
+            second, unit = _batch(model, state, calls, _to(inputs, place), loss)
             for name, value in zip(names, second, strict=True):
-                totals[name] += value
+                totals[name].add_(value, alpha=unit)
             if progress is not None:
                 progress(done)
     return totals

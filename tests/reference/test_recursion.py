@@ -8,7 +8,7 @@ from torch import nn
 
 import swim
 from swim.curvature import recursion, rules, second_derivative
-from swim.errors import UnsupportedOperationError
+from swim.errors import DataError, UnsupportedOperationError
 from tests.reference import networks, twin
 
 KINDS = list(networks.NETWORKS)
@@ -95,6 +95,44 @@ def test_a_confident_softmax_keeps_its_small_curvature():
     expected = np.array([others.sum(), others[0], others[1]])
     found = output_curvature("cross_entropy", logits)[0].numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def sized(factor, seed=0):
+    """Three layers whose last is so large, or whose first is, that float32 is left."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 30), nn.ReLU(),
+                          nn.Linear(30, 5))  # fmt: skip
+    with torch.no_grad():
+        for name, value in factor.items():
+            model.get_parameter(name).mul_(value)
+    return model, torch.randn(40, 20)
+
+
+@pytest.mark.parametrize(
+    ("factor", "loss"),
+    [
+        ({"4.weight": 3e3}, "cross_entropy"),  # p (1 - p) is about 1e-60
+        ({"2.weight": 1e-9, "4.weight": 1e-9}, "mse"),  # squares vanish
+        ({"2.weight": 1e7, "4.weight": 1e7}, "mse"),  # what the first scale makes too large
+    ],
+    ids=["confident", "small weights", "large weights"],
+)
+def test_single_precision_loses_nothing_to_its_range(factor, loss):
+    model, x = sized(factor)
+    found = second_derivative(model, [(x, None)], loss=loss)
+    expected = second_derivative(model.double(), [(x.double(), None)], loss=loss)
+    for name, value in expected.items():
+        assert (value > 0).double().mean() > 0.3
+        # Sums of samples that cancel nothing: relative errors stay near float32's.
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=float(value.max()) * 1e-9)
+        assert (found[name][value > value.max() * 1e-30] > 0).all()
+
+
+@pytest.mark.parametrize("factor", [{"2.weight": float("nan")}, {"2.weight": 1e30}])
+def test_what_is_not_finite_is_an_error(factor):
+    model, x = sized(factor)
+    with pytest.raises(DataError, match="not finite"):
+        second_derivative(model, [(x, None)], loss="mse")
 
 
 # --- arithmetic in the forward ---------------------------------------------------------------
