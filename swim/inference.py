@@ -29,9 +29,10 @@ from swim.tracing import (
 # one chip keeps a processor busy, and more only take memory.
 GROUP = 8
 _SMALL = 1_000_000
-# Elements of a group's largest activation: what a CPU's caches hold, and a fair part of a GPU's
-# memory. Not taken from the machine, since results must not depend on it.
-_ROOM = {"cpu": 2**21, "cuda": 2**26}
+# Elements of a pass's largest activation, of one chip and of a group: what a CPU's caches and its
+# allocator hold on to, and a fair part of a GPU's memory. Not taken from the machine, since
+# results must not depend on it.
+_ROOM = {"cpu": (2**22, 2**21), "cuda": (2**26, 2**26)}
 
 
 class _ProgrammedCalls(TorchFunctionMode):
@@ -60,6 +61,24 @@ class _ProgrammedCalls(TorchFunctionMode):
             if call.name is not None and not call.direct:
                 args, kwargs = with_weight(args, kwargs, self._weights[call.name])
         return func(*args, **kwargs)
+
+
+class _Largest(TorchFunctionMode):
+    """Notes how many elements the largest tensor has."""
+
+    elements = 1
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.elements = max(self.elements, result.numel())
+        return result
 
 
 class _Within(nn.Module):
@@ -103,7 +122,8 @@ class Network:
         self._joined: tuple[Tensor, Tensor] | None = None
         size = len(self._batches[0][1])
         self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
-        self._channels_last = self._takes_channels_last()
+        self._channels_last = True
+        self._try_one_chip()
         self.group = GROUP if self._runs_together() else 1
 
     def answers(
@@ -168,8 +188,6 @@ class Network:
 
         state = {f"model.{name}": tensor for name, tensor in state.items()}
         found: list[Any] = torch.func.functional_call(_Within(self._model), state, (passes,))
-        if isinstance(run, Together):
-            self._largest = run.largest
         return found
 
     def _chosen(
@@ -204,17 +222,31 @@ class Network:
 
         return run
 
-    def _takes_channels_last(self) -> bool:
-        """Whether the model runs in the layout that makes convolution and pooling fastest.
+    def _try_one_chip(self) -> None:
+        """Find how one chip runs best, on two images.
 
-        ``view`` may fail in it, where it would not in another.
+        Channels last is the layout that makes convolution and pooling fastest, but ``view`` may
+        fail in it where it would not in another.
         """
-        self._channels_last = True
         try:
-            self._passes([self.targets], self._few(), lambda *_: None)
+            self._try([self.targets], self._few())
         except RuntimeError:
-            return False
-        return True
+            self._channels_last = False
+            self._try([self.targets], self._few())
+
+    def _try(
+        self, chips: Sequence[Mapping[str, Tensor]], shown: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """Outputs (chips, n, ...) for the images shown; sees how many fit into a pass."""
+        together = len(chips) > 1
+        with _Largest() as largest:
+            (outputs,) = self._passes(chips, shown, lambda outputs, _: outputs)
+        room = _ROOM["cuda" if outputs.is_cuda else "cpu"][together]
+        images = shown[0][1].shape[1]
+        fitting = max(1, room * images // largest.elements)
+        self._size[together] = min(self._size[together], fitting)
+        found: Tensor = outputs.double()
+        return found
 
     def _few(self) -> list[tuple[Tensor, Tensor]]:
         """At most two images, to try something on."""
@@ -235,19 +267,12 @@ class Network:
         images = self._few()
         same_for_each = [(x.expand(GROUP, *x.shape[1:]), y) for x, y in images]
 
-        def outputs(chips: Sequence[Mapping[str, Tensor]], shown: Any) -> Tensor:
-            (found,) = self._passes(chips, shown, lambda outputs, _: outputs)
-            return found.double()
-
         try:
-            expected = torch.cat([outputs([chip], images) for chip in chips])
-            errors = [(outputs(chips, shown) - expected).abs().mean()
+            expected = torch.cat([self._try([chip], images) for chip in chips])
+            errors = [(self._try(chips, shown) - expected).abs().mean()
                       for shown in (images, same_for_each)]  # fmt: skip
         except Exception:  # whatever its layers say to shapes that they do not expect
             return False
-        room = _ROOM["cuda" if expected.is_cuda else "cpu"]
-        one_image = self._largest // len(images[0][1][0])
-        self._size[True] = min(self._size[True], max(1, room // one_image))
         return bool(max(errors) <= 0.01 * expected.abs().mean())
 
 

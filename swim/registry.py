@@ -14,6 +14,8 @@ from swim.errors import SettingError
 # Functions of (in_channels, classes) that give an nn.Module.
 NETWORKS = {
     "lenet": "swim.models.lenet:LeNet",
+    "convnet": "swim.models.convnet:ConvNet",
+    "resnet18": "swim.models.resnet:resnet18",
 }
 
 # Modules with CLASSES, MEAN, STD, HELP and load(root, download); see swim.datasets.

@@ -13,7 +13,7 @@ import numpy as np
 
 from swim import streams
 
-PILOT = 8  # chips that are measured on every image, to learn which images are hard
+PILOT = 16  # chips that are measured on every image, to learn which images are hard
 # Upper ends of the strata, as parts of the images from the hardest to the easiest.
 _ENDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0)
 

@@ -77,7 +77,6 @@ class Together(TorchFunctionMode):
     def __init__(self, calls: Sequence[Call], weights: Sequence[Mapping[str, Tensor]]):
         super().__init__()
         self.chips = len(weights)
-        self.largest = 0  # elements of the largest activation so far
         self._calls = calls
         self._weights = weights
         self._ready: dict[tuple[int, bool], Tensor] = {}
@@ -132,7 +131,6 @@ class Together(TorchFunctionMode):
         return self._marked(result, held)
 
     def _marked(self, result: Tensor, held: list[Chips]) -> Chips:
-        self.largest = max(self.largest, result.numel())
         taken = {_memory(t) for t in held if not t.overwritten}
         for tensor in held:
             tensor.fresh = False

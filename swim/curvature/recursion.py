@@ -32,7 +32,6 @@ from swim.tracing import (
     tensors_in,
     trace,
     weight_argument,
-    weights_of,
     with_weight,
 )
 
@@ -141,7 +140,7 @@ def _batch(
                     f"the output does not depend on a call that uses {name!r}: the graph is cut "
                     "(detach, no_grad) or the result is unused"
                 )
-        if all(bool(value.isfinite().all()) for value in second):
+        if all(math.isfinite(value.max()) for value in second):  # none is negative
             return list(second), 2.0**-exponent
     raise DataError(
         "second derivatives are not finite: the model's weights or outputs hold NaN or infinity, "
@@ -203,16 +202,16 @@ def recursion(
         place = device_of(model)
         (inputs, _), stream = first(batches)
         calls = trace(model, _to(inputs, place)[:1])
-        totals = {
-            name: torch.zeros(weight.shape, dtype=torch.float64, device=place)
-            for name, weight in weights_of(calls).items()
-        }
+        totals: dict[str, Tensor] = {}
         state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
         names = [call.name for call in calls if call.name]
         for done, (inputs, _) in enumerate(stream, start=1):
             second, unit = _batch(model, state, calls, _to(inputs, place), loss)
             for name, value in zip(names, second, strict=True):
-                totals[name].add_(value, alpha=unit)
+                if name in totals:
+                    totals[name].add_(value, alpha=unit)
+                else:  # not before: the activations have given their memory back now
+                    totals[name] = value.double().mul_(unit)
             if progress is not None:
                 progress(done)
     return totals

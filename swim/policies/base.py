@@ -33,17 +33,33 @@ class Chip:
         """``max|W|`` of each layer."""
         return {name: float(target.abs().max()) for name, target in self.targets.items()}
 
-    def normals(self, name: str) -> Tensor:
-        """Standard normals of a layer's first write: (slices, *weight.shape), float32.
+    def unit_errors(self, name: str) -> Tensor:
+        """Error of each weight written once, in units of its standard deviation, float32.
 
-        One draw per (chip, layer, weight, slice), from a stream keyed by exactly these, so it
+        One standard normal per (chip, layer, weight), from a stream keyed by exactly these, so it
         is the same for every method, fraction, sigma and verified state.
         """
+        return self._draw("chip", name, self.targets[name].shape)
+
+    def normals(self, name: str) -> Tensor:
+        """Standard normals of a layer's devices at their first write: (slices, *weight.shape).
+
+        Independent, and they add up, each at its significance s, to the weight's own error z:
+        ``e = y + u (z - u.y)``, u = s / |s|, with independent normals y of a stream of their own.
+        A policy that treats a weight's devices alike thus needs one draw a weight, and sees the
+        same luck as one that looks at each device.
+        """
         target = self.targets[name]
-        draw = streams.generator(self.seed, "chip", self.index, name).standard_normal(
-            (self.device.slices, *target.shape), dtype="float32"
-        )
-        return torch.from_numpy(draw).to(target.device)
+        significance = torch.tensor(self.device.significance, device=target.device)
+        direction = significance / significance.norm()
+        own = self._draw("slices", name, (self.device.slices, *target.shape))
+        rest = self.unit_errors(name) - torch.tensordot(direction, own, dims=1)
+        return own + direction.view(-1, *[1] * target.dim()) * rest
+
+    def _draw(self, purpose: str, name: str, shape: tuple[int, ...]) -> Tensor:
+        generator = streams.generator(self.seed, purpose, self.index, name)
+        draw = torch.from_numpy(generator.standard_normal(shape, dtype="float32"))
+        return draw.to(self.targets[name].device)
 
 
 @dataclass(frozen=True)

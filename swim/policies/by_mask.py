@@ -14,8 +14,8 @@ from swim.policies.base import Chip, Programmed
 class VerifyMask:
     """Write-verify the weights where ``mask`` is True.
 
-    A verified weight keeps the sign and the luck of its draws at ``verified_sigma``; its cost
-    is counted as the verified part of all weights, as in the paper's first release.
+    A verified weight keeps the sign and the luck of its draw at ``verified_sigma``; its cost is
+    counted as the verified part of all weights, as in the paper's first release.
 
     Attributes:
         mask: weight name -> bool tensor shaped like the weight; a name that is missing is not
@@ -25,7 +25,7 @@ class VerifyMask:
     mask: Mapping[str, Tensor]
 
     def program(self, chip: Chip) -> Programmed:
-        """Add to each target its slices' errors, at their significance.
+        """Add to each target its devices' errors, which have one sigma and so are one normal.
 
         Raises:
             DataError: the mask names a weight that the chip lacks, or has another shape.
@@ -34,14 +34,13 @@ class VerifyMask:
         device = chip.device
         weights, verified, total = {}, 0, 0
         for name, target in chip.targets.items():
-            significance = torch.tensor(device.significance, device=target.device)
-            unit = torch.tensordot(significance, chip.normals(name), dims=1)
-            sigma: Tensor | float = device.sigma
+            scale = chip.scales[name]
+            std: Tensor | float = device.weight_std(False) * scale
             if name in self.mask:
                 mask = self.mask[name].to(target.device)
-                sigma = torch.where(mask, device.verified_sigma, device.sigma)
+                std = torch.where(mask, device.weight_std(True) * scale, std)
                 verified += int(mask.sum())
-            weights[name] = target + (unit * sigma * chip.scales[name]).to(target.dtype)
+            weights[name] = target + chip.unit_errors(name).mul_(std).to(target.dtype)
             total += target.numel()
         return Programmed(weights, verified / total)
 

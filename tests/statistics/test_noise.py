@@ -147,6 +147,16 @@ def test_draws_are_normal_and_independent():
     assert np.abs(correlation).max() < bound
 
 
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_weights_devices_add_up_to_its_error(name):
+    """Whoever looks at each device has the same luck as who looks at the weight."""
+    device = swim.Device(sigma=0.1, **DEVICES[name])
+    chip = Chip({"w": torch.ones(30, 20)}, device, 0, 3)
+    total = sum(s * e for s, e in zip(device.significance, chip.normals("w"), strict=True))
+    expected = STD[name] * chip.unit_errors("w")
+    torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_common_random_numbers():
     """The same draws for every mask and sigma: errors differ by the sigmas' ratio only."""
     target = {"w": torch.randn(30, 20)}
@@ -198,17 +208,17 @@ def naive_chip(model, inputs, labels, mask, device, seed, index):
     for name in ("conv.weight", "fc.weight"):
         weight = chip.get_parameter(name)
         draws = streams.generator(seed, "chip", index, name).standard_normal(
-            (device.M // device.K, *weight.shape), dtype="float32"
+            weight.shape, dtype="float32"
         )
         top = float(weight.detach().abs().max())
         noisy = weight.detach().double().numpy().copy()
         for position in np.ndindex(noisy.shape):
             sigma = device.verified_sigma if mask[name][position] else device.sigma
-            for j in range(device.M // device.K):
-                # Draws are listed from the most significant slice.
-                place = device.M // device.K - 1 - j
-                part = (2**device.K - 1) * 2 ** (place * device.K) / (2**device.M - 1)
-                noisy[position] += top * part * sigma * draws[(j, *position)]
+            slices = device.M // device.K
+            parts = [(2**device.K - 1) * 2 ** (j * device.K) / (2**device.M - 1)
+                     for j in range(slices)]  # fmt: skip
+            std = sum((part * sigma) ** 2 for part in parts) ** 0.5
+            noisy[position] += top * std * draws[position]
         weight.data = torch.from_numpy(noisy).float()
     out = chip(inputs).detach()
     return float((out.argmax(1) == labels).double().mean()), F.cross_entropy(out, labels).item()

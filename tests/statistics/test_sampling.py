@@ -105,7 +105,7 @@ def test_the_estimate_is_unbiased_and_better_than_a_plain_sample():
 
 
 def test_pilot_chips_are_exact_and_the_others_unbiased(exact, sampled):
-    """290 real chips: the mean error of their estimates is within five standard errors."""
+    """284 real chips: the mean error of their estimates is within five standard errors."""
     assert (sampled[: sampling.PILOT] == exact[: sampling.PILOT]).all()
     assert set(sampled[: sampling.PILOT, 4]) == {IMAGES}
     assert abs(sampled[sampling.PILOT :, 4] - 80).max() < 10
@@ -116,10 +116,14 @@ def test_pilot_chips_are_exact_and_the_others_unbiased(exact, sampled):
     assert (sampled[:, 3] == exact[:, 3]).all()
 
 
-def test_a_tenth_of_the_images_costs_little_precision(exact, sampled):
-    """Of 300 chips: at most 1.6 times the interval, from about an eighth of the image-chips."""
-    assert sampled[:, 4].sum() < exact[:, 4].sum() / 8
-    assert stopping.half_width(sampled[:, 1]) < 1.6 * stopping.half_width(exact[:, 1])
+def test_a_seventh_of_the_images_costs_little_precision(exact, sampled):
+    """Of 300 chips, an interval at most 1.9 times as wide, from a seventh of the image-chips.
+
+    Over five seeds the ratio was 1.52 with a standard deviation of 0.13, so this fails by chance
+    about once in 500 times; drawing 80 images without strata would give 2.8.
+    """
+    assert sampled[:, 4].sum() < exact[:, 4].sum() / 7
+    assert stopping.half_width(sampled[:, 1]) < 1.9 * stopping.half_width(exact[:, 1])
 
 
 def test_chips_do_not_depend_on_where_a_run_starts(network, sampled):

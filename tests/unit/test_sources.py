@@ -51,7 +51,7 @@ EDITS = [
     ("models/lenet.py", "120", "121", {"train", "sensitivity", "evaluate"}),
     ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
     ("datasets/mnist.py", "60_000", "60_001", set()),
-    ("policies/by_mask.py", "dims=1", "dims=2", {"evaluate"}),
+    ("policies/by_mask.py", "weight_std(True)", "weight_std(False)", {"evaluate"}),
     ("together.py", "repeat(self.chips)", "repeat(1)", {"evaluate"}),
     ("stats.py", "array, 5", "array, 6", {"summarise", "plot"}),
     ("stopping.py", "0.975", "0.995", {"evaluate", "summarise", "plot"}),

@@ -1,0 +1,158 @@
+"""Time and memory of a pass for sensitivities, against a gradient pass and other libraries.
+
+``python -m benchmarks.sensitivity``: one thread; every way in turn, in one process, for the time;
+each in a process of its own for the memory (growth of the peak resident size in one pass).
+BackPACK and curvlinops come with envs/requirements-bench.txt; they measure other quantities (the
+diagonal of the generalised Gauss-Newton matrix, exact or by random probes), which are what a
+sensitivity could be taken from instead.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks import record, subjects
+from swim.curvature import second_derivative
+
+IMAGES = {"lenet": 500, "convnet": 50, "resnet18": 20}
+REPEATS = 5
+
+
+def gradient(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    model.zero_grad()
+    F.cross_entropy(model(x), y, reduction="sum").backward()
+
+
+def swim(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    return second_derivative(model, [(x, y)])
+
+
+def _backpack(extension: str) -> Callable[[nn.Module, Tensor, Tensor], Any]:
+    extended: dict[nn.Module, Any] = {}
+
+    def run(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+        import backpack
+        from backpack import extensions
+
+        loss = backpack.extend(nn.CrossEntropyLoss(reduction="sum"))
+        if model not in extended:
+            extended[model] = backpack.extend(model, use_converter=True)
+        extended[model].zero_grad()
+        with backpack.backpack(getattr(extensions, extension)()):
+            loss(extended[model](x), y).backward()
+
+    return run
+
+
+def hutchinson(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    import curvlinops
+
+    loss = nn.CrossEntropyLoss(reduction="sum")
+    ggn = curvlinops.GGNLinearOperator(
+        model, loss, list(model.parameters()), [(x, y)], check_deterministic=False
+    )
+    return curvlinops.hutchinson_diag(ggn, num_matvecs=1)
+
+
+WAYS: dict[str, Callable[[nn.Module, Tensor, Tensor], Any]] = {
+    "gradient": gradient,
+    "swim": swim,
+    "BackPACK DiagGGNExact": _backpack("DiagGGNExact"),
+    "BackPACK DiagGGNMC, one sample": _backpack("DiagGGNMC"),
+    "BackPACK DiagHessian": _backpack("DiagHessian"),
+    "curvlinops GGN, one Hutchinson probe": hutchinson,
+}
+
+
+def times(name: str) -> dict[str, dict[str, Any]]:
+    """Per way its seconds, or why it cannot run."""
+    x, y = subjects.images(name, IMAGES[name])
+    found: dict[str, list[float]] = {}
+    failed: dict[str, dict[str, Any]] = {}
+    models = {way: subjects.network(name) for way in WAYS}
+    for repeat in range(REPEATS + 1):
+        for way, run in WAYS.items():
+            if way in failed:
+                continue
+            try:
+                (seconds,) = record.seconds(lambda: run(models[way], x, y), 1)  # noqa: B023
+            except Exception as error:
+                failed[way] = {"fails": f"{type(error).__name__}: {error}"}
+                continue
+            if repeat:  # the first round warms up
+                found.setdefault(way, []).append(seconds)
+    return {way: failed.get(way) or record.spread(found[way]) for way in WAYS}
+
+
+def peak(name: str, way: str) -> float:
+    """MiB by which one pass raises a fresh process above what it holds (Linux only)."""
+    command = [sys.executable, "-m", "benchmarks.sensitivity", "--peak", name, way]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    growth: float = json.loads(run.stdout.splitlines()[-1])
+    return growth
+
+
+def _measure_peak(name: str, way: str) -> None:
+    model, (x, y) = subjects.network(name), subjects.images(name, IMAGES[name])
+    WAYS[way](model, x[:1], y[:1])  # libraries are loaded
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _resident("VmRSS")
+    WAYS[way](model, x, y)
+    print(json.dumps(_resident("VmHWM") - before))
+
+
+def _resident(entry: str) -> float:
+    """MiB of this process, now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(entry)]
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    """Measure and write benchmarks/results/sensitivity.json and .md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(IMAGES), choices=list(IMAGES))
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    if chosen.peak:
+        _measure_peak(*chosen.peak)
+        return
+    content: dict[str, Any] = {}
+    table = [
+        "| network, images | way | seconds (median, min–max) | of a gradient pass | "
+        "peak memory, MiB | of a gradient pass |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for name in chosen.networks:
+        rows = times(name)
+        for way, row in rows.items():
+            if "fails" not in row:
+                row["peak_mib"] = round(peak(name, way), 1)
+        content[name] = {"images": IMAGES[name], "ways": rows}
+        base = rows["gradient"]
+        for way, row in rows.items():
+            head = f"| {name}, {IMAGES[name]} | {way} |"
+            if "fails" in row:
+                table.append(f"{head} cannot: {row['fails'][:90]} | | | |")
+                continue
+            table.append(
+                f"{head} {row['median']:.3f} ({row['min']:.3f}–{row['max']:.3f}) | "
+                f"{row['median'] / base['median']:.2f} | {row['peak_mib']:.0f} | "
+                f"{row['peak_mib'] / base['peak_mib']:.2f} |"
+            )
+    record.save("sensitivity", "python -m benchmarks.sensitivity", content, table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Where the time of an experiment goes, step by step.
+
+``python -m benchmarks.steps`` copies the pipeline to an empty folder and runs ``quick`` on all
+cores; ``--experiment lenet_mnist --config data_root=... `` another one. Times are Snakemake's own
+records of its jobs; what no job accounts for is Snakemake, and cores without a job.
+"""
+
+import argparse
+import collections
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from benchmarks.workflow import pipeline, snakemake
+
+# What the experiment is about; the rest is overhead.
+WORK = ("train", "sensitivity", "evaluate", "evaluate_none_verified", "evaluate_all_verified")
+
+
+def jobs(folder: Path) -> dict[str, list[float]]:
+    """Seconds of every job that ran in a folder, by rule."""
+    records = [json.loads(p.read_text()) for p in (folder / ".snakemake/metadata").iterdir()]
+    # One record an output; a job has several.
+    ran = {(r["rule"], r["shellcmd"]): r["endtime"] - r["starttime"] for r in records}
+    by_rule = collections.defaultdict(list)
+    for (rule, _), seconds in sorted(ran.items()):
+        by_rule[rule].append(seconds)
+    return dict(by_rule)
+
+
+def main() -> None:
+    """Measure and write benchmarks/results/steps-{experiment}.json and .md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiment", default="quick", help="target to run")
+    parser.add_argument("--config", nargs="*", default=[], help="settings, as Snakemake takes them")
+    chosen = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as name:
+        folder = pipeline(Path(name), None)
+        start = time.perf_counter()
+        config = ["--config", *chosen.config] if chosen.config else []
+        snakemake(folder, "--cores", str(cores), chosen.experiment, *config)
+        wall = time.perf_counter() - start
+        found = jobs(folder)
+    total = wall * cores
+    rest = total - sum(sum(seconds) for seconds in found.values())
+    work = sum(sum(found.get(rule, [])) for rule in WORK)
+    rows: dict[str, Any] = {
+        rule: {"jobs": len(seconds), "core_seconds": round(sum(seconds), 1)}
+        for rule, seconds in sorted(found.items(), key=lambda item: -sum(item[1]))
+    }
+    rows["no job"] = {"jobs": 0, "core_seconds": round(rest, 1)}
+    table = ["| step | jobs | core-seconds | share |", "|---|---:|---:|---:|"]
+    for rule, row in rows.items():
+        share = row["core_seconds"] / total
+        table.append(f"| {rule} | {row['jobs']} | {row['core_seconds']:.1f} | {share:.1%} |")
+    outside = 1 - work / total
+    table += [
+        "",
+        f"`{chosen.experiment}` took {wall:.0f} s on {cores} cores; {outside:.1%} of the "
+        "core-seconds were outside training, sensitivity and chips.",
+    ]
+    content = {"wall_seconds": round(wall, 1), "cores": cores, "steps": rows,
+               "outside_training_sensitivity_chips": round(outside, 4)}  # fmt: skip
+    command = f"python -m benchmarks.steps --experiment {chosen.experiment}"
+    record.save(f"steps-{chosen.experiment}", command, content, table)
+
+
+if __name__ == "__main__":
+    main()

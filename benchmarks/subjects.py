@@ -1,0 +1,53 @@
+"""What the benchmarks measure: the paper's networks, with made-up weights and images."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from swim import registry
+from swim.models import quantisation
+
+SHAPES = {"lenet": (1, 28, 28), "convnet": (3, 32, 32), "resnet18": (3, 32, 32)}
+CLASSES = 10
+
+
+def network(name: str, bits: int | None = None) -> nn.Module:
+    """One of the paper's networks in eval mode, at random weights; quantised to ``bits``."""
+    torch.manual_seed(0)
+    shape = SHAPES[name]
+    build: Callable[[int, int], nn.Module] = registry.find("network", name)
+    model = build(shape[0], CLASSES).eval()
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # BackPACK needs it
+    if bits is not None:
+        quantisation.quantise_activations(model, bits)
+        quantisation.calibrate(model, [images(name, 200)[0]])
+        quantisation.quantise_weights(model, bits)
+        quantisation.deploy(model)
+    return model
+
+
+def images(name: str, count: int) -> tuple[Tensor, Tensor]:
+    """Normalised images and labels."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(count, *SHAPES[name], generator=generator)
+    return x, torch.randint(0, CLASSES, (count,), generator=generator)
+
+
+def operations(model: nn.Module, image: Tensor) -> int:
+    """Multiplications and additions of one image's linear and convolutional layers."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(image)
+    total: int = counter.get_total_flops()
+    return total
+
+
+def matrix_product_rate(seconds: Callable[..., list[float]], size: int = 2048) -> float:
+    """Floating-point operations a second of a float32 matrix product."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / min(seconds(lambda: a @ b, 3))
