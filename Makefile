@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick test lint schema clean
+.PHONY: help install quick test lint bench schema clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,26 @@ lint: $(VENV)/installed-dev  ## formatting, lint and types
 
 test: $(VENV)/installed-dev  ## set up and run all tests
 	pytest -n $(CORES) --dist loadfile $(PYTEST_ARGS)
+
+$(VENV)/installed-bench: envs/requirements-bench.txt $(VENV)/installed-dev
+	$(PIP) -r envs/requirements-bench.txt
+	@touch $@
+
+# aihwkit brings versions of its own: another environment, of about 6 GB.
+AIHWKIT := .venv-aihwkit
+$(AIHWKIT)/installed: envs/requirements-aihwkit.txt | $(BIN)/python
+	$(PYTHON) -m venv $(AIHWKIT)
+	$(AIHWKIT)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
+
+bench: $(VENV)/installed-bench $(AIHWKIT)/installed  ## all benchmarks, half an hour on an idle machine
+	python -m benchmarks.engine --aihwkit $(AIHWKIT)/bin/python
+	python -m benchmarks.sensitivity
+	python -m benchmarks.steps
+	python -m benchmarks.scaling
+	python -m benchmarks.workflow
+	python -m benchmarks.extrapolation
+	@echo "Results: benchmarks/results/*.md"
 
 schema: $(VENV)/installed  ## write the files that are generated from swim/spec.py
 	python -m swim schema --out rules/schemas/config.schema.json --markdown docs/settings.md

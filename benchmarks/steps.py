@@ -36,11 +36,14 @@ def main() -> None:
     """Measure and write benchmarks/results/steps-{experiment}.json and .md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiment", default="quick", help="target to run")
+    parser.add_argument("--folder", type=Path, help="where to run and keep it (empty or new)")
     parser.add_argument("--config", nargs="*", default=[], help="settings, as Snakemake takes them")
     chosen = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
-        folder = pipeline(Path(name), None)
+        folder = chosen.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        pipeline(folder, None)
         start = time.perf_counter()
         config = ["--config", *chosen.config] if chosen.config else []
         snakemake(folder, "--cores", str(cores), chosen.experiment, *config)

@@ -64,9 +64,11 @@ class _ProgrammedCalls(TorchFunctionMode):
 
 
 class _Largest(TorchFunctionMode):
-    """Notes how many elements the largest tensor has."""
+    """Notes how many elements the largest activation of some images has."""
 
-    elements = 1
+    def __init__(self, images: int):
+        super().__init__()
+        self.elements, self._images = 1, images
 
     def __torch_function__(
         self,
@@ -76,7 +78,7 @@ class _Largest(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
+        if isinstance(result, Tensor) and result.dim() and len(result) == self._images:
             self.elements = max(self.elements, result.numel())
         return result
 
@@ -239,10 +241,10 @@ class Network:
     ) -> Tensor:
         """Outputs (chips, n, ...) for the images shown; sees how many fit into a pass."""
         together = len(chips) > 1
-        with _Largest() as largest:
+        images = shown[0][1].shape[1]
+        with _Largest(images) as largest:
             (outputs,) = self._passes(chips, shown, lambda outputs, _: outputs)
         room = _ROOM["cuda" if outputs.is_cuda else "cpu"][together]
-        images = shown[0][1].shape[1]
         fitting = max(1, room * images // largest.elements)
         self._size[together] = min(self._size[together], fitting)
         found: Tensor = outputs.double()

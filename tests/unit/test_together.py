@@ -280,3 +280,19 @@ def test_a_chips_bytes_do_not_depend_on_where_the_run_begins(samples):
     assert rows(5, 7) == whole[5:12]
     assert rows(17, 4) == whole[17:]
     assert PILOT % GROUP == 0
+
+
+def test_a_pass_takes_as_many_images_as_its_activations_allow():
+    """LeNet's largest activation, of eight chips, has 48 x 28 x 28 elements an image."""
+    seen = []
+    model = LeNet().eval()
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    network = Network(model, images(200, (1, 28, 28)), "cross_entropy")
+    seen.clear()
+    with torch.no_grad():
+        network.answers(weights_of_chips(network))
+        room = 2**21 // (48 * 28 * 28)
+        assert seen == [room] * (200 // room) + [200 % room]
+        seen.clear()
+        network.answers([network.targets])
+        assert seen == [200]
