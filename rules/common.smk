@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import sys
 
 sys.path.insert(0, workflow.basedir)
@@ -22,7 +23,7 @@ config["download"] = CONFIG.download
 
 wildcard_constraints:
     experiment="|".join(EXPERIMENTS) or "-",
-    dataset="|".join(registry.DATASETS),
+    dataset="|".join([*registry.DATASETS, *CONFIG.data_sets]),
     device="|".join(CONFIG.devices),
     method="|".join(registry.METHODS),
     end="none/0|all/1",
@@ -66,6 +67,22 @@ def gpus_of(wildcards):
     """One GPU a job where it will use one; the profile says how many there are."""
     wanted = accelerator_of(wildcards)
     return int(wanted == "cuda" or (wanted == "auto" and gpu_visible()))
+
+
+def own_file_of(wildcards):
+    own = CONFIG.data_sets.get(wildcards.dataset)
+    return [own.file] if own else []
+
+
+def own_data_set(wildcards):
+    """The option that describes a data set of the user's own; nothing for a known one."""
+    own = CONFIG.data_sets.get(wildcards.dataset)
+    return f"--own {shlex.quote(spec.section_json(own))}" if own else ""
+
+
+def prepare_code(wildcards):
+    own = wildcards.dataset in CONFIG.data_sets
+    return sources.digest("prepare", **{} if own else {"data_set": wildcards.dataset})
 
 
 def dataset_of(wildcards):

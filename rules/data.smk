@@ -1,5 +1,7 @@
 rule prepare:
     """A data set -> one file of uint8 images and int64 labels that all experiments share."""
+    input:
+        own_file_of,
     output:
         "results/data/{dataset}.safetensors",
     log:
@@ -16,7 +18,8 @@ rule prepare:
         data_root=CONFIG.data_root,
         download="--download" if CONFIG.download else "--no-download",
     params:
-        code=lambda wildcards: sources.digest("prepare", data_set=wildcards.dataset),
+        own=own_data_set,
+        code=prepare_code,
     shell:
-        "python -m swim prepare --dataset {wildcards.dataset} --out {output:q}"
+        "python -m swim prepare --dataset {wildcards.dataset} {params.own} --out {output:q}"
         " --data-root {resources.data_root:q} {resources.download} > {log:q} 2>&1"

@@ -22,6 +22,7 @@ class DataSet:
         self.classes: int = settings["classes"]
         self.mean: list[float] = settings["mean"]
         self.std: list[float] = settings["std"]
+        self.augmentation: str = settings["augmentation"]
 
     def size(self, split: str) -> int:
         """Number of images of ``train`` or ``test``."""

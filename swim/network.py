@@ -10,14 +10,28 @@ from swim.data import DataSet
 from swim.errors import DataError
 from swim.models import quantisation
 from swim.spec import ModelSettings
-from swim.tracing import device_of, trace, weights_of
+from swim.tracing import device_of, left_alone, trace, weights_of
 
 
 def initial(settings: ModelSettings, data: DataSet, seed: int) -> nn.Module:
-    """The untrained float network; its initial weights depend on the seed alone."""
+    """The untrained float network; its initial weights depend on the seed alone.
+
+    Raises:
+        DataError: the network does not take images of that size.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams.key(seed, "initial") % 2**63)
-        return _build(settings, data.channels, data.classes)
+        model = _build(settings, data.channels, data.classes)
+    image = data.inputs("train", slice(0, 1))
+    try:
+        with left_alone(model), torch.no_grad():
+            model(image)
+    except RuntimeError as error:
+        shape = "x".join(str(size) for size in image.shape[1:])
+        raise DataError(
+            f"{settings.name} does not take the {shape} images of {data.name}: {error}"
+        ) from error
+    return model
 
 
 def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module:

@@ -13,15 +13,20 @@ from swim.errors import SettingError
 
 # Functions of (in_channels, classes) that give an nn.Module.
 NETWORKS = {
+    "mlp3": "swim.models.mlp:mlp3",
+    "mlp4": "swim.models.mlp:mlp4",
     "lenet": "swim.models.lenet:LeNet",
     "convnet": "swim.models.convnet:ConvNet",
     "resnet18": "swim.models.resnet:resnet18",
+    "vgg11": "swim.models.vgg:vgg11",
+    "densenet121": "swim.models.densenet:densenet121",
 }
 
-# Modules with CLASSES, MEAN, STD, HELP and load(root, download); see swim.datasets.
+# Modules with CLASSES, MEAN, STD, AUGMENTATION, HELP and load(root, download); see swim.datasets.
 DATASETS = {
     "mnist5k": "swim.datasets.mnist5k",
     "mnist": "swim.datasets.mnist",
+    "cifar10": "swim.datasets.cifar10",
 }
 
 # Functions of (model, batches, loss=..., progress=...) that give second derivatives.

@@ -3,7 +3,7 @@
 Pure numpy on arrays; :func:`select` wraps the same function for tensors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -36,34 +36,6 @@ def relative_magnitude(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     return {name: size / (size.max(initial=0) or 1) for name, size in sizes.items()}
 
 
-def order(
-    scores: Mapping[str, np.ndarray], ties: Mapping[str, np.ndarray] | None = None
-) -> np.ndarray:
-    """Flat positions over the whole network, the first to be verified first.
-
-    Weights are ordered by score, then by ``ties`` (both falling), then by position: layers in
-    the mapping's order, row-major within one.
-
-    Raises:
-        SettingError: a score is not a number, or a tie-break's shape differs.
-    """
-    flat = np.concatenate([np.asarray(layer).reshape(-1) for layer in scores.values()])
-    for name, layer in scores.items():
-        if np.isnan(layer).any():
-            raise SettingError(f"the scores of {name!r} hold {int(np.isnan(layer).sum())} NaN")
-    keys = [-flat.astype(np.float64)]
-    if ties is not None:
-        for name, layer in scores.items():
-            if name not in ties or np.shape(ties[name]) != np.shape(layer):
-                found = np.shape(ties[name]) if name in ties else "nothing"
-                raise SettingError(
-                    f"tie_break has {found} for {name!r}, whose scores have shape {np.shape(layer)}"
-                )
-        tie = np.concatenate([np.asarray(ties[name]).reshape(-1) for name in scores])
-        keys.insert(0, -tie.astype(np.float64))
-    return np.lexsort(keys)  # stable, so equal keys keep their positions
-
-
 def mask_of(
     scores: Mapping[str, np.ndarray],
     fraction: str | float | Decimal,
@@ -71,22 +43,57 @@ def mask_of(
 ) -> dict[str, np.ndarray]:
     """The mask, True = write-verify, with exactly :func:`count` weights over all layers.
 
+    Weights are chosen by score, then by ``ties`` (both falling), then by position: layers in the
+    mapping's order, row-major within one. Time and memory grow in proportion to the weights.
+
     Args:
         scores: name -> array, in the network's order.
         fraction: part of all weights to verify, in [0, 1].
         ties: name -> array of the same shape that orders equal scores.
+
+    Raises:
+        SettingError: a score is not a number, or a tie-break's shape differs.
     """
-    total = sum(np.size(layer) for layer in scores.values())
-    flat = np.zeros(total, dtype=bool)
-    wanted = count(fraction, total)
-    if scores:
-        flat[order(scores, ties)[:wanted]] = True
-    ends = np.cumsum([np.size(layer) for layer in scores.values()])
-    parts = np.split(flat, ends[:-1])
+    for name, layer in scores.items():
+        if np.isnan(layer).any():
+            raise SettingError(f"the scores of {name!r} hold {int(np.isnan(layer).sum())} NaN")
+        if ties is not None and (name not in ties or np.shape(ties[name]) != np.shape(layer)):
+            found = np.shape(ties[name]) if name in ties else "nothing"
+            raise SettingError(
+                f"tie_break has {found} for {name!r}, whose scores have shape {np.shape(layer)}"
+            )
+    ends = np.cumsum([np.size(layer) for layer in scores.values()], dtype=int)
+    total = int(ends[-1]) if scores else 0
+    keys = [scores] if ties is None else [scores, ties]
+    flat = _largest(count(fraction, total), total, [_joined(key, scores) for key in keys])
     return {
         name: part.reshape(np.shape(layer))
-        for (name, layer), part in zip(scores.items(), parts, strict=True)
+        for (name, layer), part in zip(scores.items(), np.split(flat, ends[:-1]), strict=True)
     }
+
+
+def _joined(key: Mapping[str, np.ndarray], names: Iterable[str]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(np.ravel(key[name]) for name in names)])
+
+
+def _largest(wanted: int, total: int, keys: list[np.ndarray]) -> np.ndarray:
+    """Bool (total,): the ``wanted`` largest by the first key, equal ones by the next, then first.
+
+    No sorting: each key's threshold is found by partition, and only what ties at it goes on.
+    """
+    chosen = np.zeros(total, dtype=bool)
+    positions = np.arange(total)
+    for key in keys:
+        if not 0 < wanted < len(positions):
+            break
+        values = key if len(positions) == total else key[positions]
+        threshold = np.partition(values, len(values) - wanted)[len(values) - wanted]
+        above = positions[values > threshold]
+        chosen[above] = True
+        wanted -= len(above)
+        positions = positions[values == threshold]
+    chosen[positions[:wanted]] = True
+    return chosen
 
 
 def select(

@@ -43,14 +43,12 @@ def _decimal(low: int, high: int | None, kind: str) -> Any:
 
 if TYPE_CHECKING:
     Network: TypeAlias = str
-    DataSetName: TypeAlias = str
     Estimator: TypeAlias = str
     Method: TypeAlias = str
     Fraction: TypeAlias = str
     Sigma: TypeAlias = str
 else:
     Network = _known("network")
-    DataSetName = _known("data set")
     Estimator = _known("estimator")
     Method = _known("method")
     Fraction = _decimal(0, 1, "fraction")
@@ -109,6 +107,11 @@ class TrainingSettings(Section):
         1e-3, gt=0, description="at the start; falls to zero along a cosine"
     )
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimiser")
+    augment: bool = Field(
+        True,
+        description="the data set's usual augmentation, in training alone: cifar10 is shifted and "
+        "mirrored, MNIST is left as it is",
+    )
     calibration_images: int = Field(
         2000, ge=1, description="training images that fix the activation ranges"
     )
@@ -131,6 +134,19 @@ class DeviceSettings(Section):
         if self.M % self.K:
             raise ValueError(f"M ({self.M}) must be a multiple of K ({self.K})")
         return self
+
+
+class OwnDataSet(Section):
+    """Images of your own: uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), in one .npz file."""
+
+    file: str = Field(description="file with the arrays x_train, y_train, x_test and y_test")
+    mean: list[float] | None = Field(
+        None, description="of pixels in [0, 1], a channel; null: that of the training images"
+    )
+    std: list[Annotated[float, Field(gt=0)]] | None = Field(None, description="the same")
+    augmentation: Literal["none", "crop_flip"] = Field(
+        "none", description="of training images; crop_flip shifts by up to 4 pixels and mirrors"
+    )
 
 
 class Compute(Section):
@@ -265,7 +281,11 @@ class ExperimentSettings(Section):
     """One experiment: a network, its data, and the curves to draw of it."""
 
     model: ModelSettings = _as_in(TrainJob, "model")
-    dataset: DataSetName = Field("mnist5k", description="training and test images")
+    dataset: str = Field(
+        "mnist5k",
+        description="training and test images: mnist5k, mnist, cifar10, or a name under "
+        "`data_sets:`",
+    )
     training: TrainingSettings = _as_in(TrainJob, "training")
     estimator: Estimator = _as_in(SensitivityJob, "estimator")
     methods: list[Method] = Field(
@@ -315,6 +335,7 @@ class Config(Section):
 
     data_root: str = "data"
     download: Annotated[bool, Field(strict=False)] = True
+    data_sets: dict[Annotated[str, Field(pattern=NAME)], OwnDataSet] = {}
     devices: dict[Annotated[str, Field(pattern=NAME)], DeviceSettings]
     experiments: dict[Annotated[str, Field(pattern=NAME)], ExperimentSettings]
 
@@ -324,6 +345,7 @@ class ConfigFile(Section):
 
     data_root: str = Field("data", description="folder with, or for, the original data files")
     download: bool = Field(True, description="whether missing data files may be downloaded")
+    data_sets: dict[str, OwnDataSet] = Field({}, description="images of your own by name")
     devices: dict[str, DeviceSettings] = Field(description="memory devices by name")
     defaults: ExperimentSettings = Field(description="what experiments share")
     experiments: dict[str, ExperimentSettings] = Field(
@@ -373,6 +395,10 @@ def load(content: Mapping[str, Any]) -> Config:
         for name, own in experiments.items()
     }
     config: Config = parse(Config, content)
+    for name in config.data_sets:
+        if name in registry.DATASETS:
+            raise SettingError(f"data_sets.{name}: {name!r} is taken; choose another name")
+    data_sets = [*registry.DATASETS, *config.data_sets]
     for name, experiment in config.experiments.items():
         for device in experiment.devices:
             if device not in config.devices:
@@ -380,6 +406,11 @@ def load(content: Mapping[str, Any]) -> Config:
                     f"experiments.{name}.devices: unknown device {device!r}; "
                     f"{suggest(device, config.devices)}"
                 )
+        if experiment.dataset not in data_sets:
+            raise SettingError(
+                f"experiments.{name}.dataset: unknown data set {experiment.dataset!r}; "
+                f"{suggest(experiment.dataset, data_sets)}"
+            )
         if name in TAKEN:
             raise SettingError(f"experiments.{name}: {name!r} is taken; choose another name")
     return config
@@ -396,5 +427,9 @@ def section_json(section: Section, exclude: set[str] | None = None) -> str:
 def resolved_json(config: Config, name: str) -> str:
     """All that an experiment is made of, its memory devices included, as canonical JSON."""
     experiment = config.experiments[name].model_dump(mode="json")
-    devices = {d: config.devices[d].model_dump(mode="json") for d in experiment["devices"]}
-    return json.dumps({"experiment": name, **experiment, "devices": devices}, sort_keys=True)
+    experiment["devices"] = {
+        d: config.devices[d].model_dump(mode="json") for d in experiment["devices"]
+    }
+    if own := config.data_sets.get(experiment["dataset"]):
+        experiment["data_set"] = own.model_dump(mode="json")
+    return json.dumps({"experiment": name, **experiment}, sort_keys=True)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swim import network, streams
+from swim.augmentation import AUGMENTATIONS
 from swim.data import DataSet
 from swim.errors import DataError
 from swim.models import quantisation
@@ -106,6 +107,8 @@ def _epoch(
     count = data.size("train")
     order = torch.randperm(count, generator=_seed(seed, "shuffle", epoch))
     labels = data.labels("train")
+    augment = AUGMENTATIONS[data.augmentation if settings.augment else "none"]
+    generator = _seed(seed, "augmentation", epoch)
     steps = math.ceil(count / settings.batch_size)
     total, right, rate = 0.0, 0, settings.learning_rate
     for step in range(steps):
@@ -114,7 +117,7 @@ def _epoch(
             group["lr"] = rate
         index = order[step * settings.batch_size : (step + 1) * settings.batch_size]
         targets = labels[index].to(place)
-        outputs = model(data.inputs("train", index).to(place))
+        outputs = model(augment(data.inputs("train", index), generator).to(place))
         loss = F.cross_entropy(outputs, targets)
         optimizer.zero_grad()
         loss.backward()

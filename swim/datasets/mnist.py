@@ -9,6 +9,7 @@ from swim.errors import DataError
 CLASSES = 10
 MEAN = (0.1307,)
 STD = (0.3081,)
+AUGMENTATION = "none"
 HELP = "MNIST, 60,000/10,000, through torchvision"
 _SIZES = {"train": 60_000, "test": 10_000}
 

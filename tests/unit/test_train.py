@@ -26,7 +26,13 @@ def digits(tmp_path_factory):
             image[label * 2 + 2 : label * 2 + 8, 4:24] = 250
         arrays |= {f"{split}_images": images, f"{split}_labels": labels}
     path = tmp_path_factory.mktemp("data") / "squares"
-    settings = {"dataset": "squares", "classes": 10, "mean": [0.1], "std": [0.3]}
+    settings = {
+        "dataset": "squares",
+        "classes": 10,
+        "mean": [0.1],
+        "std": [0.3],
+        "augmentation": "none",
+    }
     io.save_arrays(path, arrays, settings)
     return DataSet(path)
 
@@ -36,10 +42,51 @@ def run(digits, model=FOUR, seed=0, **settings):
     return train.train(model, TrainingSettings(**chosen), digits, seed=seed, place=CPU)
 
 
-def test_lenet_has_the_papers_weights():
-    model = registry.find("network", "lenet")(1, 10)
-    assert sum(p.numel() for p in model.parameters() if p.dim() > 1) == 105_918
-    with pytest.raises(SettingError, match="known: lenet"):
+def densenet_blocks():
+    """Weights of DenseNet-121: its blocks, growth 32, and the halvings between them."""
+    total, channels = 0, 64
+    for number, layers in enumerate((6, 12, 24, 16)):
+        for _ in range(layers):
+            total += channels * 128 + 128 * 32 * 9
+            channels += 32
+        if number < 3:
+            total += channels * channels // 2
+            channels //= 2
+    return total
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "classes", "weights"),
+    [
+        ("mlp3", 1, 10, 784 * 32 + 32 * 32 + 32 * 10),
+        ("mlp4", 1, 10, 784 * 32 + 2 * 32 * 32 + 32 * 10),
+        ("lenet", 1, 10, 105_918),
+        ("convnet", 3, 10, 6_397_632),
+        ("resnet18", 3, 10, 11_164_352),
+        ("resnet18", 3, 200, 11_164_352 + 190 * 512),
+        ("densenet121", 3, 10, 27 * 64 + densenet_blocks() + 1024 * 10),
+    ],
+)
+def test_the_papers_networks(name, channels, classes, weights):
+    model = registry.find("network", name)(channels, classes)
+    assert sum(p.numel() for p in model.parameters() if p.dim() > 1) == weights
+
+
+@pytest.mark.parametrize("classes", [10, 7])
+@pytest.mark.parametrize(("name", "channels"), [("vgg11", 3), ("vgg11", 1), ("densenet121", 1)])
+def test_large_networks_by_shape_alone(name, channels, classes):
+    with torch.device("meta"):
+        model = registry.find("network", name)(channels, classes).eval()
+        assert model(torch.empty(2, channels, 32, 32)).shape == (2, classes)
+
+
+def test_a_network_that_does_not_take_the_images_is_named(digits):
+    with pytest.raises(DataError, match="convnet does not take the 1x28x28 images of squares"):
+        run(digits, ModelSettings(name="convnet"))
+
+
+def test_an_unknown_network():
+    with pytest.raises(SettingError, match=r"mean 'lenet'.*known: mlp3"):
         registry.find("network", "letnet")
 
 

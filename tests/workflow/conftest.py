@@ -31,10 +31,12 @@ class Project:
 
     folder: Path
     experiments: dict = field(default_factory=lambda: {"tiny": dict(TINY)})
+    data_sets: dict = field(default_factory=dict)
 
     def write(self):
         shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
-        content = {**shipped, "experiments": self.experiments, "download": False}
+        own = {"experiments": self.experiments, "data_sets": self.data_sets}
+        content = {**shipped, **own, "download": False}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(content))
 
     def snakemake(self, *arguments, cores=2, cwd=None):

