@@ -46,7 +46,11 @@ def reference() -> str:
 
 
 def _heading(name: str) -> str:
-    words = {"ConfigFile": "The file", "ExperimentSettings": "An experiment"}
+    words = {
+        "ConfigFile": "The file",
+        "ExperimentSettings": "An experiment",
+        "OwnDataSet": "Images of your own",
+    }
     return words.get(name) or f"`{name.removesuffix('Settings').lower()}`"
 
 

@@ -122,7 +122,9 @@ class Together(TorchFunctionMode):
         elif not held:
             return SUBSTITUTES.get(func, func)(*args, **kwargs)
         elif asks(func):
-            return func(*args, **kwargs)
+            answer = func(*args, **kwargs)
+            _only(not isinstance(answer, Tensor), "a transposed view")
+            return answer
         elif func in _IN_PLACE and held[0].fresh:
             result = _IN_PLACE[func](*args, **kwargs)
             held[0].overwritten = True
