@@ -106,6 +106,7 @@ def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = plt.subplots(1, len(found), figsize=(3 * len(found), 3), layout="constrained")
     for ax, (name, row) in zip(axes, found.items(), strict=True):
@@ -113,6 +114,7 @@ def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
         ax.loglog(x, y, "o-", label=f"measured, exponent {row['exponent']:.2f}")
         ax.loglog(x, y[-1] * x / x[-1], ":", color="grey", label="in proportion")
         ax.set(title=name, xlabel=row["of"], ylabel="seconds")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.legend(fontsize="x-small")
     figure.savefig(path, dpi=120)
 
