@@ -9,6 +9,7 @@ batches in memory. It lacks the release's second-derivative bookkeeping, so it i
 """
 
 import argparse
+import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ from torchvision import transforms
 from benchmarks import record, subjects
 from swim import chips
 from swim.devices import Device
+from swim.inference import GROUP
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 DEVICE = Device(sigma=0.1, M=8, K=1, convention="release")
@@ -106,8 +108,6 @@ def naive_chip(model: nn.Module, batches: Batches) -> int:
 
 def aihwkit_seconds(python: str, model: nn.Module, x: Tensor, repeats: int) -> list[float]:
     """Seconds a chip, from the interpreter that has aihwkit."""
-    import json
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "subject.pt"
         torch.save({"model": model, "images": x}, path)
@@ -127,7 +127,7 @@ def measure(case: str, repeats: int, aihwkit: str | None) -> dict[str, Any]:
     in_memory = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
     batches = list(zip(x.split(500), y.split(500), strict=True))
     engine = chips.stream(model, batches, device=DEVICE)
-    together = 8 if name == "lenet" else 1  # a group is computed whole, then handed out
+    together = GROUP if name == "lenet" else 1  # a group is computed whole, then handed out
     ways: dict[str, Callable[[], Any]] = {
         "naive, data loader": lambda: naive_chip(twin, loader),
         "naive, images in memory": lambda: naive_chip(twin, in_memory),
@@ -136,7 +136,7 @@ def measure(case: str, repeats: int, aihwkit: str | None) -> dict[str, Any]:
     times: dict[str, list[float]] = {way: [] for way in ways}
     rates = []
     for repeat in range(repeats + 1):
-        rates.append(subjects.matrix_product_rate(record.seconds))
+        rates.append(subjects.matrix_product_rate())
         for way, run in ways.items():
             (seconds,) = record.seconds(run, 1)
             if repeat:  # the first round warms up

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from benchmarks import record
 from swim import registry
 from swim.models import quantisation
 
@@ -47,7 +48,7 @@ def operations(model: nn.Module, image: Tensor) -> int:
     return total
 
 
-def matrix_product_rate(seconds: Callable[..., list[float]], size: int = 2048) -> float:
+def matrix_product_rate(size: int = 2048) -> float:
     """Floating-point operations a second of a float32 matrix product."""
     a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2 * size**3 / min(seconds(lambda: a @ b, 3))
+    return 2 * size**3 / min(record.seconds(lambda: a @ b, 3))

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from swim.errors import DataError, SettingError, UnsupportedOperationError
 from swim.kernels import FastKernels, keep_freed_memory
@@ -15,6 +14,7 @@ from swim.together import CannotRunTogetherError, Together
 from swim.tracing import (
     WEIGHTED,
     Call,
+    Watch,
     buffers_of,
     device_of,
     first,
@@ -35,7 +35,7 @@ _SMALL = 1_000_000
 _ROOM = {"cpu": (2**22, 2**21), "cuda": (2**26, 2**26)}
 
 
-class _ProgrammedCalls(TorchFunctionMode):
+class _ProgrammedCalls(Watch):
     """Hands programmed weights to the calls whose weight is computed, by order of calls."""
 
     def __init__(self, calls: Iterable[Call], weights: Mapping[str, Tensor]):
@@ -43,14 +43,7 @@ class _ProgrammedCalls(TorchFunctionMode):
         self._calls = iter(calls)
         self._weights = weights
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if func in WEIGHTED:
             call = next(self._calls, None)
             if call is None or call.weight.shape != weight_argument(args, kwargs).shape:
@@ -63,21 +56,15 @@ class _ProgrammedCalls(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class _Largest(TorchFunctionMode):
+class _Largest(Watch):
     """Notes how many elements the largest activation of some images has."""
 
     def __init__(self, images: int):
         super().__init__()
         self.elements, self._images = 1, images
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        result = func(*args, **kwargs)
         if isinstance(result, Tensor) and result.dim() and len(result) == self._images:
             self.elements = max(self.elements, result.numel())
         return result
@@ -252,7 +239,8 @@ class Network:
 
     def _few(self) -> list[tuple[Tensor, Tensor]]:
         """At most two images, to try something on."""
-        return [(x[None, :2], y[None, :2]) for x, y in self._batches[:1]]
+        inputs, labels = self._batches[0]
+        return [(inputs[None, :2], labels[None, :2])]
 
     def _runs_together(self) -> bool:
         """Whether a group answers as its chips do alone, tried on two images.

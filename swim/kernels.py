@@ -4,14 +4,15 @@ PyTorch's max-pooling on a CPU also finds the positions of the maxima, and its f
 quantisation also finds which values were clipped. Evaluation needs neither.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from swim.tracing import Watch
 
 
 def keep_freed_memory() -> None:
@@ -94,14 +95,8 @@ SUBSTITUTES: dict[Any, Callable[..., Tensor]] = {
 }
 
 
-class FastKernels(TorchFunctionMode):
+class FastKernels(Watch):
     """While active, a model's forward uses the versions above."""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        return SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        return SUBSTITUTES.get(func, func)(*args, **kwargs)

@@ -283,7 +283,7 @@ class ExperimentSettings(Section):
     model: ModelSettings = _as_in(TrainJob, "model")
     dataset: str = Field(
         "mnist5k",
-        description="training and test images: mnist5k, mnist, cifar10, or a name under "
+        description=f"training and test images: {', '.join(registry.DATASETS)}, or a name under "
         "`data_sets:`",
     )
     training: TrainingSettings = _as_in(TrainJob, "training")

@@ -9,16 +9,15 @@ As everywhere, the calls of the model's own forward are watched and nothing is a
 modules. What may run so is a list; a model with anything else is run chip by chip.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from swim.kernels import SUBSTITUTES, fake_quantize_
-from swim.tracing import WEIGHTED, Call, asks, operation_name, tensors_in
+from swim.tracing import WEIGHTED, Call, Watch, asks, operation_name, tensors_in
 
 
 class CannotRunTogetherError(Exception):
@@ -67,7 +66,7 @@ _IN_PLACE: dict[Any, Callable[..., Tensor]] = {
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 
 
-class Together(TorchFunctionMode):
+class Together(Watch):
     """While active, one forward pass of the model runs all chips.
 
     The n-th weighted call of a pass is given the n-th weight, as :func:`swim.tracing.trace`
@@ -107,14 +106,7 @@ class Together(TorchFunctionMode):
         split: Tensor = outputs.unflatten(1, (self.chips, -1)).transpose(0, 1)
         return split
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         held = [t for t in tensors_in([args, kwargs]) if isinstance(t, Chips)]
         _only(not any(t.overwritten for t in held), "an activation used again")
         if func in WEIGHTED:

@@ -129,13 +129,8 @@ def plain_name(parameter: str) -> str:
     return parameter.replace("parametrizations.", "").removesuffix(".original")
 
 
-class _Recorder(TorchFunctionMode):
-    """Notes every weighted call and refuses products whose weights would be missed."""
-
-    def __init__(self, parameters: Mapping[str, Tensor]):
-        super().__init__()
-        self.calls: list[Call] = []
-        self._names = {id(tensor): name for name, tensor in parameters.items()}
+class Watch(TorchFunctionMode):
+    """While active, every torch function that Python calls goes through :meth:`_call`."""
 
     def __torch_function__(
         self,
@@ -144,7 +139,22 @@ class _Recorder(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
+        return self._call(func, args, kwargs or {})
+
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What the model gets instead of ``func(*args, **kwargs)``."""
+        raise NotImplementedError
+
+
+class _Recorder(Watch):
+    """Notes every weighted call and refuses products whose weights would be missed."""
+
+    def __init__(self, parameters: Mapping[str, Tensor]):
+        super().__init__()
+        self.calls: list[Call] = []
+        self._names = {id(tensor): name for name, tensor in parameters.items()}
+
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if func in WEIGHTED:
             self.calls.append(self._identify(weight_argument(args, kwargs)))
         elif func in _OTHER_PRODUCTS:

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
-from torch.overrides import TorchFunctionMode
 
 from swim.curvature import allowed
 from swim.curvature.losses import output_curvature
@@ -24,6 +23,7 @@ from swim.errors import DataError, UnsupportedOperationError
 from swim.tracing import (
     WEIGHTED,
     Call,
+    Watch,
     buffers_of,
     device_of,
     first,
@@ -36,7 +36,7 @@ from swim.tracing import (
 )
 
 
-class _SquaredJacobians(TorchFunctionMode):
+class _SquaredJacobians(Watch):
     """Replaces weights by leaves and operations by their rules while a model runs."""
 
     def __init__(self, calls: list[Call]):
@@ -44,14 +44,7 @@ class _SquaredJacobians(TorchFunctionMode):
         self._expected = calls
         self.leaves: list[Tensor] = []
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if func in WEIGHTED:
             return self._weighted(func, args, kwargs)
         if not any(t.requires_grad for t in tensors_in([args, kwargs])):
