@@ -13,9 +13,13 @@ prefer(workflow.basedir)
 
 try:
     CONFIG = spec.load(config)
+    for settings in CONFIG.experiments.values():
+        sources.digest_of(network=settings.model.network)
 except spec.SettingError as error:
     raise WorkflowError(f"config.yaml\n{error}") from None
 EXPERIMENTS = CONFIG.experiments
+TRAINED = [name for name, own in EXPERIMENTS.items() if own.checkpoint is None]
+ADOPTED = [name for name in EXPERIMENTS if name not in TRAINED]
 VERSIONS = json.dumps(machine.versions(), sort_keys=True)
 # `--config download=false` arrives as text.
 config["download"] = CONFIG.download
@@ -52,7 +56,19 @@ def evaluate_job(wildcards):
 
 
 def network_of(wildcards):
-    return experiment(wildcards).model.name
+    return experiment(wildcards).model.network
+
+
+def trusted_network(wildcards):
+    """The option that lets a step import a network of the user's own."""
+    own = experiment(wildcards).model.factory
+    return f"--network {own}" if own else ""
+
+
+def adopt_job(wildcards):
+    own = experiment(wildcards)
+    images = own.training.calibration_images
+    return spec.section_json(spec.AdoptJob(model=own.model, calibration_images=images))
 
 
 def threads_of(wildcards):

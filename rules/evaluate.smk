@@ -17,10 +17,11 @@ rule evaluate:
         accelerator=accelerator_of,
         gpu=gpus_of,
     params:
+        network=trusted_network,
         settings=evaluate_job,
         code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
     shell:
-        "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
+        "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
         " --mask {input.mask:q} --out {output:q} --settings {params.settings:q}"
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
 
@@ -43,10 +44,11 @@ rule evaluate_all_verified:
         accelerator=accelerator_of,
         gpu=gpus_of,
     params:
+        network=trusted_network,
         settings=evaluate_job,
         code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
     shell:
-        "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
+        "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
         " --verify all --out {output:q} --settings {params.settings:q}"
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
 
@@ -70,10 +72,11 @@ rule evaluate_none_verified:
         accelerator=accelerator_of,
         gpu=gpus_of,
     params:
+        network=trusted_network,
         settings=evaluate_job,
         code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
     shell:
-        "python -m swim evaluate --model {input.model:q} --data {input.data:q}"
+        "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
         " --verify none --out {output.chips:q} --clean {output.clean:q}"
         " --settings {params.settings:q}"
         " --accelerator {resources.accelerator} > {log:q} 2>&1"

@@ -16,6 +16,7 @@ rule sensitivity:
         accelerator=accelerator_of,
         gpu=gpus_of,
     params:
+        network=trusted_network,
         settings=lambda wildcards: job(
             spec.SensitivityJob, wildcards, estimator=wildcards.estimator
         ),
@@ -25,6 +26,6 @@ rule sensitivity:
             estimator=wildcards.estimator,
         ),
     shell:
-        "python -m swim sensitivity --model {input.model:q} --data {input.data:q}"
+        "python -m swim sensitivity --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"
         " --accelerator {resources.accelerator} > {log:q} 2>&1"

@@ -9,6 +9,8 @@ rule train:
         "results/{experiment}/logs/train.log",
     benchmark:
         "results/{experiment}/benchmarks/train.tsv"
+    wildcard_constraints:
+        experiment="|".join(TRAINED) or "-",
     conda:
         "../envs/swim.yaml"
     threads: threads_of
@@ -22,6 +24,30 @@ rule train:
         "python -m swim train --data {input.data:q} --out {output.model:q}"
         " --history {output.history:q} --settings {params.settings:q}"
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
+
+
+rule adopt:
+    """A trained network of the user's own -> checkpoint, quantised if the settings say so."""
+    input:
+        checkpoint=lambda wildcards: experiment(wildcards).checkpoint,
+        data=dataset_of,
+    output:
+        "results/{experiment}/model.safetensors",
+    log:
+        "results/{experiment}/logs/adopt.log",
+    benchmark:
+        "results/{experiment}/benchmarks/adopt.tsv"
+    wildcard_constraints:
+        experiment="|".join(ADOPTED) or "-",
+    localrule: True
+    conda:
+        "../envs/swim.yaml"
+    params:
+        settings=adopt_job,
+        code=lambda wildcards: sources.digest("adopt", network=network_of(wildcards)),
+    shell:
+        "python -m swim adopt --checkpoint {input.checkpoint:q} --data {input.data:q}"
+        " --out {output:q} --settings {params.settings:q} > {log:q} 2>&1"
 
 
 rule settings:

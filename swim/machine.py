@@ -4,8 +4,12 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swim import __version__
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "safetensors", "snakemake")
 
@@ -30,6 +34,15 @@ def hardware() -> dict[str, str | int]:
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def runs_on(place: "torch.device") -> str:
+    """The GPU, or the processor, that computes; on another one the last bits may differ."""
+    if place.type == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name(place))
+    return _processor()
 
 
 def _processor() -> str:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from swim import io, registry, streams
 from swim.data import DataSet
-from swim.errors import DataError
+from swim.errors import DataError, SettingError
 from swim.models import quantisation
 from swim.spec import ModelSettings
 from swim.tracing import device_of, left_alone, trace, weights_of
@@ -17,7 +17,7 @@ def initial(settings: ModelSettings, data: DataSet, seed: int) -> nn.Module:
     """The untrained float network; its initial weights depend on the seed alone.
 
     Raises:
-        DataError: the network does not take images of that size.
+        DataError: the network does not take images of that size, or has too few outputs.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams.key(seed, "initial") % 2**63)
@@ -25,18 +25,39 @@ def initial(settings: ModelSettings, data: DataSet, seed: int) -> nn.Module:
     image = data.inputs("train", slice(0, 1))
     try:
         with left_alone(model), torch.no_grad():
-            model(image)
-    except RuntimeError as error:
+            outputs = model(image)
+    except (RuntimeError, ValueError, TypeError) as error:
         shape = "x".join(str(size) for size in image.shape[1:])
         raise DataError(
-            f"{settings.name} does not take the {shape} images of {data.name}: {error}"
+            f"{settings.network} does not take the {shape} images of {data.name}: {error}"
         ) from error
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.size(1) < data.classes:
+        found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise DataError(
+            f"{settings.network} gives {found} for one image of {data.name}; it must give "
+            f"(1, classes), with at least {data.classes} classes"
+        )
     return model
 
 
 def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module:
-    model: nn.Module = registry.find("network", settings.name)(in_channels, classes)
-    return model
+    """The float network.
+
+    Raises:
+        SettingError: a network of the user's own cannot be made.
+    """
+    make = registry.find("network", settings.network)
+    if settings.factory is None:
+        model: nn.Module = make(in_channels, classes)
+        return model
+    try:
+        made = make(**settings.arguments)
+    except Exception as error:  # whatever code of the user's raises
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.arguments.items())
+        raise SettingError(f"{settings.factory}({given}) raised {error!r}") from error
+    if not isinstance(made, nn.Module):
+        raise SettingError(f"{settings.factory} gave {type(made).__name__}, not an nn.Module")
+    return made
 
 
 def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> None:
@@ -55,16 +76,27 @@ def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -
     io.save_arrays(path, {name: value.cpu().numpy() for name, value in state.items()}, record)
 
 
-def load(path: Any) -> tuple[nn.Module, dict[str, Any]]:
+def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a checkpoint, in eval mode, and its settings.
+
+    Args:
+        path: a file that :func:`save` wrote.
+        trusted: the import of a network of the user's own. A checkpoint alone cannot have a
+            function called that it names.
 
     Raises:
         DataError: the file is missing, incomplete or holds another network.
+        SettingError: its network is an import that is not the trusted one.
     """
     tensors, settings = io.load_tensors(path)
     if "model" not in settings:
         raise DataError(f"{path}: not a checkpoint of ours")
     model_settings = ModelSettings.model_validate(settings["model"])
+    if model_settings.factory not in (None, trusted):
+        raise SettingError(
+            f"{path}: its network is made by {model_settings.factory}; if you trust that, add "
+            f"--network {model_settings.factory}"
+        )
     model = _build(model_settings, settings["in_channels"], settings["classes"])
     if model_settings.activation_bits:
         quantisation.quantise_activations(model, model_settings.activation_bits)

@@ -41,6 +41,27 @@ METHODS = {
     "random": "swim.methods.random",
 }
 
+# Other names of the same, as the paper's first release has them.
+ALIASES = {
+    "network": {
+        "MLP3": "mlp3",
+        "MLP4": "mlp4",
+        "LeNet": "lenet",
+        "QLeNet": "lenet",
+        "CIFAR": "convnet",
+        "QCIFAR": "convnet",
+        "Res18": "resnet18",
+        "QRes18": "resnet18",
+        "TIN": "resnet18",
+        "QTIN": "resnet18",
+        "QVGG": "vgg11",
+        "QDENSE": "densenet121",
+    },
+    "method": {"SM": "swim"},
+}
+# The bits of weights and activations that an alias of a network stands for.
+QUANTISED_ALIASES = {"QLeNet": 4, "QCIFAR": 6, "QRes18": 8, "QTIN": 8, "QVGG": 8, "QDENSE": 8}
+
 KINDS = {
     "network": NETWORKS,
     "data set": DATASETS,
@@ -56,23 +77,42 @@ def suggest(value: str, known: Collection[str]) -> str:
     return f"{hint}known: {', '.join(known)}"
 
 
-def check(kind: str, name: str) -> str:
-    """The name itself.
+def canonical(kind: str, name: str) -> str:
+    """The name, or what an alias stands for.
 
     Raises:
         SettingError: nothing of that kind has it; the message lists what there is.
     """
-    if name not in KINDS[kind]:
-        raise SettingError(f"unknown {kind} {name!r}; {suggest(name, KINDS[kind])}")
-    return name
+    aliases = ALIASES.get(kind, {})
+    if name not in KINDS[kind] and name not in aliases:
+        raise SettingError(f"unknown {kind} {name!r}; {suggest(name, [*KINDS[kind], *aliases])}")
+    return aliases.get(name, name)
+
+
+def home(kind: str, name: str) -> str:
+    """``module:attribute``, or a module, that a name of a kind stands for.
+
+    A network may also be that itself: ``mypackage.nets:make``.
+    """
+    if kind == "network" and ":" in name:
+        return name
+    return KINDS[kind][canonical(kind, name)]
 
 
 def find(kind: str, name: str) -> Any:
     """What a name of a kind (a key of :data:`KINDS`) stands for, imported.
 
     Raises:
-        SettingError: nothing of that kind has the name.
+        SettingError: nothing of that kind has the name, or the user's own cannot be imported.
     """
-    module, _, attribute = KINDS[kind][check(kind, name)].partition(":")
-    found = import_module(module)
-    return getattr(found, attribute) if attribute else found
+    module, _, attribute = home(kind, name).partition(":")
+    try:
+        found = import_module(module)
+        return getattr(found, attribute) if attribute else found
+    except (ImportError, AttributeError) as error:
+        if name in KINDS[kind]:
+            raise
+        raise SettingError(
+            f"{kind} {name!r} cannot be imported: {error}. Its module must be installed, or lie in "
+            "the folder that the command runs in"
+        ) from error

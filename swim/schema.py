@@ -58,7 +58,8 @@ def _rows(properties: dict[str, Any]) -> Iterator[str]:
     for key, node in properties.items():
         default = node.get("default", {})
         cell = "" if isinstance(default, dict) else f"`{json.dumps(default)}`"
-        yield f"| `{key}` | {_values(node)} | {cell} | {node.get('description', '')} |"
+        meaning = node.get("description", "").replace("|", "\\|")
+        yield f"| `{key}` | {_values(node)} | {cell} | {meaning} |"
 
 
 def _values(node: dict[str, Any]) -> str:
@@ -71,9 +72,10 @@ def _values(node: dict[str, Any]) -> str:
     if node.get("type") == "array":
         return f"list of: {_values(node['items'])}"
     if node.get("type") == "object":
-        return f"name: {_values(node['additionalProperties'])}"
+        values = node["additionalProperties"]
+        return "name: value" if values is True else f"name: {_values(values)}"
     if "pattern" in node:
-        return "quoted decimal"
+        return "package.module:function" if ":" in node["pattern"] else "quoted decimal"
     limits = [
         f"{sign} {node[key]}"
         for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"))

@@ -1,8 +1,8 @@
 """Which code a step's result depends on, as one digest.
 
 A step's sources are what its command imports, found by reading import statements through, and
-the code of what its settings choose (a method, a network). The digest is of the syntax trees
-without docstrings, so comments, formatting and help texts change nothing.
+the code of what its settings choose: a method, a network, also one of the user's own. The digest
+is of the syntax trees without docstrings, so comments, formatting and help texts change nothing.
 
 :data:`INERT` modules are left out: they carry settings from the user to the step, which reach it
 resolved and are part of what it depends on by their values, or write messages and records that
@@ -10,14 +10,19 @@ are no part of a result.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from swim import registry
+from swim.errors import SettingError
 
 ROOT = Path(__file__).parent
 
@@ -65,42 +70,79 @@ def sources(*modules: str, **chosen: str) -> tuple[str, ...]:
     for module in modules:
         found |= set(_reachable(module))
     for kind, name in chosen.items():
-        found |= set(_reachable(_home(kind.replace("_", " "), name)))
+        found |= set(_reachable(registry.home(kind.replace("_", " "), name).partition(":")[0]))
     return tuple(sorted(found))
-
-
-def _home(kind: str, name: str) -> str:
-    target = registry.KINDS[kind][registry.check(kind, name)]
-    return target.partition(":")[0]
 
 
 @functools.cache
 def _digest(modules: tuple[str, ...]) -> str:
-    trees = {name: _skeleton(_tree(name)) for name in modules}
+    trees = {name: _release(name) or _skeleton(_tree(name)) for name in modules}
     return hashlib.blake2b(json.dumps(trees).encode(), digest_size=8).hexdigest()
 
 
 @functools.cache
 def _reachable(start: str) -> tuple[str, ...]:
-    """The module, what it imports of ours, and so on."""
+    """The module, what it imports of ours and of its own package, and so on.
+
+    Raises:
+        SettingError: there is no such module.
+    """
+    if not _path(start):
+        raise SettingError(
+            f"there is no module {start!r}: it must be installed, or lie in the folder that the "
+            f"command runs in ({os.getcwd()})"
+        )
+    tops = {"swim", start.partition(".")[0]}
     found: set[str] = set()
     waiting = [start]
     while waiting:
         name = waiting.pop()
-        if name in found or name in INERT or not _path(name):
+        if name in found or name in INERT or name.partition(".")[0] not in tops or not _path(name):
             continue
         found.add(name)
-        waiting += _imports(_tree(name), _package(name))
-        waiting.append(name.rpartition(".")[0])  # importing a module runs its package
+        if not _release(name):
+            waiting += _imports(_tree(name), _package(name))
+            waiting.append(name.rpartition(".")[0])  # importing a module runs its package
     return tuple(found)
 
 
+@functools.cache
+def _release(name: str) -> str:
+    """The version of the installed package that a module is of; nothing for code that may change.
+
+    A package's release stands for its code, which may be large.
+    """
+    path = _path(name)
+    if path is None or "site-packages" not in path.parts:
+        return ""
+    with contextlib.suppress(PackageNotFoundError):
+        return version(name.partition(".")[0])
+    return ""
+
+
+@functools.cache
 def _path(name: str) -> Path | None:
-    parts = name.split(".")
-    if parts[0] != "swim":
-        return None
-    base = ROOT.joinpath(*parts[1:])
-    return next((p for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file()), None)
+    top, *parts = name.split(".")
+    bases = [ROOT] if top == "swim" else _own(top)
+    for base in bases:
+        base = base.joinpath(*parts)
+        for path in (base / "__init__.py", base.with_suffix(".py")):
+            if path.is_file():
+                return path
+    return None
+
+
+def _own(top: str) -> list[Path]:
+    """Where a package of the user's is, the folder that commands run in before all others."""
+    here = Path.cwd() / top
+    if here.is_dir() or here.with_suffix(".py").is_file():
+        return [here]
+    found = find_spec(top) if top else None
+    if found is None:
+        return []
+    if found.submodule_search_locations is not None:
+        return [Path(place) for place in found.submodule_search_locations]
+    return [Path(found.origin).with_suffix("")] if found.origin else []
 
 
 @functools.cache

@@ -27,11 +27,13 @@ from swim.faults import parse
 from swim.registry import suggest
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
+IMPORT = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
 def _known(kind: str) -> Any:
-    check = AfterValidator(lambda value: registry.check(kind, value))
-    return Annotated[str, check, WithJsonSchema({"enum": sorted(registry.KINDS[kind])})]
+    check = AfterValidator(lambda value: registry.canonical(kind, value))
+    names = sorted(registry.KINDS[kind]) + sorted(registry.ALIASES.get(kind, {}))
+    return Annotated[str, check, WithJsonSchema({"enum": names})]
 
 
 def _decimal(low: int, high: int | None, kind: str) -> Any:
@@ -58,17 +60,38 @@ else:
 class Section(BaseModel):
     """A part of the settings: unknown keys are errors, and so are values of another type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_default=True,
+        serialize_by_alias=True,
+    )
 
     def without_effect(self) -> dict[str, Any]:
         """Settings that change nothing beside the others, as pydantic's ``exclude``."""
         return {}
 
 
+def _as_in(section: type[Section], name: str) -> Any:
+    return section.model_fields[name]
+
+
 class ModelSettings(Section):
     """The network and its quantisation."""
 
-    name: Network = Field("lenet", description="network to build")
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: Network | None = Field(
+        None, description="network to build, lenet unless `import` is given; names of the paper's "
+        "first release are accepted, QLeNet is lenet with its bits"
+    )  # fmt: skip
+    factory: Annotated[str, Field(pattern=IMPORT)] | None = Field(
+        None,
+        alias="import",
+        description="a network of your own, `package.module:function`, instead of a name",
+    )
+    arguments: dict[str, Any] = Field({}, description="what that function is called with")
     weight_bits: int | None = Field(
         None,
         ge=1,
@@ -79,6 +102,31 @@ class ModelSettings(Section):
         None, ge=1, le=8, description="bits of each layer's input, 4 means 16 levels; null: float"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_the_release(cls, content: Any) -> Any:
+        """``QLeNet`` stands for a name and for bits, which the settings may change."""
+        if isinstance(content, Mapping) and isinstance(content.get("name"), str):
+            bits = registry.QUANTISED_ALIASES.get(content["name"])
+            if bits:
+                return {"weight_bits": bits, "activation_bits": bits, **content}
+        return content
+
+    @model_validator(mode="after")
+    def _one_network(self) -> "ModelSettings":
+        if self.factory is None and self.arguments:
+            raise ValueError("arguments are those of `import`; a named network takes none")
+        if self.factory is not None and self.name is not None:
+            raise ValueError("give name or import, not both (`name: null` where a default has one)")
+        if self.factory is None and self.name is None:
+            object.__setattr__(self, "name", "lenet")
+        return self
+
+    @property
+    def network(self) -> str:
+        """What :func:`swim.registry.find` knows the network by."""
+        return self.name or self.factory or ""
+
     @property
     def quantised(self) -> bool:
         """Whether weights or activations are."""
@@ -87,9 +135,10 @@ class ModelSettings(Section):
     @property
     def label(self) -> str:
         """The name with its bits, as tables show it."""
+        name = self.name or self.network.partition(":")[2]
         bits = (("w", self.weight_bits), ("a", self.activation_bits))
         suffix = "".join(f"{letter}{count}" for letter, count in bits if count)
-        return f"{self.name}-{suffix}" if suffix else self.name
+        return f"{name}-{suffix}" if suffix else name
 
 
 class TrainingSettings(Section):
@@ -104,9 +153,21 @@ class TrainingSettings(Section):
     batch_size: int = Field(128, ge=1, description="images a step")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd has momentum 0.9")
     learning_rate: float = Field(
-        1e-3, gt=0, description="at the start; falls to zero along a cosine"
+        1e-3, gt=0, description="the highest; falls to zero along a cosine"
+    )
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="in which the learning rate first rises along a line"
     )
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimiser")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="part of a label that is spread over all classes"
+    )
+    weight_noise: float = Field(
+        0.0,
+        ge=0,
+        description="noise-aware training: standard deviation of a fresh error of each weight in "
+        "each step, of max|W_layer|; a device `release` of sigma s leaves 0.577 s",
+    )
     augment: bool = Field(
         True,
         description="the data set's usual augmentation, in training alone: cifar10 is shifted and "
@@ -178,7 +239,19 @@ class TrainJob(Compute):
         return {} if self.model.quantised else {"training": unused}
 
 
+class AdoptJob(Section):
+    """What a checkpoint of the user's own becomes, beside its file and the data."""
+
+    model: ModelSettings = Field(ModelSettings(), description="network")
+    calibration_images: int = _as_in(TrainingSettings, "calibration_images")
+
+
 def _check_epochs(model: ModelSettings, training: TrainingSettings) -> None:
+    if 0 < training.epochs <= training.warmup_epochs:
+        raise ValueError(
+            f"training.warmup_epochs ({training.warmup_epochs}) must be less than "
+            f"training.epochs ({training.epochs})"
+        )
     if model.quantised and training.quantised_epochs > training.epochs:
         raise ValueError(
             f"training.quantised_epochs ({training.quantised_epochs}) is more than "
@@ -273,10 +346,6 @@ class SummariseJob(Section):
         ]
 
 
-def _as_in(section: type[Section], name: str) -> Any:
-    return section.model_fields[name]
-
-
 class ExperimentSettings(Section):
     """One experiment: a network, its data, and the curves to draw of it."""
 
@@ -287,6 +356,11 @@ class ExperimentSettings(Section):
         "`data_sets:`",
     )
     training: TrainingSettings = _as_in(TrainJob, "training")
+    checkpoint: str | None = Field(
+        None,
+        description="a trained network of your own instead of training: safetensors, or a state "
+        "dict by torch.save, one of the paper's first release included",
+    )
     estimator: Estimator = _as_in(SensitivityJob, "estimator")
     methods: list[Method] = Field(
         ["swim", "magnitude", "random"], min_length=1, description="selection methods to compare"
@@ -366,7 +440,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 # Names of rules and of folders in results/, which no experiment may have.
 TAKEN = frozenset(
     {
-        "all", "data", "summary", "prepare", "train", "settings", "sensitivity", "select",
+        "all", "data", "summary", "prepare", "train", "adopt", "settings", "sensitivity", "select",
         "evaluate", "evaluate_none_verified", "evaluate_all_verified", "summarise", "plot",
     }
 )  # fmt: skip

@@ -16,6 +16,7 @@ from swim.errors import SwimError
 STEPS = {
     "prepare": "Turn a data set into one file of arrays that later steps map into memory.",
     "train": "Train a network; its last epoch is the checkpoint.",
+    "adopt": "Take a trained network of your own as the checkpoint, instead of training one.",
     "sensitivity": "Second derivative of the loss per weight, summed over the training images.",
     "select": "Choose which weights to write-verify.",
     "evaluate": "Program chips by Monte Carlo and measure the accuracy of each.",

@@ -11,7 +11,7 @@ import torch
 
 from swim import chips, io, machine, sources, spec, stopping
 from swim import network as networks
-from swim.cli.console import FILE, progress_bar
+from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
 from swim.data import DataSet
@@ -33,6 +33,7 @@ _ELSEWHERE = {"chips", "precision", "max_chips", "accelerator"}
 )
 @click.option("--out", required=True, type=FILE, help="one row a chip, to write (.csv)")
 @click.option("--clean", type=FILE, help="also write the unprogrammed network's accuracy (.csv)")
+@trusted_network
 @settings_options(spec.EvaluateJob)
 def evaluate(
     model: str,
@@ -41,6 +42,7 @@ def evaluate(
     verify: str | None,
     out: str,
     clean: str | None,
+    network: str | None,
     settings: spec.EvaluateJob,
 ) -> None:
     """Program chips by Monte Carlo and measure the accuracy of each.
@@ -51,22 +53,22 @@ def evaluate(
     if (mask is None) == (verify is None):
         raise SettingError("give either --mask or --verify")
     place = start(settings)
-    network, checkpoint = networks.load(model)
-    network.to(place)
+    loaded, checkpoint = networks.load(model, network)
+    loaded.to(place)
     batches = list(DataSet(data).batches("test", settings.batch_size, settings.test_images))
     if mask is not None:
         chosen = {name: torch.from_numpy(layer) for name, layer in io.load_mask(mask)[0].items()}
     else:
-        parameters = dict(network.named_parameters())
+        parameters = dict(loaded.named_parameters())
         chosen = {
             name: torch.full(parameters[name].shape, verify == "all")
             for name in checkpoint["programmed"]
         }
     digest = digest_of(_content(model, chosen, batches, settings, place, checkpoint))
-    rows = _rows(network, batches, chosen, settings, Progress(out, digest))
+    rows = _rows(loaded, batches, chosen, settings, Progress(out, digest))
     io.write_rows(out, chips.COLUMNS, rows)
     if clean:
-        io.write_rows(clean, ("accuracy", "loss"), [chips.clean(network, batches)])
+        io.write_rows(clean, ("accuracy", "loss"), [chips.clean(loaded, batches)])
 
 
 def _content(
@@ -86,11 +88,9 @@ def _content(
         yield inputs.numpy().tobytes()
         yield labels.numpy().tobytes()
     yield spec.section_json(settings, exclude=_ELSEWHERE).encode()
-    processor = machine.hardware()["processor"]
-    runs_on = torch.cuda.get_device_name(place) if place.type == "cuda" else processor
-    name = checkpoint["model"]["name"]
-    code = sources.digest_of("swim.chips", "swim.network", "swim.data", network=name)
-    yield json.dumps([runs_on, torch.__version__, np.__version__, code]).encode()
+    made_by = spec.ModelSettings.model_validate(checkpoint["model"]).network
+    code = sources.digest_of("swim.chips", "swim.network", "swim.data", network=made_by)
+    yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()
 
 
 def _rows(

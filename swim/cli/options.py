@@ -21,7 +21,7 @@ def _leaves(section: type[BaseModel], prefix: Path = ()) -> Iterator[tuple[Path,
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _leaves(field.annotation, (*prefix, name))
         else:
-            yield (*prefix, name), field
+            yield (*prefix, field.alias or name), field
 
 
 def _type(field: FieldInfo) -> Any:
@@ -30,7 +30,16 @@ def _type(field: FieldInfo) -> Any:
         annotation = next(t for t in get_args(annotation) if t is not type(None))
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
-    return annotation if annotation in (int, float) else str
+    if get_origin(annotation) is dict:
+        return _JsonObject()
+    return annotation if annotation in (int, float, bool) else str
+
+
+class _JsonObject(click.ParamType):
+    name = "json"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> dict[str, Any]:
+        return value if isinstance(value, dict) else json_object(value)
 
 
 def _help(field: FieldInfo) -> str:

@@ -4,7 +4,7 @@ import click
 
 from swim import io, spec
 from swim import network as networks
-from swim.cli.console import FILE, progress_bar
+from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
 from swim.curvature import second_derivative
@@ -15,16 +15,19 @@ from swim.data import DataSet
 @click.option("--model", required=True, type=FILE, help="checkpoint")
 @click.option("--data", required=True, type=FILE, help="prepared data set; its training images")
 @click.option("--out", required=True, type=FILE, help="second derivatives to write (.safetensors)")
+@trusted_network
 @settings_options(spec.SensitivityJob)
-def sensitivity(model: str, data: str, out: str, settings: spec.SensitivityJob) -> None:
+def sensitivity(
+    model: str, data: str, out: str, network: str | None, settings: spec.SensitivityJob
+) -> None:
     """Second derivative of the loss per weight, summed over the training images."""
     place = start(settings)
-    network, _ = networks.load(model)
+    loaded, _ = networks.load(model, network)
     dataset = DataSet(data)
     batches = -(-dataset.size("train") // settings.batch_size)
     with progress_bar(batches, "batch") as bar:
         raw = second_derivative(
-            network.to(place),
+            loaded.to(place),
             dataset.batches("train", settings.batch_size),
             estimator=settings.estimator,
             progress=lambda done: bar.update(),

@@ -1,15 +1,21 @@
 """``swim train``."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import astuple
+from pathlib import Path
 
 import click
+import torch
 
-from swim import io, network, spec
+from swim import io, machine, network, sources, spec
 from swim import train as training
 from swim.cli.console import FILE, progress_bar
 from swim.cli.options import settings_options
 from swim.cli.running import start
 from swim.data import DataSet
+from swim.progress import digest_of
+from swim.unfinished import Unfinished
 
 
 @click.command()
@@ -18,9 +24,14 @@ from swim.data import DataSet
 @click.option("--history", type=FILE, help="one row an epoch, to write (.csv)")
 @settings_options(spec.TrainJob)
 def train(data: str, out: str, history: str | None, settings: spec.TrainJob) -> None:
-    """Train a network; its last epoch is the checkpoint."""
+    """Train a network; its last epoch is the checkpoint.
+
+    The state is kept in a hidden file beside --out, once a minute: after a kill, the same command
+    goes on from it.
+    """
     place = start(settings)
     dataset = DataSet(data)
+    unfinished = Unfinished(out, digest_of(_content(data, settings, place)))
 
     with progress_bar(settings.training.epochs, "epoch") as bar:
 
@@ -38,9 +49,19 @@ def train(data: str, out: str, history: str | None, settings: spec.TrainJob) -> 
             seed=settings.seed,
             place=place,
             progress=report,
+            unfinished=unfinished,
         )
     job = settings.model_dump(mode="json", exclude={"accelerator"})
     network.save(out, model, dataset, {**job, "dataset": dataset.name})
     if history:
         header = ("epoch", "quantised", "learning_rate", "loss", "accuracy")
         io.write_rows(history, header, [astuple(row) for row in rows])
+    unfinished.remove()
+
+
+def _content(data: str, settings: spec.TrainJob, place: torch.device) -> Iterator[bytes]:
+    """Everything that a state of training depends on."""
+    yield Path(data).read_bytes()
+    yield spec.section_json(settings, exclude={"accelerator"}).encode()
+    code = sources.digest_of("swim.train", network=settings.model.network)
+    yield json.dumps([machine.runs_on(place), torch.__version__, code]).encode()

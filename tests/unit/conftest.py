@@ -1,9 +1,12 @@
-"""A trained network and its data, made by the commands themselves."""
+"""Data of a few hundred images, and a trained network made by the commands themselves."""
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from swim import io
 from swim.cli import cli
+from swim.data import DataSet
 
 
 def run(*arguments):
@@ -24,3 +27,26 @@ def folder(tmp_path_factory):
     run("sensitivity", "--model", folder / "model", "--data", folder / "data", "--out",
         folder / "second")  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """400 digits to train, 100 to test: a bright square whose place is the class."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 400), ("test", 100)):
+        labels = np.arange(count) % 10
+        images = generator.integers(0, 60, (count, 1, 28, 28), dtype=np.uint8)
+        for image, label in zip(images[:, 0], labels, strict=True):
+            image[label * 2 + 2 : label * 2 + 8, 4:24] = 250
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    path = tmp_path_factory.mktemp("data") / "squares"
+    settings = {
+        "dataset": "squares",
+        "classes": 10,
+        "mean": [0.1],
+        "std": [0.3],
+        "augmentation": "none",
+    }
+    io.save_arrays(path, arrays, settings)
+    return DataSet(path)

@@ -32,7 +32,7 @@ def code(tmp_path, monkeypatch):
 
 
 def clear():
-    for cached in (sources._digest, sources._reachable, sources._tree):
+    for cached in (sources._digest, sources._reachable, sources._tree, sources._path):
         cached.cache_clear()
 
 

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from swim import io, network, registry, train
-from swim.data import DataSet
 from swim.errors import DataError, SettingError
 from swim.models import quantisation
 from swim.spec import ModelSettings, TrainingSettings
@@ -12,29 +11,6 @@ from swim.spec import ModelSettings, TrainingSettings
 FLOAT = ModelSettings()
 FOUR = ModelSettings(weight_bits=4, activation_bits=4)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """400 digits to train, 100 to test: a bright square whose place is the class."""
-    generator = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 400), ("test", 100)):
-        labels = np.arange(count) % 10
-        images = generator.integers(0, 60, (count, 1, 28, 28), dtype=np.uint8)
-        for image, label in zip(images[:, 0], labels, strict=True):
-            image[label * 2 + 2 : label * 2 + 8, 4:24] = 250
-        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-    path = tmp_path_factory.mktemp("data") / "squares"
-    settings = {
-        "dataset": "squares",
-        "classes": 10,
-        "mean": [0.1],
-        "std": [0.3],
-        "augmentation": "none",
-    }
-    io.save_arrays(path, arrays, settings)
-    return DataSet(path)
 
 
 def run(digits, model=FOUR, seed=0, **settings):

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from swim import registry
 
@@ -69,6 +71,48 @@ def test_changed_images_run_everything_again(project, images):
     text = project.make(point)
     assert "rule prepare:" in text
     assert "rule train:" in text
+
+
+CODE = """
+from torch import nn
+
+def make(width, classes=10):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.{}(), nn.Linear(width, classes))
+"""
+
+
+def test_a_network_and_a_checkpoint_of_the_users_own(project):
+    """From the user's folder to the figure; a change of its code, or file, runs it again."""
+    (project.folder / "mine").mkdir()
+    (project.folder / "mine/nets.py").write_text(CODE.format("ReLU"))
+    own = {"import": "mine.nets:make", "arguments": {"width": 6}}
+    net = {**EXPERIMENT, "model": own, "dataset": "mnist5k"}
+    project.experiments = {"net": net, "adopted": {**net, "checkpoint": "trained.pt"}}
+    project.make("net")
+    table = pd.read_csv(project.folder / "results/net/accuracy.csv")
+    assert set(table["model"]) == {"make"}
+
+    trained = load_file(project.folder / "results/net/model.safetensors")
+    torch.save(trained, project.folder / "trained.pt")
+    project.make("adopted")
+    both = [project.folder / f"results/{name}/chips" for name in ("net", "adopted")]
+    one, other = (
+        {p.relative_to(chips): p.read_bytes() for p in chips.rglob("*.csv")} for chips in both
+    )
+    assert one == other
+    assert len(one) == 4
+    assert not (project.folder / "results/adopted/train.csv").exists()
+
+    assert "Nothing to be done" in project.make("net", "adopted", "--dry-run")
+    torch.save({**trained, "1.bias": trained["1.bias"] + 1}, project.folder / "trained.pt")
+    text = project.make("net", "adopted", "--dry-run")
+    assert "rule adopt:" in text
+    assert "rule train:" not in text
+    (project.folder / "mine/nets.py").write_text(CODE.format("Tanh"))
+    assert "rule train:" in project.make("net", "adopted", "--dry-run")
+    (project.folder / "mine/nets.py").unlink()
+    run = project.snakemake("net", "--dry-run")
+    assert "there is no module 'mine.nets'" in run.stdout + run.stderr
 
 
 def test_a_missing_file_and_a_taken_name(project, images):

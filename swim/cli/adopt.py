@@ -1,0 +1,30 @@
+"""``swim adopt``."""
+
+from pathlib import Path
+
+import click
+
+from swim import adopt as adopting
+from swim import network, spec
+from swim.cli.console import FILE
+from swim.cli.options import settings_options
+from swim.data import DataSet
+
+
+@click.command()
+@click.option("--checkpoint", required=True, type=FILE, help="a state dict, or safetensors")
+@click.option("--data", required=True, type=FILE, help="prepared data set")
+@click.option("--out", required=True, type=FILE, help="checkpoint to write (.safetensors)")
+@settings_options(spec.AdoptJob)
+def adopt(checkpoint: str, data: str, out: str, settings: spec.AdoptJob) -> None:
+    """Take a trained network of your own as the checkpoint, instead of training one."""
+    dataset = DataSet(data)
+    model = adopting.adopt(
+        Path(checkpoint),
+        settings.model,
+        dataset,
+        calibration_images=settings.calibration_images,
+        report=click.echo,
+    )
+    job = settings.model_dump(mode="json")
+    network.save(out, model, dataset, {**job, "dataset": dataset.name})

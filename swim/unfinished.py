@@ -1,0 +1,52 @@
+"""A training run's state, kept beside its checkpoint so that a killed job goes on from it.
+
+Snakemake does not know the file: it removes the outputs of a job that it starts, not this.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swim import io
+
+
+class Unfinished:
+    """The last saved state of a run, under a digest of everything that the run depends on."""
+
+    def __init__(self, output: str | os.PathLike[str], digest: str, seconds: float = 60.0):
+        """The state that belongs to ``output``, as ``.{stem}.unfinished.pt`` beside it.
+
+        Args:
+            output: the file that the run is to make.
+            digest: states of another one are discarded.
+            seconds: time between two saves.
+        """
+        output = Path(output)
+        self._path = output.with_name(f".{output.stem}.unfinished.pt")
+        self._digest, self._seconds = digest, seconds
+        self._saved = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """The saved state; None if there is none, or not a whole one of this digest."""
+        try:
+            content = torch.load(self._path, map_location="cpu", weights_only=True)
+            return content["state"] if content["digest"] == self._digest else None
+        except Exception:  # whatever torch says to half a file
+            return None
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved >= self._seconds
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Save, whole or not at all."""
+        with io.atomic(self._path) as temporary:
+            torch.save({"digest": self._digest, "state": state}, temporary)
+        self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        """The run is finished."""
+        self._path.unlink(missing_ok=True)
