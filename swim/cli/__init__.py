@@ -22,6 +22,7 @@ STEPS = {
     "evaluate": "Program chips by Monte Carlo and measure the accuracy of each.",
     "summarise": "Statistics over chips, one row a point.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
+    "selective-write": "The paper's experiment in one command, flags as in its first release.",
     "describe": "Store resolved settings, versions and hardware beside the results.",
     "schema": "Write the JSON schema of config.yaml and its reference page.",
 }
@@ -34,7 +35,8 @@ class _Steps(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in STEPS:
             return None
-        command: click.Command = getattr(import_module(f"swim.cli.{name}"), name)
+        module = name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"swim.cli.{module}"), module)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

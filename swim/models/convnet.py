@@ -19,6 +19,12 @@ class ConvNet(nn.Module):
             nn.Linear(1024, 1024), nn.ReLU(),
             nn.Linear(1024, classes),
         )  # fmt: skip
+        # Without batch-norm, torch's own smaller weights would lose much of the first epoch
+        # (He et al., arXiv:1502.01852).
+        for layer in (*self.features, *self.classifier[:-1]):
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch of images."""
