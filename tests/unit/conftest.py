@@ -1,9 +1,10 @@
-"""A trained network and its data, made by the commands themselves."""
+"""A trained network and its data, made by the commands themselves; a web server."""
 
 import pytest
 from click.testing import CliRunner
 
 from swim.cli import cli
+from tests.unit.server import serving
 
 
 def run(*arguments):
@@ -24,3 +25,11 @@ def folder(tmp_path_factory):
     run("sensitivity", "--model", folder / "model", "--data", folder / "data", "--out",
         folder / "second")  # fmt: skip
     return folder
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server on this machine, past any proxy; see :class:`tests.unit.server.Server`."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as started:
+        yield started
