@@ -2,12 +2,13 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
-from swim import machine, registry, sources, spec
+from swim import errors, fingerprint, machine, registry, sources, spec
 
 prefer(workflow.basedir)
 
@@ -87,7 +88,19 @@ def gpus_of(wildcards):
 
 def own_file_of(wildcards):
     own = CONFIG.data_sets.get(wildcards.dataset)
-    return [own.file] if own else []
+    return [own.file] if own and own.file else []
+
+
+def own_images(wildcards):
+    """A digest of the images in a folder of the user's own, which are too many to be inputs."""
+    own = CONFIG.data_sets.get(wildcards.dataset)
+    if not own or not own.folder:
+        return ""
+    try:
+        cache = Path("results/data", f".{wildcards.dataset}.images.json")
+        return fingerprint.of_images(Path(own.folder), cache)
+    except errors.DataError as error:
+        raise WorkflowError(f"data_sets.{wildcards.dataset}: {error}") from None
 
 
 def own_data_set(wildcards):
@@ -97,8 +110,9 @@ def own_data_set(wildcards):
 
 
 def prepare_code(wildcards):
-    own = wildcards.dataset in CONFIG.data_sets
-    return sources.digest("prepare", **{} if own else {"data_set": wildcards.dataset})
+    own = CONFIG.data_sets.get(wildcards.dataset)
+    chosen = {"own_data_set": own.kind} if own else {"data_set": wildcards.dataset}
+    return sources.digest("prepare", **chosen)
 
 
 def dataset_of(wildcards):

@@ -19,6 +19,7 @@ rule prepare:
         download="--download" if CONFIG.download else "--no-download",
     params:
         own=own_data_set,
+        images=own_images,
         code=prepare_code,
     shell:
         "python -m swim prepare --dataset {wildcards.dataset} {params.own} --out {output:q}"

@@ -95,6 +95,14 @@ def save_arrays(
         save_file(
             {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, {"swim": record}
         )
+        _as_readable_as_others(temporary)
+
+
+def _as_readable_as_others(path: Path) -> None:
+    """Give a file the mode of any new file: safetensors writes for its owner's eyes alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def _open_tensors(path: str | os.PathLike[str], framework: str) -> Any:

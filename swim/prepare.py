@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from swim import io, registry
-from swim.datasets import npz
 from swim.errors import SettingError
 from swim.spec import OwnDataSet
 
@@ -49,12 +48,29 @@ def prepare(
 
 def _own(own: OwnDataSet) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and settings; mean and standard deviation of the training images if none are given."""
-    arrays = npz.load(Path(own.file))
+    arrays = registry.find("own data set", own.kind).load(own)
     pixels = arrays["train_images"]
-    mean = own.mean or (pixels.mean((0, 2, 3)) / 255).round(4).tolist()
-    std = own.std or (pixels.std((0, 2, 3)) / 255).clip(1e-4).round(4).tolist()
+    found_mean, found_std = _moments(pixels)
+    mean, std = own.mean or found_mean, own.std or found_std
     for name, values in (("mean", mean), ("std", std)):
         if len(values) != pixels.shape[1]:
             raise SettingError(f"{name} has {len(values)} values for {pixels.shape[1]} channels")
     classes = int(arrays["train_labels"].max()) + 1
     return arrays, {"classes": classes, "mean": mean, "std": std, "augmentation": own.augmentation}
+
+
+def _moments(pixels: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1].
+
+    Counting the 256 values, some images at a time, spares a copy of all pixels in floats.
+    """
+    counts = np.zeros((pixels.shape[1], 256), dtype=np.int64)
+    for start in range(0, len(pixels), 1000):
+        for channel, count in enumerate(counts):
+            part = pixels[start : start + 1000, channel]
+            count += np.bincount(part.reshape(-1), minlength=256)
+    values = np.arange(256) / 255
+    share = counts / counts.sum(1, keepdims=True)
+    mean = share @ values
+    std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(1))
+    return mean.round(4).tolist(), std.clip(1e-4).round(4).tolist()

@@ -27,6 +27,13 @@ DATASETS = {
     "mnist5k": "swim.datasets.mnist5k",
     "mnist": "swim.datasets.mnist",
     "cifar10": "swim.datasets.cifar10",
+    "tinyimagenet": "swim.datasets.tinyimagenet",
+}
+
+# Modules with load(own), for images of the user's own; keys are those of swim.spec.OwnDataSet.
+OWN_DATASETS = {
+    "file": "swim.datasets.npz",
+    "folder": "swim.datasets.folder",
 }
 
 # Functions of (model, batches, loss=..., progress=...) that give second derivatives.
@@ -65,6 +72,7 @@ QUANTISED_ALIASES = {"QLeNet": 4, "QCIFAR": 6, "QRes18": 8, "QTIN": 8, "QVGG": 8
 KINDS = {
     "network": NETWORKS,
     "data set": DATASETS,
+    "own data set": OWN_DATASETS,
     "estimator": ESTIMATORS,
     "method": METHODS,
 }

@@ -5,8 +5,8 @@ the code of what its settings choose: a method, a network, also one of the user'
 is of the syntax trees without docstrings, so comments, formatting and help texts change nothing.
 
 :data:`INERT` modules are left out: they carry settings from the user to the step, which reach it
-resolved and are part of what it depends on by their values, or write messages and records that
-are no part of a result.
+resolved and are part of what it depends on by their values, write messages and records that are no
+part of a result, or fetch files whose checksums the step knows.
 """
 
 import ast
@@ -34,9 +34,11 @@ INERT = frozenset(
         "swim.cli.console",
         "swim.cli.options",
         "swim.decimals",
+        "swim.download",
         "swim.errors",
         "swim.faults",
         "swim.machine",
+        "swim.meter",
         "swim.progress",
         "swim.registry",
         "swim.sources",

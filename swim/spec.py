@@ -170,8 +170,8 @@ class TrainingSettings(Section):
     )
     augment: bool = Field(
         True,
-        description="the data set's usual augmentation, in training alone: cifar10 is shifted and "
-        "mirrored, MNIST is left as it is",
+        description="the data set's usual augmentation, in training alone: cifar10 and "
+        "tinyimagenet are shifted and mirrored, MNIST is left as it is",
     )
     calibration_images: int = Field(
         2000, ge=1, description="training images that fix the activation ranges"
@@ -198,9 +198,24 @@ class DeviceSettings(Section):
 
 
 class OwnDataSet(Section):
-    """Images of your own: uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), in one .npz file."""
+    """Images of your own: one .npz file, or a folder of image files; see docs/data.md."""
 
-    file: str = Field(description="file with the arrays x_train, y_train, x_test and y_test")
+    file: str | None = Field(
+        None,
+        description=".npz file with uint8 images x_train and x_test, (N, H, W), (N, H, W, C) or "
+        "(N, C, H, W), and their classes y_train and y_test, from 0",
+    )
+    folder: str | None = Field(
+        None,
+        description="instead of it, a folder with train/CLASS/*.png and test/CLASS/*.png (or .jpg "
+        "and others; or val/), or with the files of Tiny ImageNet",
+    )
+    size: int | None = Field(
+        None,
+        ge=1,
+        description="pixels; the shorter side of each image of a folder is resized to it and the "
+        "central square kept; null: images have one size already",
+    )
     mean: list[float] | None = Field(
         None, description="of pixels in [0, 1], a channel; null: that of the training images"
     )
@@ -208,6 +223,23 @@ class OwnDataSet(Section):
     augmentation: Literal["none", "crop_flip"] = Field(
         "none", description="of training images; crop_flip shifts by up to 4 pixels and mirrors"
     )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "OwnDataSet":
+        if (self.file is None) == (self.folder is None):
+            raise ValueError("give either `file` (a .npz file) or `folder` (of image files)")
+        if self.file is not None and self.size is not None:
+            raise ValueError("size is for images of a `folder`; those of a `file` have one size")
+        return self
+
+    @property
+    def kind(self) -> Literal["file", "folder"]:
+        """Which of the two it is."""
+        return "file" if self.folder is None else "folder"
+
+    def without_effect(self) -> dict[str, Any]:
+        """The other one's settings."""
+        return {"folder": True, "size": True} if self.kind == "file" else {"file": True}
 
 
 class Compute(Section):

@@ -13,7 +13,10 @@ from swim.registry import DATASETS
 @click.option(
     "--dataset", required=True, help=f"one of: {', '.join(DATASETS)}; or, with --own, any"
 )
-@click.option("--own", help='images of your own, as JSON; the least is {"file": "images.npz"}')
+@click.option(
+    "--own",
+    help='images of your own, as JSON, such as {"file": "images.npz"} or {"folder": "images"}',
+)
 @click.option("--out", required=True, type=FILE, help="file to write (.safetensors)")
 @click.option("--data-root", default="data", show_default=True, help="folder of the original files")
 @click.option("--download/--no-download", default=True, help="whether missing files may be fetched")

@@ -6,20 +6,23 @@ from pathlib import Path
 import numpy as np
 
 from swim.errors import DataError
+from swim.spec import OwnDataSet
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
+def load(own: OwnDataSet) -> dict[str, np.ndarray]:
     """Both splits, as the other data sets give them.
 
     Args:
-        path: a file with ``x_train`` and ``x_test``, uint8 images (N, H, W), (N, H, W, C) or
-            (N, C, H, W), and ``y_train`` and ``y_test``, whole numbers (N,) from 0.
+        own: names a file with ``x_train`` and ``x_test``, uint8 images (N, H, W), (N, H, W, C)
+            or (N, C, H, W), and ``y_train`` and ``y_test``, whole numbers (N,) from 0.
 
     Raises:
         DataError: the file is missing or is none such; the message says what is wrong.
     """
+    assert own.file is not None
+    path = Path(own.file)
     arrays = _read(path)
     found = {}
     for split in ("train", "test"):

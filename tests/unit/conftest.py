@@ -1,4 +1,4 @@
-"""Data of a few hundred images, and a trained network made by the commands themselves."""
+"""Data of a few hundred images; a trained network made by the commands; a web server."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from swim import io
 from swim.cli import cli
 from swim.data import DataSet
+from tests.unit.server import serving
 
 
 def run(*arguments):
@@ -50,3 +51,11 @@ def digits(tmp_path_factory):
     }
     io.save_arrays(path, arrays, settings)
     return DataSet(path)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server on this machine, past any proxy; see :class:`tests.unit.server.Server`."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as started:
+        yield started

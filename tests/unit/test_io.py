@@ -132,3 +132,10 @@ def test_streams_stay_what_they_were():
     """The draws are part of every published result: these numbers must never change."""
     found = streams.generator(0, "chip", 0, "conv1.weight").standard_normal(3, dtype="float32")
     np.testing.assert_allclose(found, np.float32([0.9624045, -1.1630436, 0.78664666]), rtol=1e-6)
+
+
+def test_tensors_are_as_readable_as_any_new_file(tmp_path):
+    io.save_arrays(tmp_path / "a.safetensors", {"a": np.ones(2)}, {})
+    io.write_text(tmp_path / "b.txt", "b")
+    modes = [(tmp_path / name).stat().st_mode for name in ("a.safetensors", "b.txt")]
+    assert modes[0] == modes[1]

@@ -51,6 +51,8 @@ EDITS = [
     ("models/lenet.py", "120", "121", {"train", "sensitivity", "evaluate"}),
     ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
     ("datasets/mnist.py", "60_000", "60_001", set()),
+    ("datasets/folder.py", "labelled = []", "labelled = list()", set()),
+    ("download.py", "TRIES = 10", "TRIES = 11", set()),
     ("policies/by_mask.py", "weight_std(True)", "weight_std(False)", {"evaluate"}),
     ("together.py", "repeat(self.chips)", "repeat(1)", {"evaluate"}),
     ("stats.py", "array, 5", "array, 6", {"summarise", "plot"}),
@@ -98,6 +100,13 @@ def test_when_to_stop_is_no_part_of_a_chip(code):
     clear()
     assert sources.digest_of(*modules, network="lenet") == before[0]
     assert sources.digest("evaluate") != before[1]
+
+
+def test_images_of_ones_own_are_prepared_by_the_code_of_their_kind():
+    found = {kind: set(sources.sources("swim.cli.prepare", own_data_set=kind))
+             for kind in ("file", "folder")}  # fmt: skip
+    assert found["folder"] - found["file"] == {"swim.datasets.folder", "swim.pictures"}
+    assert found["file"] - found["folder"] == {"swim.datasets.npz"}
 
 
 def test_an_unknown_choice():

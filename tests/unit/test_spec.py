@@ -73,6 +73,12 @@ def test_a_faulty_setting_is_named_with_its_value_and_what_is_allowed(experiment
         ({"experiments": {"all": {}}}, "taken"),
         ({"experiments": {"a/b": {}}}, "a/b"),
         ({"defaults": {"chip": 3}}, "defaults.chip"),
+        ({"data_sets": {"own": {}}}, "data_sets.own: give either `file`.*or `folder`"),
+        ({"data_sets": {"own": {"file": "a", "folder": "b"}}}, "give either `file`"),
+        ({"data_sets": {"own": {"file": "a", "size": 8}}}, "size is for images of a `folder`"),
+        ({"data_sets": {"own": {"folder": "a", "size": 0}}}, "size.*greater than or equal to 1"),
+        ({"data_sets": {"own": {"folders": "a"}}}, "did you mean 'folder'"),
+        ({"data_sets": {"tinyimagenet": {"folder": "a"}}}, "'tinyimagenet' is taken"),
         ({"experiments": [1]}, "experiments"),
     ],
 )
@@ -195,3 +201,11 @@ def test_no_experiment_is_named_like_a_rule():
     for name in rules:
         with pytest.raises(SettingError, match="is taken"):
             spec.load({**GOOD, "experiments": {name: {}}})
+
+
+def test_images_of_ones_own_depend_on_their_kinds_settings_alone():
+    """An entry of a version without folders stays what it was: nothing is prepared again."""
+    assert json.loads(spec.section_json(spec.OwnDataSet(file="a"))) == {
+        "file": "a", "mean": None, "std": None, "augmentation": "none",
+    }  # fmt: skip
+    assert "file" not in json.loads(spec.section_json(spec.OwnDataSet(folder="a", size=8)))

@@ -1,9 +1,13 @@
-"""Every network and a data set of the user's own, through Snakemake: sizes cut, nets whole."""
+"""Every network and data sets of the user's own, through Snakemake: sizes cut, nets whole."""
+
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from swim import registry
@@ -124,3 +128,45 @@ def test_a_missing_file_and_a_taken_name(project, images):
     project.data_sets = {"mnist": {"file": "x.npz"}}
     run = project.snakemake("net")
     assert "'mnist' is taken" in run.stdout + run.stderr
+
+
+@pytest.fixture
+def folder(project, images):
+    """The first of these images, as files in folders of their classes."""
+    root = project.folder / "my pictures"
+    arrays = np.load(images)
+    for split, count in (("train", 60), ("test", 50)):
+        for number in range(count):
+            place = root / split / f"digit {arrays[f'y_{split}'][number]}"
+            place.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(arrays[f"x_{split}"][number][2:-2, 2:-2])
+            image.save(place / f"{number}.png")
+    project.data_sets = {"pictures": {"folder": root.name}}
+    return root
+
+
+def test_a_folder_of_images_to_a_chips_file(project, folder):
+    training = {**EXPERIMENT["training"], "batch_size": 20}
+    small = {**EXPERIMENT, "model": {"name": "lenet"}, "training": training}
+    project.experiments = {"net": {**small, "dataset": "pictures"}}
+    point = "results/net/chips/release/sigma-0.1/none/0.csv"
+    project.make(point)
+    assert len(pd.read_csv(project.folder / point)) == 2
+
+    # Touched and copied files are the same files.
+    copied = shutil.copytree(folder, folder.with_name("copy"), copy_function=shutil.copy)
+    shutil.rmtree(folder)
+    copied.rename(folder)
+    image = next((folder / "train").rglob("*.png"))
+    os.utime(image)
+    assert "Nothing to be done" in project.make(point)
+
+    Image.open(image).transpose(Image.Transpose.ROTATE_90).save(image)
+    text = project.make("--dry-run", point)
+    assert "rule prepare:" in text
+    assert "rule train:" in text
+
+    shutil.rmtree(folder)
+    run = project.snakemake(point)
+    assert run.returncode != 0
+    assert "data_sets.pictures: my pictures: no such folder" in run.stdout + run.stderr

@@ -1,0 +1,47 @@
+"""How far a long piece of work is: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+SECONDS = 10  # between two lines
+
+
+@contextmanager
+def meter(
+    what: str, total: int | None, unit: str, done: int = 0
+) -> Iterator[Callable[[int], object]]:
+    """Yield a function that is told how many more units are done.
+
+    Args:
+        what: what is worked on, for the user.
+        total: units in all; None if that is not known.
+        unit: its name; ``B`` is scaled to kB and MB.
+        done: units that an earlier run did.
+    """
+    if sys.stderr.isatty():
+        with tqdm(desc=what, total=total, initial=done, unit=unit, unit_scale=unit == "B") as bar:
+            yield bar.update
+    else:
+        lines = _Lines(what, total, unit, done)
+        yield lines.update
+        lines.write()
+
+
+class _Lines:
+    def __init__(self, what: str, total: int | None, unit: str, done: int):
+        self._what, self._total, self._unit, self._done = what, total, unit, done
+        self.write()
+
+    def update(self, more: int) -> None:
+        self._done += more
+        if time.monotonic() - self._written > SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        self._written = time.monotonic()
+        total = "" if self._total is None else f" of {self._total:,}"
+        print(f"{self._what}: {self._done:,}{total} {self._unit}", file=sys.stderr, flush=True)
