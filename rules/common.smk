@@ -9,6 +9,7 @@ sys.path.insert(0, workflow.basedir)
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
 from swim import errors, fingerprint, machine, registry, sources, spec
+from swim.methods.base import estimator_of
 
 prefer(workflow.basedir)
 
@@ -34,7 +35,7 @@ wildcard_constraints:
     end="none/0|all/1",
     sigma=r"[0-9.]+",
     fraction=r"[0-9.]+",
-    estimator=r"\w+",
+    estimator="|".join(registry.ESTIMATORS),
 
 
 def experiment(wildcards):
@@ -120,10 +121,11 @@ def dataset_of(wildcards):
 
 
 def sensitivity_of(wildcards):
-    """The second derivatives that a method ranks by, if it does."""
-    if registry.find("method", wildcards.method).NEEDS == "weights":
+    """What a method ranks by beside weights, if anything: its own estimator's, or the chosen one's."""
+    needs = registry.find("method", wildcards.method).NEEDS
+    estimator = estimator_of(needs, experiment(wildcards).estimator)
+    if estimator is None:
         return []
-    estimator = experiment(wildcards).estimator
     return f"results/{wildcards.experiment}/sensitivity/{estimator}.safetensors"
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,20 +15,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; each method keeps its own.
+# Colour, marker and dashes. Okabe and Ito's colours, which colour-blind readers tell apart; the
+# methods of the paper keep their own, the others take what is spare in turn: a style
+# comes back after 105.
 _KNOWN = {
-    "swim": ("#0072B2", "o"),
-    "magnitude": ("#D55E00", "s"),
-    "random": ("#009E73", "^"),
+    "swim": ("#0072B2", "o", "-"),
+    "magnitude": ("#D55E00", "s", "-"),
+    "random": ("#009E73", "^", "-"),
 }
-_SPARE = [("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"), ("#8C564B", "X"), ("#7F7F7F", "*")]
+_COLOURS = ["#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F"]
+_MARKERS = ["D", "v", "P", "X", "*", "<", "h"]
+_DASHES = ["-", (0, (4, 1.5)), (0, (4, 1, 1, 1))]
 _ORDER = {name: place for place, name in enumerate(_KNOWN)}
 
 
-def styles(methods: list[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each method."""
+def styles(methods: list[str]) -> dict[str, tuple[str, str, Any]]:
+    """Colour, marker and dashes of each method."""
     others = [name for name in methods if name not in _KNOWN]
-    spare = {name: _SPARE[i % len(_SPARE)] for i, name in enumerate(others)}
+    spare = {
+        name: (
+            _COLOURS[i % len(_COLOURS)],
+            _MARKERS[i % len(_MARKERS)],
+            _DASHES[i // len(_COLOURS) % len(_DASHES)],
+        )
+        for i, name in enumerate(others)
+    }
     return {name: _KNOWN.get(name) or spare[name] for name in methods}
 
 
@@ -63,13 +74,12 @@ def _draw(axes: "Axes", part: pd.DataFrame) -> None:
     methods = sorted(methods_of(part), key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
     references = {"clean": ("before programming", "-"), "all": (ENDS["all"], "--"),
                   "none": (ENDS["none"], ":")}  # fmt: skip
-    for name, (colour, marker) in styles(methods).items():
+    for name, (colour, marker, dashes) in styles(methods).items():
         points = curve(part, name)
         mean, half = 100 * points["mean"], 100 * points["ci95"]
         axes.fill_between(points["nwc"], mean - half, mean + half, color=colour, alpha=0.2, lw=0)
-        axes.plot(
-            points["nwc"], mean, color=colour, marker=marker, ms=5, lw=1.5, label=name, gid=name
-        )
+        line = {"color": colour, "marker": marker, "ms": 5, "ls": dashes, "lw": 1.5}
+        axes.plot(points["nwc"], mean, label=name, gid=name, **line)
     for name, (label, dashes) in references.items():
         for value in part.loc[part["method"] == name, "mean"]:
             axes.axhline(

@@ -8,19 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swim.errors import DataError, SettingError, UnsupportedOperationError
+from swim.errors import DataError, SettingError
 from swim.kernels import FastKernels, keep_freed_memory
 from swim.together import CannotRunTogetherError, Together
 from swim.tracing import (
-    WEIGHTED,
     Call,
+    Replay,
     Watch,
     buffers_of,
     device_of,
     first,
     parameters_of,
     trace,
-    weight_argument,
     weights_of,
     with_weight,
 )
@@ -35,24 +34,18 @@ _SMALL = 1_000_000
 _ROOM = {"cpu": (2**22, 2**21), "cuda": (2**26, 2**26)}
 
 
-class _ProgrammedCalls(Watch):
+class _ProgrammedCalls(Replay):
     """Hands programmed weights to the calls whose weight is computed, by order of calls."""
 
-    def __init__(self, calls: Iterable[Call], weights: Mapping[str, Tensor]):
-        super().__init__()
-        self._calls = iter(calls)
+    def __init__(self, calls: Sequence[Call], weights: Mapping[str, Tensor]):
+        super().__init__(calls)
         self._weights = weights
 
-    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if func in WEIGHTED:
-            call = next(self._calls, None)
-            if call is None or call.weight.shape != weight_argument(args, kwargs).shape:
-                raise UnsupportedOperationError(
-                    "the model runs other layers from batch to batch; "
-                    "its weights cannot be told apart"
-                )
-            if call.name is not None and not call.direct:
-                args, kwargs = with_weight(args, kwargs, self._weights[call.name])
+    def _weighted(
+        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if call.name is not None and not call.direct:
+            args, kwargs = with_weight(args, kwargs, self._weights[call.name])
         return func(*args, **kwargs)
 
 

@@ -36,14 +36,37 @@ OWN_DATASETS = {
     "folder": "swim.datasets.folder",
 }
 
-# Functions of (model, batches, loss=..., progress=...) that give second derivatives.
+# Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw.
+DRAWING = {
+    "monte_carlo_fisher": "swim.curvature.monte_carlo_fisher:monte_carlo_fisher",
+    "hutchinson": "swim.curvature.hutchinson:hutchinson",
+}
+
+# Functions of (model, batches, *, loss, progress) that give second derivatives, or what is ranked
+# in their place: one float64 tensor a weight, summed over samples; see swim.curvature.
 ESTIMATORS = {
     "recursion": "swim.curvature.recursion:recursion",
+    "recursion_coherent": "swim.curvature.recursion_coherent:recursion_coherent",
+    "release": "swim.curvature.release:release",
+    "gradient": "swim.curvature.gradient:gradient",
+    "empirical_fisher": "swim.curvature.empirical_fisher:empirical_fisher",
+    "gauss_newton": "swim.curvature.gauss_newton:gauss_newton",
+    **DRAWING,
 }
 
 # Modules with NEEDS and score(inputs); see swim.methods.
 METHODS = {
     "swim": "swim.methods.swim",
+    "swim_coherent": "swim.methods.swim_coherent",
+    "swim_release": "swim.methods.swim_release",
+    "layer_greedy": "swim.methods.layer_greedy",
+    "second": "swim.methods.second",
+    "saliency": "swim.methods.saliency",
+    "gradient": "swim.methods.gradient",
+    "fisher": "swim.methods.fisher",
+    "monte_carlo_fisher": "swim.methods.monte_carlo_fisher",
+    "gauss_newton": "swim.methods.gauss_newton",
+    "hutchinson": "swim.methods.hutchinson",
     "magnitude": "swim.methods.magnitude",
     "random": "swim.methods.random",
 }

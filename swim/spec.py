@@ -295,9 +295,23 @@ class SensitivityJob(Compute):
     """What second derivatives depend on, beside the checkpoint and its data."""
 
     estimator: Estimator = Field(
-        "recursion", description="second-derivative estimator that swim ranks by"
+        "recursion",
+        description="where second derivatives come from, for the methods that do not name their "
+        "own estimator: swim, layer_greedy, second, saliency; see docs/estimators.md",
     )
+    estimator_samples: int = Field(
+        1,
+        ge=1,
+        description="draws of the estimators that draw: labels an image (monte_carlo_fisher), "
+        "probes every 50 images (hutchinson)",
+    )
+    seed: int = Field(0, ge=0, description="seed of the estimators that draw")
     batch_size: int = Field(500, ge=1, description="images at once in sensitivity and evaluation")
+
+    def without_effect(self) -> dict[str, Any]:
+        """Most estimators draw nothing."""
+        drawing = self.estimator in registry.DRAWING
+        return {} if drawing else {"estimator_samples": True, "seed": True}
 
 
 class SelectJob(Section):
@@ -394,6 +408,7 @@ class ExperimentSettings(Section):
         "dict by torch.save, one of the paper's first release included",
     )
     estimator: Estimator = _as_in(SensitivityJob, "estimator")
+    estimator_samples: int = _as_in(SensitivityJob, "estimator_samples")
     methods: list[Method] = Field(
         ["swim", "magnitude", "random"], min_length=1, description="selection methods to compare"
     )

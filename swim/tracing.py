@@ -7,7 +7,7 @@ through quantisers. Nothing is assumed about modules: only the calls are watched
 
 import contextlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,18 @@ def plain_name(parameter: str) -> str:
     return parameter.replace("parametrizations.", "").removesuffix(".original")
 
 
+def graph_behind(tensor: Tensor) -> Iterator[Any]:
+    """Every node of the graph that autograd would go through from a tensor, once."""
+    seen, stack = set(), [tensor.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(parent for parent, _ in node.next_functions)
+
+
 class Watch(TorchFunctionMode):
     """While active, every torch function that Python calls goes through :meth:`_call`."""
 
@@ -144,6 +156,49 @@ class Watch(TorchFunctionMode):
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """What the model gets instead of ``func(*args, **kwargs)``."""
         raise NotImplementedError
+
+
+class Replay(Watch):
+    """Follows a model through the weighted calls that :func:`trace` listed, in their order."""
+
+    def __init__(self, calls: Sequence[Call]):
+        super().__init__()
+        self._calls = calls
+        self._done = 0
+
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if func not in WEIGHTED:
+            return self._other(func, args, kwargs)
+        call = self._calls[self._done] if self._done < len(self._calls) else None
+        if call is None or call.weight.shape != weight_argument(args, kwargs).shape:
+            raise _other_layers()
+        self._done += 1
+        return self._weighted(call, func, args, kwargs)
+
+    def _weighted(
+        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """What the model gets from a weighted call."""
+        raise NotImplementedError
+
+    def _other(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What it gets from any other call."""
+        return func(*args, **kwargs)
+
+    def check_complete(self) -> None:
+        """Raise unless every call has come.
+
+        Raises:
+            UnsupportedOperationError: this pass had fewer.
+        """
+        if self._done != len(self._calls):
+            raise _other_layers()
+
+
+def _other_layers() -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        "the model runs other layers from batch to batch; its weights cannot be told apart"
+    )
 
 
 class _Recorder(Watch):
@@ -186,16 +241,10 @@ class _Recorder(Watch):
         return Call(parameter and plain_name(parameter), parameter, weight.detach(), False)
 
     def _leaves(self, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-        seen, stack = set(), [tensor.grad_fn]
-        while stack:
-            node = stack.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
+        for node in graph_behind(tensor):
             leaf = getattr(node, "variable", None)
             if leaf is not None and id(leaf) in self._names:
                 yield self._names[id(leaf)], leaf
-            stack.extend(parent for parent, _ in node.next_functions)
 
 
 def parameters_of(model: nn.Module, requires_grad: bool) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """``swim sensitivity``."""
 
+import json
+
 import click
 
 from swim import io, spec
@@ -30,8 +32,10 @@ def sensitivity(
             loaded.to(place),
             dataset.batches("train", settings.batch_size),
             estimator=settings.estimator,
+            seed=settings.seed,
+            samples=settings.estimator_samples,
             progress=lambda done: bar.update(),
         )
     arrays = {name: value.cpu().numpy() for name, value in raw.items()}
-    job = settings.model_dump(mode="json", exclude={"accelerator"})
+    job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
     io.save_arrays(out, arrays, {**job, "dataset": dataset.name})

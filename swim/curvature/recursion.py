@@ -9,7 +9,7 @@ what runs below Python (scripted code, custom ``autograd.Function``).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,62 +18,53 @@ from torch.autograd.function import BackwardCFunction
 
 from swim.curvature import allowed
 from swim.curvature.losses import output_curvature
+from swim.curvature.passes import Subject, Term, normalised, not_finite, reached, summed
 from swim.curvature.rules import OURS, RULES, refuse
-from swim.errors import DataError, UnsupportedOperationError
 from swim.tracing import (
-    WEIGHTED,
     Call,
-    Watch,
-    buffers_of,
-    device_of,
-    first,
-    left_alone,
-    parameters_of,
+    Replay,
+    graph_behind,
     tensors_in,
-    trace,
     weight_argument,
     with_weight,
 )
 
+# Powers of two to which a batch's largest second derivative is brought before it is sent back.
+_SCALES = (40, 0, -40)
 
-class _SquaredJacobians(Watch):
+Rules = Mapping[Any, Callable[..., Tensor]]
+
+
+class _SquaredJacobians(Replay):
     """Replaces weights by leaves and operations by their rules while a model runs."""
 
-    def __init__(self, calls: list[Call]):
-        super().__init__()
-        self._expected = calls
+    def __init__(self, calls: Sequence[Call], rules: Rules):
+        super().__init__(calls)
+        self._rules = rules
         self.leaves: list[Tensor] = []
 
-    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if func in WEIGHTED:
-            return self._weighted(func, args, kwargs)
+    def _other(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not any(t.requires_grad for t in tensors_in([args, kwargs])):
             return func(*args, **kwargs)
         if not torch.is_grad_enabled():
             raise refuse(func, "it runs on activations under no_grad, which hides it")
-        if func in RULES:
-            return RULES[func](func, *args, **kwargs)
+        if func in self._rules:
+            return self._rules[func](func, *args, **kwargs)
         if not allowed.function(func, args, kwargs):
             raise refuse(func, "there is no rule for it")
         return func(*args, **kwargs)
 
-    def _weighted(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-        if func not in RULES:
+    def _weighted(
+        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Tensor:
+        if func not in self._rules:
             raise refuse(func, "there is no rule for it")
         if not torch.is_grad_enabled():
             raise refuse(func, "it runs under no_grad, which hides it")
-        weight = weight_argument(args, kwargs).detach()
-        if len(self.leaves) == len(self._expected) or (
-            weight.shape != self._expected[len(self.leaves)].weight.shape
-        ):
-            raise UnsupportedOperationError(
-                "the model runs other layers from batch to batch; its weights cannot be told apart"
-            )
-        named = self._expected[len(self.leaves)].name is not None
-        leaf = weight.requires_grad_(named)
+        leaf = weight_argument(args, kwargs).detach().requires_grad_(call.name is not None)
         self.leaves.append(leaf)
         args, kwargs = with_weight(args, kwargs, leaf)
-        return RULES[func](func, *args, **kwargs)
+        return self._rules[func](func, *args, **kwargs)
 
 
 def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
@@ -83,12 +74,7 @@ def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
         UnsupportedOperationError: naming the first node that is neither.
     """
     own_leaves = {id(leaf) for leaf in leaves}
-    seen, stack = set(), [outputs.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in graph_behind(outputs):
         if isinstance(node, BackwardCFunction):
             known = getattr(node, "_forward_cls", None) in OURS
         elif node.name().endswith("AccumulateGrad"):
@@ -97,68 +83,38 @@ def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
             known = allowed.node(node)
         if not known:
             raise refuse(type(node), "the recursion has no rule for this node of the graph")
-        stack.extend(parent for parent, _ in node.next_functions)
 
 
-# Powers of two to which a batch's largest second derivative is brought before it is sent back.
-_SCALES = (40, 0, -40)
-
-
-def _batch(
-    model: nn.Module, state: dict[str, Tensor], calls: list[Call], inputs: Any, loss: str
-) -> tuple[list[Tensor], float]:
-    """Second derivatives of one batch, one tensor per call with a named weight, and their unit.
+def second_derivatives(
+    subject: Subject, inputs: Any, loss: str, instead: Rules | None = None
+) -> list[Term]:
+    """Second derivatives of one batch, a term per call with a named weight.
 
     A confident network's second derivatives, and what squared weights make of them, leave the
     range of float32: denormal numbers would slow the pass down, and zeros would leave it to ties
-    which weight comes first. Everything is linear in what the pass starts from, so that is
-    scaled by a power of two, which changes no other bit; to less where sums become too large.
+    which weight comes first. So the start is scaled; to less where sums become too large.
+
+    Args:
+        subject: the model.
+        inputs: a batch (N, ...).
+        loss: as in :func:`recursion`.
+        instead: rules that win over the recursion's own.
 
     Raises:
-        DataError: a second derivative is infinite or NaN.
+        UnsupportedOperationError, DataError: as :func:`recursion`.
     """
     for scale in _SCALES:
-        outputs, leaves = _forward(model, state, calls, inputs)
-        start = output_curvature(loss, outputs)
-        exponent = scale - max(math.frexp(float(start.max()))[1], -900)
-        second = torch.autograd.grad(
-            outputs,
-            list(leaves),
-            (start * 2.0**exponent).to(outputs.dtype),
-            allow_unused=True,
-        )
-        for value, name in zip(second, leaves.values(), strict=True):
-            if value is None:
-                raise UnsupportedOperationError(
-                    f"the output does not depend on a call that uses {name!r}: the graph is cut "
-                    "(detach, no_grad) or the result is unused"
-                )
-        if all(math.isfinite(value.max()) for value in second):  # none is negative
-            return list(second), 2.0**-exponent
-    raise DataError(
-        "second derivatives are not finite: the model's weights or outputs hold NaN or infinity, "
-        "or are far too large"
-    )
-
-
-def _forward(
-    model: nn.Module, state: dict[str, Tensor], calls: list[Call], inputs: Any
-) -> tuple[Tensor, dict[Tensor, str]]:
-    """Outputs, and the weights that the recursion is to reach, with their names."""
-    mode = _SquaredJacobians(calls)
-    with torch.enable_grad(), mode:
-        outputs = torch.func.functional_call(model, state, (inputs,))
-    if not isinstance(outputs, Tensor):
-        raise DataError(
-            f"the model must return one tensor of outputs, not {type(outputs).__name__}"
-        )
-    if len(mode.leaves) != len(calls):
-        raise UnsupportedOperationError(
-            "the model runs other layers from batch to batch; its weights cannot be told apart"
-        )
-    check_graph(outputs, mode.leaves)
-    found = zip(mode.leaves, calls, strict=True)
-    return outputs, {leaf: call.name for leaf, call in found if call.name}
+        mode = _SquaredJacobians(subject.calls, {**RULES, **(instead or {})})
+        outputs = subject.run(mode, inputs)
+        check_graph(outputs, mode.leaves)
+        found = zip(mode.leaves, subject.calls, strict=True)
+        leaves = {leaf: call.name for leaf, call in found if call.name}
+        start, unit = normalised(output_curvature(loss, outputs), outputs.dtype, scale)
+        second = torch.autograd.grad(outputs, list(leaves), start, allow_unused=True)
+        values = reached(second, leaves.values())
+        if all(math.isfinite(value.max()) for value in values):  # none is negative
+            return [(name, v, unit) for name, v in zip(leaves.values(), values, strict=True)]
+    raise not_finite()
 
 
 def recursion(
@@ -191,24 +147,8 @@ def recursion(
         DataError: ``batches`` is empty or not made of pairs, or a second derivative is not finite.
         SettingError: the loss is unknown.
     """
-    with left_alone(model):
-        place = device_of(model)
-        (inputs, _), stream = first(batches)
-        calls = trace(model, _to(inputs, place)[:1])
-        totals: dict[str, Tensor] = {}
-        state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
-        names = [call.name for call in calls if call.name]
-        for done, (inputs, _) in enumerate(stream, start=1):
-            second, unit = _batch(model, state, calls, _to(inputs, place), loss)
-            for name, value in zip(names, second, strict=True):
-                if name in totals:
-                    totals[name].add_(value, alpha=unit)
-                else:  # not before: the activations have given their memory back now
-                    totals[name] = value.double().mul_(unit)
-            if progress is not None:
-                progress(done)
-    return totals
 
+    def terms(subject: Subject, inputs: Any, labels: Any) -> list[Term]:
+        return second_derivatives(subject, inputs, loss)
 
-def _to(inputs: Any, place: torch.device) -> Any:
-    return inputs.to(place)
+    return summed(model, batches, progress, terms)

@@ -1,12 +1,12 @@
 """What a selection method is given and what it gives."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 Layers = dict[str, np.ndarray]
-Needs = Literal["weights", "curvature"]
+Needs = str
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Inputs:
 
     Attributes:
         weights: programmed weights, name -> array.
-        curvature: raw second derivatives of the loss summed over samples, name -> array
-            shaped like the weight; None unless the method needs them.
+        curvature: what the estimator gave, raw and summed over samples, name -> array shaped like
+            the weight; None if the method needs weights alone.
         seed: the experiment's seed.
     """
 
@@ -27,6 +27,27 @@ class Inputs:
     def scale(self, name: str) -> float:
         """``max|W|`` of a layer: its full scale."""
         return float(np.abs(self.weights[name]).max())
+
+
+def by_full_scale(inputs: Inputs) -> Layers:
+    """``H_ii * max|W_layer|^2``: the loss that each weight's error costs.
+
+    ``E[dL] ~ 1/2 sum_i H_ii Var(dw_i)``, and a device's variance is in proportion to the square of
+    its layer's full scale, beside factors that all weights share (SWIM, DAC 2022,
+    arXiv:2202.08395).
+    """
+    assert inputs.curvature is not None
+    return {name: h * inputs.scale(name) ** 2 for name, h in inputs.curvature.items()}
+
+
+def estimator_of(needs: Needs, chosen: str) -> str | None:
+    """The estimator whose numbers a method is given; None if it takes weights alone.
+
+    Args:
+        needs: the method's ``NEEDS``.
+        chosen: the experiment's estimator.
+    """
+    return {"weights": None, "curvature": chosen}.get(needs, needs)
 
 
 class Method(Protocol):

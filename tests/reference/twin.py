@@ -156,7 +156,12 @@ class ReLU(Layer):
 
 
 class Pool(Layer):
-    """Max or average pooling: ``spans(size)`` lists the window of each output in a dimension."""
+    """Max or average pooling: ``spans(size)`` lists the window of each output in a dimension.
+
+    ``power`` 1 is the first release's average: by the coefficient, not by its square.
+    """
+
+    power = 2
 
     def __init__(self, kind, spans, divisor=None):
         self.kind, self.spans, self.divisor = kind, spans, divisor
@@ -182,7 +187,7 @@ class Pool(Layer):
             window = self.x[:, :, y, z]
             if self.kind == "average":
                 count = self.divisor or window[0, 0].size
-                h_x[:, :, y, z] += h[:, :, i, j, None, None] / count**2
+                h_x[:, :, y, z] += h[:, :, i, j, None, None] / count**self.power
                 continue
             for n, c in np.ndindex(h.shape[:2]):
                 row, column = np.unravel_index(window[n, c].argmax(), window[n, c].shape)

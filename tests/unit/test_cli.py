@@ -84,6 +84,19 @@ def test_selecting_and_evaluating(folder):
     ]
 
 
+def test_an_estimators_file_says_what_made_it_and_suits_its_method(folder):
+    run("sensitivity", "--model", folder / "model", "--data", folder / "data", "--out",
+        folder / "gradient", "--estimator", "gradient", "--seed", 3)  # fmt: skip
+    made = io.load_arrays(folder / "gradient")[1]
+    assert made["estimator"] == "gradient"
+    assert "seed" not in made  # it draws nothing
+    run("select", "--model", folder / "model", "--sensitivity", folder / "gradient", "--out",
+        folder / "mask", "--method", "gradient")  # fmt: skip
+    mask, settings = io.load_mask(folder / "mask")
+    assert settings["method"] == "gradient"
+    assert sum(int(layer.sum()) for layer in mask.values()) == 10_592
+
+
 def test_the_mask_step_loads_no_torch(folder):
     code = (
         "import sys; from swim.cli import cli; "
@@ -145,6 +158,11 @@ WRONG = {
     ),
     SELECT + ' --settings {{"sed":1}}': "unknown setting; did you mean 'seed'",
     SELECT + " --sensitivity {data}": "another network",
+    SELECT + " --method fisher": "method 'fisher' needs --sensitivity",
+    SELECT + " --method fisher --sensitivity {second}": (
+        "second: was made by the estimator 'recursion', but method 'fisher' needs "
+        "'empirical_fisher'"
+    ),
     "select --model no/file --out {out}": "no such file",
     "select --model {data} --out {out}": "not a checkpoint",
     EVALUATE: "either --mask or --verify",
@@ -159,7 +177,7 @@ WRONG = {
 def test_wrong_input_is_one_clear_message(folder, capsys, line):
     if WRONG[line] == "no GPU" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    files = {name: folder / name for name in ("model", "data", "never")}
+    files = {name: folder / name for name in ("model", "data", "second", "never")}
     text = line.format(out=files.pop("never"), **files)
     assert WRONG[line] in fails(capsys, *text.split())
     assert not (folder / "never").exists()

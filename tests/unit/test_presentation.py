@@ -1,11 +1,13 @@
 """Tables and figures: what is drawn is what the table says, and the table what the chips say."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from swim import figures, io, stats, tables
+from swim import figures, io, registry, stats, tables
 from swim.errors import DataError, SettingError
 
 POINTS = {"none/0": 0.6, "all/1": 0.97, "swim/0.1": 0.95, "swim/0.5": 0.96,
@@ -207,5 +209,8 @@ def test_files_are_written_and_reproducible(table, tmp_path):
 
 
 def test_many_methods_have_their_own_styles():
-    styles = figures.styles(["swim", *"abcde"])
-    assert len(set(styles.values())) == 6
+    styles = figures.styles(list(registry.METHODS))
+    assert len(set(styles.values())) == len(registry.METHODS) >= 13
+    # Two of a colour differ in marker and in dashes.
+    for one, other in itertools.combinations(styles.values(), 2):
+        assert sum(a != b for a, b in zip(one, other, strict=True)) >= 2 or one[0] != other[0]

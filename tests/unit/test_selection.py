@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import swim
 from swim import selection
-from swim.methods.base import Inputs
-from swim.registry import find
+from swim.methods.base import Inputs, estimator_of
+from swim.registry import ESTIMATORS, METHODS, find
 
 
 def layers(*shapes, seed=0, levels=None):
@@ -114,12 +114,60 @@ def inputs(seed=0):
     return Inputs(weights, curvature, seed)
 
 
-def test_magnitude_is_raw_and_swim_is_scaled_by_full_scale():
+def by_full_scale(h, w):
+    return h * abs(w).max() ** 2
+
+
+# What each method scores by, and its score in the weight and in what the estimator gave.
+SCORES = {
+    "swim": ("curvature", by_full_scale),
+    "swim_coherent": ("recursion_coherent", by_full_scale),
+    "fisher": ("empirical_fisher", by_full_scale),
+    "monte_carlo_fisher": ("monte_carlo_fisher", by_full_scale),
+    "gauss_newton": ("gauss_newton", by_full_scale),
+    "hutchinson": ("hutchinson", by_full_scale),
+    "swim_release": (
+        "release", lambda h, w: 1e6 * h * abs(w).max() ** 2 + abs(w) / abs(w).max()
+    ),
+    "second": ("curvature", lambda h, w: h),
+    "saliency": ("curvature", lambda h, w: h * w**2),
+    "gradient": ("gradient", lambda h, w: abs(h) * abs(w).max()),
+    "magnitude": ("weights", lambda h, w: abs(w)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores(name):
+    method, given_ = find("method", name), inputs()
+    estimator, expected = SCORES[name]
+    assert estimator == method.NEEDS
+    given_.curvature["l1"] *= -1  # what random probes and gradients may be
+    for layer, score in method.score(given_).items():
+        h, w = given_.curvature[layer], given_.weights[layer]
+        np.testing.assert_allclose(score, expected(h, w), rtol=1e-12)
+
+
+def test_every_method_is_tested_and_names_what_exists():
+    assert set(METHODS) == {*SCORES, "random", "layer_greedy"}
+    for name in METHODS:
+        needs = find("method", name).NEEDS
+        assert needs in {"weights", "curvature", *ESTIMATORS}
+        estimator = estimator_of(needs, "recursion")
+        assert (estimator is None) == (needs == "weights")
+        assert estimator is None or estimator in ESTIMATORS
+
+
+def test_layer_greedy_takes_whole_layers_and_within_one_what_swim_takes():
     given_ = inputs()
-    for name, weight in given_.weights.items():
-        np.testing.assert_array_equal(find("method", "magnitude").score(given_)[name], abs(weight))
-        expected = given_.curvature[name] * abs(weight).max() ** 2
-        np.testing.assert_allclose(find("method", "swim").score(given_)[name], expected)
+    given_.curvature["l1"] += 10 + given_.curvature["l0"].max()
+    given_.curvature["l1"][:4] = given_.curvature["l1"][3]  # ties are left to the tie-break
+    greedy, swims = (find("method", name).score(given_) for name in ("layer_greedy", "swim"))
+    assert list(greedy) == ["l0", "l1"]
+    assert greedy["l1"].min() > greedy["l0"].max()
+    for name, layer in greedy.items():
+        rank = np.argsort(layer, axis=None, kind="stable")
+        np.testing.assert_array_equal(rank, np.argsort(swims[name], axis=None, kind="stable"))
+        assert len(np.unique(layer)) == len(np.unique(swims[name]))
 
 
 def test_random_is_one_seeded_permutation():

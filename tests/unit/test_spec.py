@@ -172,7 +172,7 @@ def test_the_settings_page_is_what_the_settings_generate():
 
 
 def test_settings_without_effect_are_no_part_of_a_job():
-    """A float network has no quantised epochs; without a precision there is no maximum."""
+    """No quantised epochs in a float network, no maximum without a precision, and few draw."""
     float_, quantised = (
         {spec.section_json(spec.TrainJob(model=model, training=spec.TrainingSettings(**training)))
          for training in ({}, {"quantised_epochs": 1}, {"calibration_images": 9})}
@@ -185,6 +185,12 @@ def test_settings_without_effect_are_no_part_of_a_job():
         for precision in (None, 0.01)
     )  # fmt: skip
     assert (len(fixed), len(stopped)) == (1, 2)
+    certain, drawing = (
+        {spec.section_json(spec.SensitivityJob(estimator=estimator, **draws))
+         for draws in ({}, {"seed": 1}, {"estimator_samples": 2})}
+        for estimator in ("recursion", "hutchinson")
+    )  # fmt: skip
+    assert (len(certain), len(drawing)) == (1, 3)
 
 
 def test_a_float_network_may_train_for_fewer_epochs_than_it_would_be_quantised_for():

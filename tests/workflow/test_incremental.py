@@ -116,6 +116,11 @@ EDITS = {
         setting(methods=["swim", "random", "magnitude"]),
         {("settings", "a")} | points("a", ("magnitude", "0.1")) | outcome("a"),
     ),
+    "a method with an estimator of its own, and draws for those that draw": (
+        setting(methods=["swim", "random", "fisher"], estimator_samples=3),
+        {("settings", "a"), ("sensitivity", "a", "empirical_fisher")}
+        | points("a", ("fisher", "0.1")) | outcome("a"),
+    ),
     "another sigma": (
         setting(sigmas=["0.3", "0.1"]),
         {("settings", "a"), ("plot", "a", "0.1")}
@@ -139,7 +144,7 @@ EDITS = {
         {("plot", "a", "0.3"), ("plot", "b", "0.3")},
     ),
     "sensitivity code": (
-        code("swim/curvature/recursion.py", "progress(done)", "progress(done + 0)"),
+        code("swim/curvature/passes.py", "progress(done)", "progress(done + 0)"),
         {job for name in "ab" for job in {("sensitivity", name, "recursion")}
          | points(name, ("swim", "0.1")) | outcome(name)},
     ),

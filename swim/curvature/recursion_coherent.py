@@ -1,0 +1,41 @@
+"""The recursion with averages that let positions add coherently, as the first release has it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from swim.curvature.passes import Subject, Term, summed
+from swim.curvature.recursion import second_derivatives
+from swim.curvature.rules import Averaging
+
+
+def _average(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """By the coefficient c itself, as a gradient: ``h_x = P^T h``."""
+    return Averaging.apply(input, lambda x: func(x, *args, **kwargs), 1)
+
+
+PLAIN = dict.fromkeys([F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, Tensor.mean], _average)
+
+
+def recursion_coherent(
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    loss: str = "cross_entropy",
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Tensor]:
+    """Raw ``H_ii`` by the recursion, but through averages by the plain coefficient.
+
+    An average of n positions multiplies h by ``1/n``, not ``1/n^2``. That is what comes out where
+    a weight moves all positions alike (n of them, ``n (1/n) h = h``): it overrates what lies
+    before a global average pool as the squared coefficient underrates it. Without averages it
+    equals :func:`swim.curvature.recursion.recursion`, whose arguments, result and errors it has.
+    """
+
+    def terms(subject: Subject, inputs: Any, labels: Any) -> list[Term]:
+        return second_derivatives(subject, inputs, loss, PLAIN)
+
+    return summed(model, batches, progress, terms)
