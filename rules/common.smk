@@ -35,6 +35,7 @@ wildcard_constraints:
     end="none/0|all/1",
     sigma=r"[0-9.]+",
     fraction=r"[0-9.]+",
+    budget=r"[0-9.]+",
     estimator="|".join(registry.ESTIMATORS),
 
 
@@ -55,6 +56,12 @@ def job(section, wildcards, **own):
 def evaluate_job(wildcards):
     device = CONFIG.devices[wildcards.device]
     return job(spec.EvaluateJob, wildcards, device=device, sigma=wildcards.sigma)
+
+
+def in_situ_job(wildcards):
+    device = CONFIG.devices[wildcards.device]
+    own = {"device": device, "sigma": wildcards.sigma, "budget": wildcards.budget}
+    return job(spec.InSituJob, wildcards, **own)
 
 
 def network_of(wildcards):
@@ -132,8 +139,9 @@ def sensitivity_of(wildcards):
 def points_of(name):
     """The points of an experiment's curves."""
     own = EXPERIMENTS[name]
-    fields = spec.SummariseJob.model_fields
-    return spec.SummariseJob(**{field: getattr(own, field) for field in fields})
+    budgets = own.in_situ.budgets if own.in_situ else []
+    shared = {field: getattr(own, field) for field in ("devices", "sigmas", "methods", "fractions")}
+    return spec.SummariseJob(**shared, in_situ=budgets)
 
 
 def chips_of(name):

@@ -80,3 +80,30 @@ rule evaluate_none_verified:
         " --verify none --out {output.chips:q} --clean {output.clean:q}"
         " --settings {params.settings:q}"
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
+
+
+rule in_situ:
+    """The baseline: checkpoint and training images -> accuracy of chips trained in place."""
+    input:
+        model="results/{experiment}/model.safetensors",
+        data=dataset_of,
+    output:
+        "results/{experiment}/chips/{device}/sigma-{sigma}/in_situ/{budget}.csv",
+    log:
+        "results/{experiment}/logs/in_situ/{device}/sigma-{sigma}/{budget}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/in_situ/{device}/sigma-{sigma}/{budget}.tsv"
+    conda:
+        "../envs/swim.yaml"
+    threads: threads_of
+    resources:
+        accelerator=accelerator_of,
+        gpu=gpus_of,
+    params:
+        network=trusted_network,
+        settings=in_situ_job,
+        code=lambda wildcards: sources.digest("in_situ", network=network_of(wildcards)),
+    shell:
+        "python -m swim in-situ --model {input.model:q} {params.network} --data {input.data:q}"
+        " --out {output:q} --settings {params.settings:q}"
+        " --accelerator {resources.accelerator} > {log:q} 2>&1"

@@ -6,7 +6,7 @@ name, in the order in which they become known.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from swim.curvature import second_derivative
 from swim.data import DataSet
 from swim.devices import Device
 from swim.evaluation import evaluate
-from swim.methods.base import Inputs
+from swim.methods.base import Inputs, estimator_of
 from swim.policies import VerifyMask
 from swim.spec import TrainingSettings
+from swim.tracing import device_of, left_alone, trace, weights_of
 
 # Where the release's networks learn, and how.
 DATA_SETS = {
@@ -123,22 +124,20 @@ def _mask(
     seed: int,
     progress: Callable[[str, int, int], None],
 ) -> dict[str, Tensor]:
-    from swim.tracing import device_of, left_alone, trace, weights_of
-
     place = device_of(model)
     with left_alone(model):
         held = weights_of(trace(model, data.inputs("train", slice(0, 1)).to(place)))
     weights = {name: weight.cpu().numpy() for name, weight in held.items()}
     found = registry.find("method", method)
-    curvature = None
-    if found.NEEDS != "weights":
-        estimator: Literal["recursion"] | str = found.NEEDS
+    curvature, estimator = None, estimator_of(found.NEEDS, "recursion")
+    if estimator is not None:
         size = max(1, 128 // div)
         total = -(-data.size("train") // size)
         raw = second_derivative(
             model,
             data.batches("train", size),
-            estimator="recursion" if estimator == "curvature" else estimator,
+            estimator=estimator,
+            seed=seed,
             progress=lambda done: progress("batches of the sensitivity pass", done, total),
         )
         curvature = {name: value.cpu().numpy() for name, value in raw.items()}

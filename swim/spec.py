@@ -186,6 +186,12 @@ class DeviceSettings(Section):
     verified_sigma: float = Field(
         0.03, ge=0, description="standard deviation after write-verify, of a device's full scale"
     )
+    tolerance: float = Field(
+        0.06,
+        gt=0,
+        description="error inside which write-verify leaves a device, of its full scale; counts "
+        "the cycles of `in_situ`",
+    )
     convention: Literal["full-scale", "release"] = Field(
         "full-scale", description="significance of the slices, see docs/method.md"
     )
@@ -361,6 +367,30 @@ class EvaluateJob(Compute):
         return {"max_chips": True} if self.precision is None else {}
 
 
+class InSituSettings(Section):
+    """The baseline that trains on the chip: SGD whose every step writes every device once."""
+
+    budgets: list[Sigma] = Field(
+        ["0.2", "0.4", "0.6", "0.8", "1", "2", "5", "10"],
+        min_length=1,
+        description="normalised write cycles to spend, in whole steps; 1 is verifying everything",
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="of SGD, the first release's by default")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of its steps")
+    batch_size: int = Field(128, ge=1, description="training images a step")
+
+
+class InSituJob(EvaluateJob):
+    """What a chips file of on-device training depends on."""
+
+    budget: Sigma = Field("1", description="normalised write cycles to spend, in whole steps")
+    in_situ: InSituSettings = Field(InSituSettings(), description="on-device training")
+
+    def without_effect(self) -> dict[str, Any]:
+        """One job has one budget."""
+        return {**super().without_effect(), "in_situ": {"budgets"}}
+
+
 def _check_precision(precision: float | None, chips: int, most: int) -> None:
     if precision is None:
         return
@@ -380,10 +410,12 @@ class SummariseJob(Section):
     sigmas: list[Sigma] = Field(min_length=1, description="standard deviations")
     methods: list[Method] = Field(min_length=1, description="selection methods")
     fractions: list[Fraction] = Field(min_length=1, description="verified parts")
+    in_situ: list[Sigma] = Field([], description="budgets of on-device training")
 
     def files(self) -> list[str]:
         """Their chips files, relative to the chips folder; end points are shared by methods."""
         points = [f"{m}/{f}" for m in self.methods for f in self.fractions if f not in "01"]
+        points += [f"in_situ/{budget}" for budget in self.in_situ]
         return [
             f"{device}/sigma-{sigma}/{point}.csv"
             for device in self.devices
@@ -411,6 +443,9 @@ class ExperimentSettings(Section):
     estimator_samples: int = _as_in(SensitivityJob, "estimator_samples")
     methods: list[Method] = Field(
         ["swim", "magnitude", "random"], min_length=1, description="selection methods to compare"
+    )
+    in_situ: InSituSettings | None = Field(
+        None, description="also the baseline that trains on the chip; {} for its defaults"
     )
     devices: list[str] = Field(["four_bit"], min_length=1, description="names under `devices:`")
     sigmas: list[Sigma] = Field(
@@ -488,7 +523,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 TAKEN = frozenset(
     {
         "all", "data", "summary", "prepare", "train", "adopt", "settings", "sensitivity", "select",
-        "evaluate", "evaluate_none_verified", "evaluate_all_verified", "summarise", "plot",
+        "evaluate", "evaluate_none_verified", "evaluate_all_verified", "in_situ", "summarise",
+        "plot",
     }
 )  # fmt: skip
 

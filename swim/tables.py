@@ -22,6 +22,7 @@ PAIRED = [
 ]  # fmt: skip
 KEYS = ["device", "sigma", "method", "fraction"]
 ENDS = {"none": "nothing verified", "all": "everything verified"}
+IN_SITU = "in_situ"  # trains on the chip: its fraction is a budget of NWC, which may exceed 1
 
 
 def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -115,7 +116,7 @@ def paired_table(
     points: dict[tuple[str, str, str], dict[str, pd.DataFrame]] = {}
     for path in files:
         place = place_of(path)
-        if place["method"] in (*ENDS, "clean"):
+        if place["method"] in (*ENDS, IN_SITU, "clean"):
             continue
         at = points.setdefault((place["device"], place["sigma"], place["fraction"]), {})
         at[place["method"]] = read_chips(path).set_index("chip")
@@ -165,8 +166,12 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """One method's points at one device and sigma by rising NWC, with the shared end points."""
-    points = table[table["method"].isin([method, *ENDS])]
+    """One method's points at one device and sigma by rising NWC, with the end points it shares.
+
+    On-device training starts where nothing is verified, and does not end where everything is.
+    """
+    ends = ["none"] if method == IN_SITU else [*ENDS]
+    points = table[table["method"].isin([method, *ends])]
     return points.sort_values("nwc", ignore_index=True)
 
 
@@ -189,12 +194,17 @@ def markdown(table: pd.DataFrame) -> str:
             f"Accuracy in per cent, mean ± standard deviation over {_list(chips)} chips"
             + (" (none where chips saw samples of the images); " if sampled.any() else "; ")
             + (f"before programming {clean.iloc[0]:.2%}. " if len(clean) else "")
-            + "NWC is the verified part of the weights.",
+            + "NWC is the verified part of the weights"
+            + ("; in_situ spends what whole steps fit into it." if _trains(part) else "."),
             "",
             *_grid(part),
             "",
         ]
     return "\n".join(lines)
+
+
+def _trains(part: pd.DataFrame) -> bool:
+    return IN_SITU in set(part["method"])
 
 
 def paired_markdown(table: pd.DataFrame) -> str:

@@ -20,6 +20,7 @@ STEPS = {
     "sensitivity": "Second derivative of the loss per weight, summed over the training images.",
     "select": "Choose which weights to write-verify.",
     "evaluate": "Program chips by Monte Carlo and measure the accuracy of each.",
+    "in-situ": "Train each chip on the device, within a budget of write cycles: the baseline.",
     "summarise": "Statistics over chips, one row a point.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",

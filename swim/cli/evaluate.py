@@ -1,27 +1,19 @@
 """``swim evaluate``."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 import torch
 
-from swim import chips, io, machine, sources, spec, stopping
+from swim import chips, io, spec
 from swim import network as networks
-from swim.cli.console import FILE, progress_bar, trusted_network
+from swim.cli import chips_file
+from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
 from swim.data import DataSet
-from swim.devices import Device
 from swim.errors import SettingError
 from swim.progress import Progress, digest_of
-
-# What decides how many chips there are, not what each is; and where it runs, which is recorded
-# as what was found there.
-_ELSEWHERE = {"chips", "precision", "max_chips", "accelerator"}
 
 
 @click.command()
@@ -64,70 +56,15 @@ def evaluate(
             name: torch.full(parameters[name].shape, verify == "all")
             for name in checkpoint["programmed"]
         }
-    digest = digest_of(_content(model, chosen, batches, settings, place, checkpoint))
-    rows = _rows(loaded, batches, chosen, settings, Progress(out, digest))
+    parts = chips_file.content(model, batches, settings, place, checkpoint)
+    digest = digest_of([*parts, *_bytes(chosen)])
+    rows = chips_file.rows(loaded, batches, chosen, settings, Progress(out, digest))
     io.write_rows(out, chips.COLUMNS, rows)
     if clean:
         io.write_rows(clean, ("accuracy", "loss"), [chips.clean(loaded, batches)])
 
 
-def _content(
-    model: str,
-    mask: dict[str, torch.Tensor],
-    batches: list[tuple[torch.Tensor, torch.Tensor]],
-    settings: spec.EvaluateJob,
-    place: torch.device,
-    checkpoint: dict[str, Any],
-) -> Iterator[bytes]:
-    """Everything that a chip's row depends on."""
-    yield Path(model).read_bytes()
+def _bytes(mask: dict[str, torch.Tensor]) -> Iterator[bytes]:
     for name, layer in mask.items():
         yield name.encode()
         yield layer.numpy().tobytes()
-    for inputs, labels in batches:
-        yield inputs.numpy().tobytes()
-        yield labels.numpy().tobytes()
-    yield spec.section_json(settings, exclude=_ELSEWHERE).encode()
-    made_by = spec.ModelSettings.model_validate(checkpoint["model"]).network
-    code = sources.digest_of("swim.chips", "swim.network", "swim.data", network=made_by)
-    yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()
-
-
-def _rows(
-    network: torch.nn.Module,
-    batches: list[tuple[torch.Tensor, torch.Tensor]],
-    mask: dict[str, torch.Tensor],
-    settings: spec.EvaluateJob,
-    progress: Progress,
-) -> list[Any]:
-    """The rows of as many chips as the settings call for."""
-
-    def needed() -> int:
-        return stopping.chips_needed(
-            [row[1] for row in progress.rows],
-            chips=settings.chips,
-            precision=settings.precision,
-            most=settings.max_chips,
-        )
-
-    if progress.rows:
-        click.echo(f"going on after {len(progress.rows)} chips of an earlier run")
-    device = Device(sigma=float(settings.sigma), **settings.device.model_dump())
-    done, goal = len(progress.rows), needed()
-    made = chips.stream(
-        network,
-        batches,
-        mask,
-        device=device,
-        seed=settings.seed,
-        first_chip=done,
-        images=settings.images_per_chip,
-    )
-    with progress_bar(goal, "chip", done=min(done, goal)) as bar:
-        while len(progress.rows) < goal:
-            progress.add(next(made))
-            bar.update()
-            if len(progress.rows) == goal:
-                goal = bar.total = needed()
-    progress.save()
-    return progress.rows[:goal]

@@ -1,7 +1,7 @@
 """What all estimators share: a model made ready, a sum over batches, leaves to differentiate by."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,11 @@ class Subject:
     state: dict[str, Tensor]
 
     @property
+    def place(self) -> torch.device:
+        """Where the model runs."""
+        return device_of(self.model)
+
+    @property
     def weights(self) -> dict[str, Tensor]:
         """The programmed weights by name, in the order in which they are first used."""
         return weights_of(self.calls)
@@ -60,6 +65,12 @@ class Subject:
             )
         mode.check_complete()
         return outputs
+
+
+def subject_of(model: nn.Module, inputs: Any) -> Subject:
+    """A model made ready, by a look at its first input; call it in eval mode."""
+    state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
+    return Subject(model, trace(model, inputs[:1].to(device_of(model))), state)
 
 
 def summed(
@@ -84,13 +95,11 @@ def summed(
         DataError: ``batches`` is empty or not made of pairs, or a term is not finite.
     """
     with left_alone(model):
-        place = device_of(model)
         (inputs, _), stream = first(batches)
-        state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
-        subject = Subject(model, trace(model, inputs.to(place)[:1]), state)
+        subject = subject_of(model, inputs)
         totals: dict[str, Tensor] = {}
         for done, (inputs, labels) in enumerate(stream, start=1):
-            for name, value, unit in terms(subject, inputs.to(place), labels):
+            for name, value, unit in terms(subject, inputs.to(subject.place), labels):
                 if not value.isfinite().all():
                     raise not_finite()
                 if name in totals:
@@ -134,11 +143,11 @@ class Leaves(Replay):
     A weight used twice is one leaf, and so is one that the forward computes (quantises).
     """
 
-    def __init__(self, subject: Subject):
+    def __init__(self, subject: Subject, weights: Mapping[str, Tensor] | None = None):
+        """Leaves with the model's own values, or with those of ``weights`` by name."""
         super().__init__(subject.calls)
-        self.by_name = {
-            name: weight.detach().requires_grad_() for name, weight in subject.weights.items()
-        }
+        values = subject.weights if weights is None else weights
+        self.by_name = {name: value.detach().requires_grad_() for name, value in values.items()}
 
     def _weighted(self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         if call.name is not None:

@@ -19,6 +19,7 @@ class Device:
         M: bits of the magnitude.
         K: bits a device.
         verified_sigma: the same after write-verify.
+        tolerance: error inside which write-verify leaves a device, a part of its full scale.
         convention: ``full-scale``: slice j weighs ``(2^K - 1) 2^(jK) / (2^M - 1)``,
             j = 0 .. M/K - 1, so that one device (M = K) has exactly sigma.
             ``release``: ``2^(-iK)``, i = 1 .. M/K, as the first release draws it. The two
@@ -33,12 +34,15 @@ class Device:
     K: int = 4
     verified_sigma: float = 0.03
     convention: Literal["full-scale", "release"] = "full-scale"
+    tolerance: float = 0.06
 
     def __post_init__(self) -> None:
         for name in ("sigma", "verified_sigma"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise SettingError(f"{name} must be a finite number of at least 0, not {value!r}")
+        if not self.tolerance > 0:
+            raise SettingError(f"tolerance must be positive, not {self.tolerance!r}")
         if self.M < 1 or self.K < 1 or self.M % self.K:
             raise SettingError(f"M must be a multiple of K, both positive: M={self.M}, K={self.K}")
         if self.convention not in ("full-scale", "release"):

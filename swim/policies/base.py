@@ -33,13 +33,15 @@ class Chip:
         """``max|W|`` of each layer."""
         return {name: float(target.abs().max()) for name, target in self.targets.items()}
 
-    def unit_errors(self, name: str) -> Tensor:
-        """Error of each weight written once, in units of its standard deviation, float32.
+    def unit_errors(self, name: str, write: int = 0) -> Tensor:
+        """Error of each weight at its n-th write, in units of its standard deviation, float32.
 
         One standard normal per (chip, layer, weight), from a stream keyed by exactly these, so it
-        is the same for every method, fraction, sigma and verified state.
+        is the same for every method, fraction, sigma and verified state. Later writes, 1, 2, ...,
+        are draws of their own.
         """
-        return self._draw("chip", name, self.targets[name].shape)
+        purpose = f"write {write}" if write else "chip"
+        return self._draw(purpose, name, self.targets[name].shape)
 
     def normals(self, name: str) -> Tensor:
         """Standard normals of a layer's devices at their first write: (slices, *weight.shape).

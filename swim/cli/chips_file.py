@@ -1,0 +1,81 @@
+"""The rows of a chips file: one a programmed accelerator, gone on with after a kill."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from swim import chips, machine, sources, spec, stopping
+from swim.cli.console import progress_bar
+from swim.devices import Device
+from swim.policies import Policy
+from swim.progress import Progress
+
+Batches = list[tuple[torch.Tensor, torch.Tensor]]
+# What decides how many chips there are, not what each is; and where it runs, which is recorded
+# as what was found there.
+_ELSEWHERE = {"chips", "precision", "max_chips", "accelerator"}
+_HOME = ("swim.chips", "swim.network", "swim.data")
+
+
+def content(
+    model: str,
+    batches: Batches,
+    settings: spec.EvaluateJob,
+    place: torch.device,
+    checkpoint: dict[str, Any],
+    *home: str,
+) -> Iterator[bytes]:
+    """What any chip's row depends on; ``home`` are modules beside those of evaluation."""
+    yield Path(model).read_bytes()
+    for inputs, labels in batches:
+        yield inputs.numpy().tobytes()
+        yield labels.numpy().tobytes()
+    yield spec.section_json(settings, exclude=_ELSEWHERE).encode()
+    made_by = spec.ModelSettings.model_validate(checkpoint["model"]).network
+    code = sources.digest_of(*_HOME, *home, network=made_by)
+    yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()
+
+
+def rows(
+    network: torch.nn.Module,
+    batches: Batches,
+    policy: Mapping[str, torch.Tensor] | Policy,
+    settings: spec.EvaluateJob,
+    progress: Progress,
+) -> list[Any]:
+    """The rows of as many chips as the settings call for."""
+
+    def needed() -> int:
+        return stopping.chips_needed(
+            [row[1] for row in progress.rows],
+            chips=settings.chips,
+            precision=settings.precision,
+            most=settings.max_chips,
+        )
+
+    if progress.rows:
+        click.echo(f"going on after {len(progress.rows)} chips of an earlier run")
+    device = Device(sigma=float(settings.sigma), **settings.device.model_dump())
+    done, goal = len(progress.rows), needed()
+    made = chips.stream(
+        network,
+        batches,
+        policy,
+        device=device,
+        seed=settings.seed,
+        first_chip=done,
+        images=settings.images_per_chip,
+    )
+    with progress_bar(goal, "chip", done=min(done, goal)) as bar:
+        while len(progress.rows) < goal:
+            progress.add(next(made))
+            bar.update()
+            if len(progress.rows) == goal:
+                goal = bar.total = needed()
+    progress.save()
+    return progress.rows[:goal]

@@ -1,0 +1,66 @@
+"""``swim in-situ``."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import torch
+
+from swim import chips, io, spec, streams
+from swim import network as networks
+from swim.cli import chips_file
+from swim.cli.console import FILE, trusted_network
+from swim.cli.options import settings_options
+from swim.cli.running import start
+from swim.data import DataSet
+from swim.in_situ import InSitu
+from swim.progress import Progress, digest_of
+
+
+class _Steps(Sequence[tuple[torch.Tensor, torch.Tensor]]):
+    """Training batches in a random order of the images, read when a step asks for them."""
+
+    def __init__(self, data: DataSet, size: int, seed: int):
+        generator = streams.generator(seed, "in-situ")
+        self._order = torch.from_numpy(generator.permutation(data.size("train")))
+        self._data, self._size = data, size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._order) / self._size)
+
+    def __getitem__(self, step):  # type: ignore[no-untyped-def]
+        index = self._order[step * self._size : (step + 1) * self._size]
+        return self._data.inputs("train", index), self._data.labels("train")[index]
+
+
+@click.command("in-situ")
+@click.option("--model", required=True, type=FILE, help="checkpoint")
+@click.option("--data", required=True, type=FILE, help="prepared data set")
+@click.option("--out", required=True, type=FILE, help="one row a chip, to write (.csv)")
+@trusted_network
+@settings_options(spec.InSituJob)
+def in_situ(model: str, data: str, out: str, network: str | None, settings: spec.InSituJob) -> None:
+    """Train each chip on the device, within a budget of write cycles: the baseline.
+
+    Every step writes every device once, with a fresh error. Finished chips are kept in a hidden
+    file beside --out: after a kill the same command goes on from them.
+    """
+    place = start(settings)
+    loaded, checkpoint = networks.load(model, network)
+    loaded.to(place)
+    dataset = DataSet(data)
+    batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
+    chosen = settings.in_situ
+    policy = InSitu(
+        loaded,
+        _Steps(dataset, chosen.batch_size, settings.seed),
+        float(settings.budget),
+        learning_rate=chosen.learning_rate,
+        momentum=chosen.momentum,
+        weight_bits=checkpoint["model"]["weight_bits"],
+    )
+    parts = chips_file.content(model, batches, settings, place, checkpoint, "swim.in_situ")
+    digest = digest_of([*parts, Path(data).read_bytes()])
+    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest))
+    io.write_rows(out, chips.COLUMNS, rows)

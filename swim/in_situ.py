@@ -1,0 +1,119 @@
+"""On-device training, the baseline: recover accuracy by training on the programmed chip.
+
+Every step writes every device once, and each write is a fresh draw, so training works against the
+noise that it makes (the baseline of SWIM, DAC 2022, arXiv:2202.08395; its first release trains by
+SGD at 1e-4 with momentum 0.9).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swim.curvature.passes import Leaves, Subject, reached, subject_of
+from swim.errors import DataError, SettingError
+from swim.inference import each_loss
+from swim.policies.base import Chip, Programmed
+from swim.write_verify import rewrites
+
+
+class InSitu:
+    """The policy that trains each chip within a budget of write cycles.
+
+    The targets are kept and updated digitally, in float; what is written is the target, rounded to
+    its grid where weights are quantised, with the devices' fresh errors. Gradients are those of
+    the chip as written. Biases and batch-norm stay as they are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Sequence[tuple[Any, Any]],
+        budget: float,
+        *,
+        learning_rate: float = 1e-4,
+        momentum: float = 0.9,
+        weight_bits: int | None = None,
+        loss: str = "cross_entropy",
+    ):
+        """A policy for :func:`swim.evaluate`.
+
+        Args:
+            model: the network that is evaluated.
+            batches: (inputs, labels) of one step each; after the last the first comes again.
+            budget: normalised write cycles to spend: as many whole steps as fit into it.
+            learning_rate: of plain SGD.
+            momentum: of its steps.
+            weight_bits: bits of the written magnitudes, None for float weights.
+            loss: ``cross_entropy`` or ``mse``.
+
+        Raises:
+            SettingError: the budget is negative.
+            DataError: there are no batches.
+        """
+        if budget < 0:
+            raise SettingError(f"budget must be at least 0, not {budget}")
+        if not len(batches):
+            raise DataError("batches is empty: (inputs, labels) pairs are needed")
+        self._subject: Subject | None = None
+        self._model, self._batches, self._budget = model, batches, budget
+        self._rate, self._momentum, self._loss = learning_rate, momentum, loss
+        self._top = 2**weight_bits - 1 if weight_bits else None
+
+    def program(self, chip: Chip) -> Programmed:
+        """Write the chip, then train it step by step.
+
+        NWC is what the steps wrote over what verifying every device takes beyond its first write,
+        counted on this chip (:mod:`swim.write_verify`).
+
+        Raises:
+            SettingError: all devices are inside the tolerance at once, so there is no unit of NWC.
+        """
+        verifying = sum(int(rewrites(chip, name).sum()) for name in chip.targets)
+        devices = chip.device.slices * sum(t.numel() for t in chip.targets.values())
+        if not verifying:
+            raise SettingError(
+                f"at sigma {chip.device.sigma:g} every device is inside the tolerance of "
+                f"{chip.device.tolerance:g} at its first write: there are no write cycles to spend"
+            )
+        steps = int(self._budget * verifying / devices)
+        targets = {name: target.clone() for name, target in chip.targets.items()}
+        moving = {name: torch.zeros_like(target) for name, target in targets.items()}
+        written = self._write(chip, targets, 0)
+        for step in range(1, steps + 1):
+            gradients = self._gradients(written, *self._batches[(step - 1) % len(self._batches)])
+            for name, gradient in gradients.items():
+                moving[name].mul_(self._momentum).add_(gradient)
+                targets[name].sub_(moving[name], alpha=self._rate)
+            written = self._write(chip, targets, step)
+        return Programmed(written, steps * devices / verifying)
+
+    def _write(self, chip: Chip, targets: Mapping[str, Tensor], write: int) -> dict[str, Tensor]:
+        """What the devices hold after their n-th write; their full scale is that of the first."""
+        std = chip.device.weight_std(False)
+        return {
+            name: self._on_grid(target, chip.scales[name]).add_(
+                chip.unit_errors(name, write).to(target.dtype), alpha=std * chip.scales[name]
+            )
+            for name, target in targets.items()
+        }
+
+    def _on_grid(self, target: Tensor, scale: float) -> Tensor:
+        """The nearest that devices of that full scale can be meant to hold, as a new tensor."""
+        limited = target.clamp(-scale, scale)
+        if self._top is None or scale == 0:
+            return limited
+        return limited.mul_(self._top / scale).round_().mul_(scale / self._top)
+
+    def _gradients(self, written: Mapping[str, Tensor], x: Any, y: Any) -> dict[str, Tensor]:
+        """Of the mean loss of a batch, by weight."""
+        if self._subject is None:
+            self._subject = subject_of(self._model, x)
+        mode = Leaves(self._subject, written)
+        outputs = self._subject.run(mode, x.to(self._subject.place))
+        with torch.enable_grad():
+            loss = each_loss(self._loss, outputs, y.to(outputs.device))[1].mean()
+        names = list(mode.by_name)
+        found = torch.autograd.grad(loss, list(mode.by_name.values()), allow_unused=True)
+        return dict(zip(names, reached(found, names), strict=True))
