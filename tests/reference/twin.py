@@ -15,12 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-
-class Layer:
-    second: np.ndarray | None = None
-
-    def parts(self):
-        return []
+from tests.reference.layers import Gate, Layer, Reshape, layer_of, numbers
 
 
 class Linear(Layer):
@@ -316,8 +311,11 @@ class ConcatBranches(AddBranches):
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
-def numbers(tensor):
-    return None if tensor is None else tensor.detach().numpy().astype(np.float64)
+class GateBranches(AddBranches):
+    """The torch side of ``Gate``."""
+
+    def forward(self, x):
+        return self.branches[0](x) * self.branches[1](x)
 
 
 def pair(value):
@@ -342,6 +340,10 @@ def twin_of(m, name="", conv=Conv):
     match m:
         case nn.Sequential():
             return Chain([twin_of(part, f"{under}{i}", conv) for i, part in enumerate(m)])
+        case GateBranches():
+            a, b = (twin_of(part, f"{under}branches.{i}", conv)
+                    for i, part in enumerate(m.branches))  # fmt: skip
+            return Gate(a, b)
         case ConcatBranches() | AddBranches():
             kind = Concat if isinstance(m, ConcatBranches) else Sum
             parts = enumerate(m.branches)
@@ -362,11 +364,13 @@ def twin_of(m, name="", conv=Conv):
             return Pool("average", fixed_spans(m.kernel_size, m.stride, m.padding), divisor)
         case nn.AdaptiveAvgPool2d():
             return Pool("average", adaptive_spans(pair(m.output_size)[0]))
-        case nn.Flatten():
+        case nn.Flatten(start_dim=1):
             return Flatten()
-        case nn.Identity():
+        case nn.Flatten(start_dim=2):
+            return Reshape(lambda shape: (shape[0], -1))
+        case nn.Identity() | nn.Dropout():
             return Identity()
-    raise TypeError(f"no twin of {type(m).__name__}")
+    return layer_of(m, f"{under}weight")
 
 
 def twin_of_resnet(m):
