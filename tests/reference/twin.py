@@ -66,31 +66,30 @@ class Conv(Layer):
             for i in (0, 1)
         ]
         self.out = extent
-        out = np.zeros((len(x), len(self.w), *extent))
-        outs, ins = len(self.w) // self.g, self.w.shape[1]
-        for (ky, kx), view in self.windows(padded):
-            view = view[:, :, : extent[0], : extent[1]]
-            for group in range(self.g):
-                o, i = (
-                    slice(group * outs, (group + 1) * outs),
-                    slice(group * ins, (group + 1) * ins),
-                )
-                out[:, o] += np.einsum("oi,nihw->nohw", self.w[o, :, ky, kx], view[:, i])
+        out = np.zeros((len(x), self.g, len(self.w) // self.g, *extent))
+        for offset, view in self.windows(padded):
+            view = self.grouped(view[:, :, : extent[0], : extent[1]])
+            out += np.einsum("goi,ngihw->ngohw", self.at(offset), view)
+        out = out.reshape(len(x), len(self.w), *extent)
         return out if self.b is None else out + self.b[:, None, None]
 
+    def at(self, offset):
+        """The weights of one kernel offset, (groups, outputs, inputs)."""
+        return self.w[(..., *offset)].reshape(self.g, -1, self.w.shape[1])
+
+    def grouped(self, x):
+        return x.reshape(len(x), self.g, -1, *x.shape[2:])
+
     def back(self, h):
-        padded = self.pad(self.x)
+        padded, h = self.pad(self.x), self.grouped(h)
         h_padded, self.second = np.zeros_like(padded), np.zeros_like(self.w)
-        outs, ins = len(self.w) // self.g, self.w.shape[1]
-        both = zip(self.windows(padded), self.windows(h_padded), strict=True)
-        for ((ky, kx), view), (_, h_view) in both:
-            for group in range(self.g):
-                o, i = (
-                    slice(group * outs, (group + 1) * outs),
-                    slice(group * ins, (group + 1) * ins),
-                )
-                h_view[:, i] += np.einsum("oi,nohw->nihw", self.w[o, :, ky, kx] ** 2, h[:, o])
-                self.second[o, :, ky, kx] += np.einsum("nohw,nihw->oi", h[:, o], view[:, i] ** 2)
+        for (offset, view), (_, h_view) in zip(
+            self.windows(padded), self.windows(h_padded), strict=True
+        ):
+            share = np.einsum("goi,ngohw->ngihw", self.at(offset) ** 2, h)
+            h_view += share.reshape(h_view.shape)
+            uses = np.einsum("ngohw,ngihw->goi", h, self.grouped(view) ** 2)
+            self.second[(..., *offset)] = uses.reshape(self.w.shape[:2])
         (top, _), (left, _) = self.p
         return h_padded[:, :, top : top + self.x.shape[2], left : left + self.x.shape[3]]
 
