@@ -189,6 +189,10 @@ CROSS_TERMS = {
         lambda x: x * torch.sigmoid(x),
         lambda x: x.sigmoid() ** 2 + (x * x.sigmoid() * (1 - x.sigmoid())) ** 2,
     ),
+    "x *= sigmoid(x)": (
+        lambda x: x.mul_(torch.sigmoid(x)),
+        lambda x: x.sigmoid() ** 2 + (x * x.sigmoid() * (1 - x.sigmoid())) ** 2,
+    ),
     "in place, held twice": (
         lambda x: F.silu(x, inplace=True) + x,
         lambda x: 2 * torch.func.vmap(torch.func.grad(F.silu))(x.flatten()).view_as(x) ** 2,
