@@ -43,7 +43,7 @@ _ALIKE = {
     torch.relu, torch.relu_, F.relu, F.relu_, Tensor.relu, Tensor.relu_,
     F.relu6, F.hardtanh, F.leaky_relu, F.elu, F.gelu, F.silu, F.hardswish, F.hardsigmoid, F.mish,
     torch.sigmoid, Tensor.sigmoid, torch.tanh, Tensor.tanh, F.softplus,
-    torch.clone, Tensor.clone, Tensor.contiguous,
+    torch.clone, Tensor.clone, Tensor.contiguous, F.embedding,
 }  # fmt: skip
 _POOLS = {
     F.max_pool1d: 1, F.avg_pool1d: 1, F.adaptive_avg_pool1d: 1, F.adaptive_max_pool1d: 1,

@@ -7,8 +7,9 @@ through quantisers. Nothing is assumed about modules: only the calls are watched
 
 import contextlib
 import random
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,6 @@ WEIGHTED: frozenset[Any] = frozenset(
 # Products that would also run on the accelerator, but whose weights are not found this way.
 _OTHER_PRODUCTS: frozenset[Any] = frozenset(
     {
-        F.multi_head_attention_forward,
         F.bilinear,
         torch.matmul,
         torch.mm,
@@ -61,7 +61,7 @@ _ASKING = {
 _ATTRIBUTES = {
     "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "is_cuda",
     "is_sparse", "is_quantized", "is_meta", "is_mps", "is_mkldnn", "itemsize", "nbytes", "names",
-    "T", "mT",
+    "T", "mT", "is_nested",
 }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ class Call:
         name: the weight's plain name, ``conv1.weight``; None if it is no parameter.
         parameter: its name in ``named_parameters()``.
         weight: the tensor that reached the call (after quantisers).
-        direct: whether that tensor is the parameter itself.
+        direct: whether that tensor is the parameter itself, which enters nothing but such calls.
     """
 
     name: str | None
@@ -141,8 +141,33 @@ def graph_behind(tensor: Tensor) -> Iterator[Any]:
         stack.extend(parent for parent, _ in node.next_functions)
 
 
+def _packed_projections(
+    q: Tensor, k: Tensor, v: Tensor, w: Tensor, b: Tensor | None = None
+) -> list[Tensor]:
+    """Query, key and value by the whole packed weight: a part of it would have no name."""
+    different = {id(x): x for x in (q, k, v)}
+    made = {key: F.linear(x, w, b).chunk(3, -1) for key, x in different.items()}
+    return [made[id(x)][i].contiguous() for i, x in enumerate((q, k, v))]
+
+
+# Torch's own attention, without the question whether a mode is active: inside it, the mode sees
+# the linear calls that the weights enter.
+_attention = types.FunctionType(
+    F.multi_head_attention_forward.__code__,
+    {
+        **vars(F),
+        "has_torch_function": lambda tensors: False,
+        "_in_projection_packed": _packed_projections,
+    },
+    argdefs=F.multi_head_attention_forward.__defaults__,
+)
+
+
 class Watch(TorchFunctionMode):
-    """While active, every torch function that Python calls goes through :meth:`_call`."""
+    """While active, every torch function that Python calls goes through :meth:`_call`.
+
+    Multi-head attention does so as the linear layers and products that it consists of.
+    """
 
     def __torch_function__(
         self,
@@ -151,6 +176,9 @@ class Watch(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if func is F.multi_head_attention_forward:
+            with self:
+                return _attention(*args, **kwargs or {})
         return self._call(func, args, kwargs or {})
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -207,18 +235,24 @@ class _Recorder(Watch):
     def __init__(self, parameters: Mapping[str, Tensor]):
         super().__init__()
         self.calls: list[Call] = []
+        self.looked_up: set[str] = set()
         self._names = {id(tensor): name for name, tensor in parameters.items()}
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if func in WEIGHTED:
             self.calls.append(self._identify(weight_argument(args, kwargs)))
+        elif func in (F.embedding, F.embedding_bag):
+            self.looked_up |= {
+                self._names[id(t)] for t in tensors_in([args, kwargs]) if id(t) in self._names
+            }
         elif func in _OTHER_PRODUCTS:
             for tensor in tensors_in([args, kwargs]):
                 if id(tensor) in self._names and tensor.dim() > 1:
                     raise UnsupportedOperationError(
                         f"parameter {self._names[id(tensor)]!r} is used in "
                         f"{operation_name(func)}; only the weights of linear and convolution "
-                        "calls can be programmed into devices"
+                        "calls (torch.nn.functional.linear, conv2d, ...) can be programmed into "
+                        "devices"
                     )
         return func(*args, **kwargs)
 
@@ -281,7 +315,11 @@ def trace(model: nn.Module, inputs: Any) -> list[Call]:
         raise UnsupportedOperationError(
             "the model has no linear or convolutional weights to program"
         )
-    return recorder.calls
+    return [
+        # A table that is also read line by line is digital there: only the call is programmed.
+        replace(call, direct=call.direct and call.parameter not in recorder.looked_up)
+        for call in recorder.calls
+    ]
 
 
 def weights_of(calls: Iterable[Call]) -> dict[str, Tensor]:

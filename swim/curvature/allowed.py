@@ -16,8 +16,9 @@ from swim.tracing import asks
 _PIECEWISE = {
     torch.relu, torch.relu_, F.relu, F.relu_, Tensor.relu, Tensor.relu_,
     F.relu6, F.hardtanh, F.hardtanh_, torch.clamp, Tensor.clamp, Tensor.clamp_,
-    F.max_pool2d, torch.max_pool2d, F.max_pool2d_with_indices,
-    F.adaptive_max_pool2d, F.adaptive_max_pool2d_with_indices,
+    F.max_pool1d, torch.max_pool1d, F.max_pool2d, torch.max_pool2d, F.max_pool2d_with_indices,
+    F.max_pool3d, torch.max_pool3d, F.adaptive_max_pool1d, torch.adaptive_max_pool1d,
+    F.adaptive_max_pool2d, F.adaptive_max_pool2d_with_indices, F.adaptive_max_pool3d,
     torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine,
 }  # fmt: skip
 _MOVING = {
@@ -30,17 +31,24 @@ _MOVING = {
     torch.narrow, Tensor.narrow, torch.select, Tensor.select, Tensor.__getitem__,
     Tensor.expand, Tensor.expand_as, Tensor.contiguous, torch.clone, Tensor.clone,
     Tensor.to, Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.type_as,
+    torch.movedim, Tensor.movedim, torch.swapaxes, Tensor.swapaxes, Tensor.repeat,
+    torch.roll, Tensor.roll, torch.flip, Tensor.flip,
+    F.pixel_shuffle, F.pixel_unshuffle, torch.channel_shuffle,
     torch.sum, Tensor.sum,
     F.pad,
 }  # fmt: skip
-_DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, torch.dropout}
+_DROPOUTS = {
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
+    torch.dropout,
+}  # fmt: skip
 
 FUNCTIONS = frozenset(_PIECEWISE | _MOVING)
 
 NODES = frozenset(
     {
         "ReluBackward0", "HardtanhBackward0", "ClampBackward0", "ClampBackward1",
-        "MaxPool2DWithIndicesBackward0", "AdaptiveMaxPool2DBackward0",
+        "MaxPool2DWithIndicesBackward0", "MaxPool3DWithIndicesBackward0",
+        "AdaptiveMaxPool2DBackward0", "AdaptiveMaxPool3DBackward0",
         "FakeQuantizePerTensorAffineCachemaskBackward0",
         "FakeQuantizePerTensorAffineCachemaskTensorQparamsBackward0",
         "FakeQuantizePerChannelAffineCachemaskBackward0",
@@ -50,7 +58,11 @@ NODES = frozenset(
         "CatBackward0", "StackBackward0", "SplitBackward0", "SplitWithSizesBackward0",
         "UnbindBackward0", "SliceBackward0", "SelectBackward0", "IndexBackward0",
         "ExpandBackward0", "CloneBackward0", "ToCopyBackward0", "SumBackward0", "SumBackward1",
-        "ConstantPadNdBackward0",
+        "ConstantPadNdBackward0", "RepeatBackward0", "RollBackward0", "FlipBackward0",
+        "PixelShuffleBackward0", "PixelUnshuffleBackward0", "ChannelShuffleBackward0",
+        "ReflectionPad1DBackward0", "ReflectionPad2DBackward0", "ReflectionPad3DBackward0",
+        "ReplicationPad1DBackward0", "ReplicationPad2DBackward0", "ReplicationPad3DBackward0",
+        "torch::autograd::CopyBackwards",
     }
 )  # fmt: skip
 

@@ -17,7 +17,14 @@ def _average(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return Averaging.apply(input, lambda x: func(x, *args, **kwargs), 1)
 
 
-PLAIN = dict.fromkeys([F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, Tensor.mean], _average)
+PLAIN = dict.fromkeys(
+    [
+        F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
+        F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
+        torch.mean, Tensor.mean,
+    ],
+    _average,
+)  # fmt: skip
 
 
 def recursion_coherent(

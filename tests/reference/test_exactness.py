@@ -51,12 +51,23 @@ EXACT = {
     "convolution flattened into the output, squared error": (
         lambda: flat(nn.Conv2d(2, 3, 3, stride=2, padding=1)), "mse", IMAGE,
     ),
+    "transposed convolution flattened into the output, squared error": (
+        lambda: flat(nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1)), "mse", IMAGE,
+    ),
     "depthwise 1x1 + global max-pool + linear, squared error": (
         lambda: nn.Sequential(
             nn.Conv2d(2, 2, 1, groups=2), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(2, 3)
         ), "mse", IMAGE,
     ),
 }  # fmt: skip
+
+
+# Curved, so that the Hessian is another; one path from each weight to each output.
+GAUSS_NEWTON = {
+    "one hidden GELU layer": lambda: nn.Sequential(nn.Linear(6, 5), nn.GELU(), nn.Linear(5, 3)),
+    "layer-norm": lambda: nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Tanh()),
+    "group-norm": lambda: nn.Sequential(nn.Linear(6, 6), nn.GroupNorm(2, 6), nn.Sigmoid()),
+}
 
 
 class Skip(nn.Module):
@@ -107,6 +118,20 @@ def test_exact(case):
         expected = hessian_diagonal(model, x, loss, name)
         assert expected.abs().max() > 0
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("case", GAUSS_NEWTON)
+def test_exactly_gauss_newton(case):
+    """``sum 2 (d output / d weight)^2`` for the sum of squared errors."""
+    model, x = made(GAUSS_NEWTON[case], VECTOR)
+    name = "0.weight"
+    parameters = {key: value.detach() for key, value in model.named_parameters()}
+    jacobian = torch.autograd.functional.jacobian(
+        lambda w: torch.func.functional_call(model, {**parameters, name: w}, (x,)),
+        parameters[name],
+    )
+    found = second_derivative(model, [(x, None)], loss="mse")[name]
+    torch.testing.assert_close(found, 2 * jacobian.square().sum((0, 1)))
 
 
 @pytest.mark.parametrize("case", DIFFERENT)

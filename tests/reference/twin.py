@@ -15,12 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-
-class Layer:
-    second: np.ndarray | None = None
-
-    def parts(self):
-        return []
+from tests.reference.layers import Gate, Layer, Reshape, layer_of, numbers
 
 
 class Linear(Layer):
@@ -71,31 +66,30 @@ class Conv(Layer):
             for i in (0, 1)
         ]
         self.out = extent
-        out = np.zeros((len(x), len(self.w), *extent))
-        outs, ins = len(self.w) // self.g, self.w.shape[1]
-        for (ky, kx), view in self.windows(padded):
-            view = view[:, :, : extent[0], : extent[1]]
-            for group in range(self.g):
-                o, i = (
-                    slice(group * outs, (group + 1) * outs),
-                    slice(group * ins, (group + 1) * ins),
-                )
-                out[:, o] += np.einsum("oi,nihw->nohw", self.w[o, :, ky, kx], view[:, i])
+        out = np.zeros((len(x), self.g, len(self.w) // self.g, *extent))
+        for offset, view in self.windows(padded):
+            view = self.grouped(view[:, :, : extent[0], : extent[1]])
+            out += np.einsum("goi,ngihw->ngohw", self.at(offset), view)
+        out = out.reshape(len(x), len(self.w), *extent)
         return out if self.b is None else out + self.b[:, None, None]
 
+    def at(self, offset):
+        """The weights of one kernel offset, (groups, outputs, inputs)."""
+        return self.w[(..., *offset)].reshape(self.g, -1, self.w.shape[1])
+
+    def grouped(self, x):
+        return x.reshape(len(x), self.g, -1, *x.shape[2:])
+
     def back(self, h):
-        padded = self.pad(self.x)
+        padded, h = self.pad(self.x), self.grouped(h)
         h_padded, self.second = np.zeros_like(padded), np.zeros_like(self.w)
-        outs, ins = len(self.w) // self.g, self.w.shape[1]
-        both = zip(self.windows(padded), self.windows(h_padded), strict=True)
-        for ((ky, kx), view), (_, h_view) in both:
-            for group in range(self.g):
-                o, i = (
-                    slice(group * outs, (group + 1) * outs),
-                    slice(group * ins, (group + 1) * ins),
-                )
-                h_view[:, i] += np.einsum("oi,nohw->nihw", self.w[o, :, ky, kx] ** 2, h[:, o])
-                self.second[o, :, ky, kx] += np.einsum("nohw,nihw->oi", h[:, o], view[:, i] ** 2)
+        for (offset, view), (_, h_view) in zip(
+            self.windows(padded), self.windows(h_padded), strict=True
+        ):
+            share = np.einsum("goi,ngohw->ngihw", self.at(offset) ** 2, h)
+            h_view += share.reshape(h_view.shape)
+            uses = np.einsum("ngohw,ngihw->goi", h, self.grouped(view) ** 2)
+            self.second[(..., *offset)] = uses.reshape(self.w.shape[:2])
         (top, _), (left, _) = self.p
         return h_padded[:, :, top : top + self.x.shape[2], left : left + self.x.shape[3]]
 
@@ -321,8 +315,11 @@ class ConcatBranches(AddBranches):
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
-def numbers(tensor):
-    return None if tensor is None else tensor.detach().numpy().astype(np.float64)
+class GateBranches(AddBranches):
+    """The torch side of ``Gate``."""
+
+    def forward(self, x):
+        return self.branches[0](x) * self.branches[1](x)
 
 
 def pair(value):
@@ -347,6 +344,10 @@ def twin_of(m, name="", conv=Conv):
     match m:
         case nn.Sequential():
             return Chain([twin_of(part, f"{under}{i}", conv) for i, part in enumerate(m)])
+        case GateBranches():
+            a, b = (twin_of(part, f"{under}branches.{i}", conv)
+                    for i, part in enumerate(m.branches))  # fmt: skip
+            return Gate(a, b)
         case ConcatBranches() | AddBranches():
             kind = Concat if isinstance(m, ConcatBranches) else Sum
             parts = enumerate(m.branches)
@@ -367,11 +368,13 @@ def twin_of(m, name="", conv=Conv):
             return Pool("average", fixed_spans(m.kernel_size, m.stride, m.padding), divisor)
         case nn.AdaptiveAvgPool2d():
             return Pool("average", adaptive_spans(pair(m.output_size)[0]))
-        case nn.Flatten():
+        case nn.Flatten(start_dim=1):
             return Flatten()
-        case nn.Identity():
+        case nn.Flatten(start_dim=2):
+            return Reshape(lambda shape: (shape[0], -1))
+        case nn.Identity() | nn.Dropout():
             return Identity()
-    raise TypeError(f"no twin of {type(m).__name__}")
+    return layer_of(m, f"{under}weight")
 
 
 def twin_of_resnet(m):

@@ -175,6 +175,76 @@ def test_a_first_layer_in_groups():
     compare(nn.Sequential(*layers).eval(), images(shape=(4, 6, 6)))
 
 
+def over_words(*layers):
+    return nn.Sequential(nn.Embedding(9, 4), *layers, nn.Flatten(), nn.LazyLinear(5))
+
+
+# Layers of other kinds: (network, an input's shape, whether chips run together).
+KINDS = {
+    "conv1d": (
+        lambda: nn.Sequential(
+            nn.Conv1d(3, 4, 3, 2), nn.GELU(), nn.Conv1d(4, 6, 2, groups=2), nn.AvgPool1d(2),
+            nn.Flatten(), nn.LazyLinear(5),
+        ), (3, 14), True,
+    ),
+    "conv3d": (
+        lambda: nn.Sequential(
+            nn.Conv3d(3, 4, (3, 1, 3), padding="same"), nn.SiLU(True), nn.MaxPool3d(2),
+            nn.Conv3d(4, 2, 2), nn.Flatten(), nn.LazyLinear(5),
+        ), (3, 4, 5, 4), True,
+    ),
+    "transposed convolution": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 2, 2, 2), nn.Flatten(),
+            nn.LazyLinear(5),
+        ), (3, 5, 5), False,
+    ),
+    "transposed convolution first": (
+        lambda: nn.Sequential(nn.ConvTranspose1d(3, 2, 3), nn.Flatten(), nn.LazyLinear(5)),
+        (3, 5), False,
+    ),
+    "layer-norm": (
+        lambda: nn.Sequential(nn.Linear(7, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 5)),
+        (7,), False,
+    ),
+    "group-norm": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(), nn.LazyLinear(5)
+        ), (3, 5, 5), False,
+    ),
+    "words": (lambda: over_words(nn.Flatten(), nn.Linear(24, 7), nn.Tanh()), None, True),
+    "words by position": (lambda: over_words(nn.Linear(4, 3), nn.ReLU()), None, False),
+    "attention": (
+        lambda: over_words(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)), None, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_of_other_kinds(kind):
+    build, shape, together = KINDS[kind]
+    torch.manual_seed(0)
+    model, (inputs, labels) = build().eval(), images(20, shape or (6,))[0]
+    if shape is None:
+        inputs = (inputs.abs() * 4).long().clamp(max=8)
+    with torch.no_grad():
+        model(inputs)
+    network = Network(model, [(inputs, labels)], "cross_entropy")
+    assert network.group == (GROUP if together else 1)
+    chips = weights_of_chips(network)
+    assert len(chips[0]) == sum(
+        isinstance(m, nn.modules.conv._ConvNd | nn.Linear | nn.MultiheadAttention)
+        for m in model.modules()
+    )
+    with torch.no_grad():
+        for first in range(0, GROUP, network.group):
+            group = chips[first : first + network.group]
+            for chip, found in zip(group, network.answers(group)[1], strict=True):
+                outputs = torch.func.functional_call(model, chip, (inputs,))
+                expected = F.cross_entropy(outputs, labels, reduction="none")
+                torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("deployed", [True, False])
 def test_quantised_lenet(deployed):
     """Weights on the grid, or quantised in every forward; inputs of layers quantised."""
