@@ -71,7 +71,7 @@ bench: $(VENV)/installed-bench $(AIHWKIT)/installed  ## all benchmarks, half an 
 	python -m benchmarks.extrapolation
 	@echo "Results: benchmarks/results/*.md"
 
-schema: $(VENV)/installed  ## write the files that are generated from swim/spec.py
+schema: $(VENV)/installed  ## write the files that are generated from swim/spec
 	python -m swim schema --out rules/schemas/config.schema.json --markdown docs/settings.md
 
 clean:  ## remove the results (not the installation, not the data)

@@ -30,7 +30,7 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        "Every key of `config.yaml`. Made by `python -m swim schema` from `swim/spec.py`; a test",
+        "Every key of `config.yaml`. Made by `python -m swim schema` from `swim/spec`; a test",
         "fails when they differ. `defaults:` and each entry of `experiments:` take the keys of an",
         "experiment; an entry's mappings are merged into the defaults', its lists replace them.",
         "`--configfile mine.yaml` is merged over `config.yaml`, key by key, and so are single keys",

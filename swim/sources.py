@@ -43,6 +43,9 @@ INERT = frozenset(
         "swim.registry",
         "swim.sources",
         "swim.spec",
+        "swim.spec.experiments",
+        "swim.spec.jobs",
+        "swim.spec.sections",
     }
 )
 

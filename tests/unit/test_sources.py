@@ -64,7 +64,7 @@ EDITS = [
     ("cli/running.py", "tf32 = False", "tf32 = True", {"train", "sensitivity", "evaluate"}),
     ("io.py", "indent=2", "indent=3", set(CHOICES)),
     ("registry.py", '"random": "swim.methods.random"', '"chance": "swim.methods.random"', set()),
-    ("spec.py", "Field(20, ge=0", "Field(21, ge=0", set()),
+    ("spec/sections.py", "Field(20, ge=0", "Field(21, ge=0", set()),
     ("train.py", "import math\n", "# why\nimport math\n\n\n", set()),
     ("train.py", '"""Train a network.', '"""Optimise a network.', set()),
 ]  # fmt: skip

@@ -160,7 +160,7 @@ EDITS = {
              '"random": "swim.methods.random", "chance": "swim.methods.random"'), set(),
     ),
     "a default that experiments set": (
-        code("swim/spec.py", "quantised_epochs: int = Field(\n        5",
+        code("swim/spec/sections.py", "quantised_epochs: int = Field(\n        5",
              "quantised_epochs: int = Field(\n        4"), set(),
     ),
     "a lost result": (

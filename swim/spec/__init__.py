@@ -1,0 +1,62 @@
+"""Experiment settings: the one source of validation, schema, defaults and help texts.
+
+``config.yaml`` holds ``defaults:`` and, under ``experiments:``, what each experiment changes in
+them. :func:`load` merges and checks everything at once, before any work. The JSON schema and
+the reference page are made from the same definitions by :mod:`swim.schema`.
+"""
+
+from swim.errors import SettingError
+from swim.spec.experiments import (
+    TAKEN,
+    Config,
+    ConfigFile,
+    ExperimentSettings,
+    load,
+    merge,
+    resolved_json,
+    section_json,
+)
+from swim.spec.jobs import (
+    AdoptJob,
+    Compute,
+    EvaluateJob,
+    InSituJob,
+    SelectJob,
+    SensitivityJob,
+    SummariseJob,
+    TrainJob,
+)
+from swim.spec.sections import (
+    DeviceSettings,
+    InSituSettings,
+    ModelSettings,
+    OwnDataSet,
+    Section,
+    TrainingSettings,
+)
+
+__all__ = [
+    "TAKEN",
+    "AdoptJob",
+    "Compute",
+    "Config",
+    "ConfigFile",
+    "DeviceSettings",
+    "EvaluateJob",
+    "ExperimentSettings",
+    "InSituJob",
+    "InSituSettings",
+    "ModelSettings",
+    "OwnDataSet",
+    "Section",
+    "SelectJob",
+    "SensitivityJob",
+    "SettingError",
+    "SummariseJob",
+    "TrainJob",
+    "TrainingSettings",
+    "load",
+    "merge",
+    "resolved_json",
+    "section_json",
+]

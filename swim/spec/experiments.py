@@ -1,0 +1,202 @@
+"""``config.yaml``: experiments, their defaults, and the checks that concern several sections."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from swim import registry
+from swim.errors import SettingError
+from swim.faults import parse
+from swim.registry import suggest
+from swim.spec.jobs import (
+    Compute,
+    EvaluateJob,
+    SensitivityJob,
+    TrainJob,
+    check_epochs,
+    check_precision,
+)
+from swim.spec.sections import (
+    NAME,
+    DeviceSettings,
+    Estimator,
+    Fraction,
+    InSituSettings,
+    Method,
+    ModelSettings,
+    OwnDataSet,
+    Section,
+    Sigma,
+    TrainingSettings,
+    as_in,
+)
+
+
+class ExperimentSettings(Section):
+    """One experiment: a network, its data, and the curves to draw of it."""
+
+    model: ModelSettings = as_in(TrainJob, "model")
+    dataset: str = Field(
+        "mnist5k",
+        description=f"training and test images: {', '.join(registry.DATASETS)}, or a name under "
+        "`data_sets:`",
+    )
+    training: TrainingSettings = as_in(TrainJob, "training")
+    checkpoint: str | None = Field(
+        None,
+        description="a trained network of your own instead of training: safetensors, or a state "
+        "dict by torch.save, one of the paper's first release included",
+    )
+    estimator: Estimator = as_in(SensitivityJob, "estimator")
+    estimator_samples: int = as_in(SensitivityJob, "estimator_samples")
+    methods: list[Method] = Field(
+        ["swim", "magnitude", "random"], min_length=1, description="selection methods to compare"
+    )
+    in_situ: InSituSettings | None = Field(
+        None, description="also the baseline that trains on the chip; {} for its defaults"
+    )
+    devices: list[str] = Field(["four_bit"], min_length=1, description="names under `devices:`")
+    sigmas: list[Sigma] = Field(
+        ["0.1"], min_length=1, description="unverified devices' standard deviations, of full scale"
+    )
+    fractions: list[Fraction] = Field(
+        ["0", "0.1", "0.3", "0.5", "0.7", "0.9", "1"],
+        min_length=1,
+        description="parts of the weights to verify",
+    )
+    chips: int = as_in(EvaluateJob, "chips")
+    precision: float | None = as_in(EvaluateJob, "precision")
+    max_chips: int = as_in(EvaluateJob, "max_chips")
+    test_images: int | None = as_in(EvaluateJob, "test_images")
+    images_per_chip: int | None = as_in(EvaluateJob, "images_per_chip")
+    batch_size: int = as_in(SensitivityJob, "batch_size")
+    seed: int = as_in(TrainJob, "seed")
+    accelerator: Literal["auto", "cpu", "cuda"] = as_in(Compute, "accelerator")
+    arithmetic_threads: int = as_in(Compute, "arithmetic_threads")
+
+    @model_validator(mode="after")
+    def _an_honest_precision(self) -> "ExperimentSettings":
+        check_precision(self.precision, self.chips, self.max_chips)
+        return self
+
+    @model_validator(mode="after")
+    def _enough_epochs(self) -> "ExperimentSettings":
+        check_epochs(self.model, self.training)
+        return self
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "ExperimentSettings":
+        for name in ("methods", "devices", "sigmas", "fractions"):
+            values = getattr(self, name)
+            twice = sorted({str(v) for v in values if values.count(v) > 1})
+            if twice:
+                raise ValueError(f"{name} lists {', '.join(twice)} twice")
+        return self
+
+
+class Config(Section):
+    """The whole file, resolved."""
+
+    data_root: str = "data"
+    download: Annotated[bool, Field(strict=False)] = True
+    data_sets: dict[Annotated[str, Field(pattern=NAME)], OwnDataSet] = Field({})
+    devices: dict[Annotated[str, Field(pattern=NAME)], DeviceSettings]
+    experiments: dict[Annotated[str, Field(pattern=NAME)], ExperimentSettings]
+
+
+class ConfigFile(Section):
+    """Settings of the SWIM pipeline."""
+
+    data_root: str = Field("data", description="folder with, or for, the original data files")
+    download: bool = Field(True, description="whether missing data files may be downloaded")
+    data_sets: dict[str, OwnDataSet] = Field({}, description="images of your own by name")
+    devices: dict[str, DeviceSettings] = Field(description="memory devices by name")
+    defaults: ExperimentSettings = Field(description="what experiments share")
+    experiments: dict[str, ExperimentSettings] = Field(
+        description="what each changes in the defaults"
+    )
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge: mappings are merged, everything else, lists included, is replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+# Names of rules and of folders in results/, which no experiment may have.
+TAKEN = frozenset(
+    {
+        "all", "data", "summary", "prepare", "train", "adopt", "settings", "sensitivity", "select",
+        "evaluate", "evaluate_none_verified", "evaluate_all_verified", "in_situ", "summarise",
+        "plot",
+    }
+)  # fmt: skip
+
+
+def _mapping(content: Any, where: str) -> dict[str, Any]:
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise SettingError(f"{where}: expected a mapping of settings, got {content!r}")
+    return dict(content)
+
+
+def load(content: Mapping[str, Any]) -> Config:
+    """Resolve and check the content of ``config.yaml``.
+
+    Raises:
+        SettingError: naming each faulty setting, its value and what is allowed.
+    """
+    content = _mapping(content, "config.yaml")
+    defaults = _mapping(content.pop("defaults", None), "defaults")
+    parse(ExperimentSettings, defaults, "defaults")
+    experiments = _mapping(content.get("experiments"), "experiments")
+    content["experiments"] = {
+        name: merge(defaults, _mapping(own, f"experiments.{name}"))
+        for name, own in experiments.items()
+    }
+    config: Config = parse(Config, content)
+    for name in config.data_sets:
+        if name in registry.DATASETS:
+            raise SettingError(f"data_sets.{name}: {name!r} is taken; choose another name")
+    data_sets = [*registry.DATASETS, *config.data_sets]
+    for name, experiment in config.experiments.items():
+        for device in experiment.devices:
+            if device not in config.devices:
+                raise SettingError(
+                    f"experiments.{name}.devices: unknown device {device!r}; "
+                    f"{suggest(device, config.devices)}"
+                )
+        if experiment.dataset not in data_sets:
+            raise SettingError(
+                f"experiments.{name}.dataset: unknown data set {experiment.dataset!r}; "
+                f"{suggest(experiment.dataset, data_sets)}"
+            )
+        if name in TAKEN:
+            raise SettingError(f"experiments.{name}: {name!r} is taken; choose another name")
+    return config
+
+
+def section_json(section: Section, exclude: set[str] | None = None) -> str:
+    """A section as canonical JSON, without what has no effect: what a job depends on."""
+    content = section.model_dump(
+        mode="json", exclude={**dict.fromkeys(exclude or (), True), **section.without_effect()}
+    )
+    return json.dumps(content, sort_keys=True)
+
+
+def resolved_json(config: Config, name: str) -> str:
+    """All that an experiment is made of, its memory devices included, as canonical JSON."""
+    experiment = config.experiments[name].model_dump(mode="json")
+    experiment["devices"] = {
+        d: config.devices[d].model_dump(mode="json") for d in experiment["devices"]
+    }
+    if own := config.data_sets.get(experiment["dataset"]):
+        experiment["data_set"] = own.model_dump(mode="json")
+    return json.dumps({"experiment": name, **experiment}, sort_keys=True)

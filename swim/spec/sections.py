@@ -1,0 +1,253 @@
+"""What settings are made of: values, and the sections of networks, training, devices and data."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from swim import registry
+from swim.decimals import canonical
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
+IMPORT = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
+
+def _known(kind: str) -> Any:
+    check = AfterValidator(lambda value: registry.canonical(kind, value))
+    names = sorted(registry.KINDS[kind]) + sorted(registry.ALIASES.get(kind, {}))
+    return Annotated[str, check, WithJsonSchema({"enum": names})]
+
+
+def _decimal(low: int, high: int | None, kind: str) -> Any:
+    top = None if high is None else Decimal(high)
+    check = BeforeValidator(lambda value: canonical(value, Decimal(low), top, kind))
+    shape = {"type": "string", "pattern": r"^(0|[1-9]\d*)(\.\d*[1-9])?$"}
+    return Annotated[str, check, WithJsonSchema(shape)]
+
+
+if TYPE_CHECKING:
+    Network: TypeAlias = str
+    Estimator: TypeAlias = str
+    Method: TypeAlias = str
+    Fraction: TypeAlias = str
+    Sigma: TypeAlias = str
+else:
+    Network = _known("network")
+    Estimator = _known("estimator")
+    Method = _known("method")
+    Fraction = _decimal(0, 1, "fraction")
+    Sigma = _decimal(0, None, "sigma")
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys are errors, and so are values of another type."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_default=True,
+        serialize_by_alias=True,
+    )
+
+    def without_effect(self) -> dict[str, Any]:
+        """Settings that change nothing beside the others, as pydantic's ``exclude``."""
+        return {}
+
+
+def as_in(section: type[Section], name: str) -> Any:
+    """The same setting in another section: its description, limits and default."""
+    return section.model_fields[name]
+
+
+class ModelSettings(Section):
+    """The network and its quantisation."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: Network | None = Field(
+        None, description="network to build, lenet unless `import` is given; names of the paper's "
+        "first release are accepted, QLeNet is lenet with its bits"
+    )  # fmt: skip
+    factory: Annotated[str, Field(pattern=IMPORT)] | None = Field(
+        None,
+        alias="import",
+        description="a network of your own, `package.module:function`, instead of a name",
+    )
+    arguments: dict[str, Any] = Field({}, description="what that function is called with")
+    weight_bits: int | None = Field(
+        None,
+        ge=1,
+        le=8,
+        description="bits of a weight's magnitude, 4 means levels -15..15; null: float",
+    )
+    activation_bits: int | None = Field(
+        None, ge=1, le=8, description="bits of each layer's input, 4 means 16 levels; null: float"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_the_release(cls, content: Any) -> Any:
+        """``QLeNet`` stands for a name and for bits, which the settings may change."""
+        if isinstance(content, Mapping) and isinstance(content.get("name"), str):
+            bits = registry.QUANTISED_ALIASES.get(content["name"])
+            if bits:
+                return {"weight_bits": bits, "activation_bits": bits, **content}
+        return content
+
+    @model_validator(mode="after")
+    def _one_network(self) -> "ModelSettings":
+        if self.factory is None and self.arguments:
+            raise ValueError("arguments are those of `import`; a named network takes none")
+        if self.factory is not None and self.name is not None:
+            raise ValueError("give name or import, not both (`name: null` where a default has one)")
+        if self.factory is None and self.name is None:
+            object.__setattr__(self, "name", "lenet")
+        return self
+
+    @property
+    def network(self) -> str:
+        """What :func:`swim.registry.find` knows the network by."""
+        return self.name or self.factory or ""
+
+    @property
+    def quantised(self) -> bool:
+        """Whether weights or activations are."""
+        return bool(self.weight_bits or self.activation_bits)
+
+    @property
+    def label(self) -> str:
+        """The name with its bits, as tables show it."""
+        name = self.name or self.network.partition(":")[2]
+        bits = (("w", self.weight_bits), ("a", self.activation_bits))
+        suffix = "".join(f"{letter}{count}" for letter, count in bits if count)
+        return f"{name}-{suffix}" if suffix else name
+
+
+class TrainingSettings(Section):
+    """Optimisation. The last epoch is the checkpoint; the test set is never looked at."""
+
+    epochs: int = Field(20, ge=0, description="passes over the training images in all")
+    quantised_epochs: int = Field(
+        5,
+        ge=0,
+        description="how many of these, at the end, run with quantised weights and activations",
+    )
+    batch_size: int = Field(128, ge=1, description="images a step")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd has momentum 0.9")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="the highest; falls to zero along a cosine"
+    )
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="in which the learning rate first rises along a line"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimiser")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="part of a label that is spread over all classes"
+    )
+    weight_noise: float = Field(
+        0.0,
+        ge=0,
+        description="noise-aware training: standard deviation of a fresh error of each weight in "
+        "each step, of max|W_layer|; a device `release` of sigma s leaves 0.577 s",
+    )
+    augment: bool = Field(
+        True,
+        description="the data set's usual augmentation, in training alone: cifar10 and "
+        "tinyimagenet are shifted and mirrored, MNIST is left as it is",
+    )
+    calibration_images: int = Field(
+        2000, ge=1, description="training images that fix the activation ranges"
+    )
+
+
+class DeviceSettings(Section):
+    """A memory device: how a weight's magnitude is sliced and how devices vary."""
+
+    M: int = Field(4, ge=1, le=16, description="bits of a weight's magnitude")
+    K: int = Field(4, ge=1, le=16, description="bits a device; M/K devices hold a weight")
+    verified_sigma: float = Field(
+        0.03, ge=0, description="standard deviation after write-verify, of a device's full scale"
+    )
+    tolerance: float = Field(
+        0.06,
+        gt=0,
+        description="error inside which write-verify leaves a device, of its full scale; counts "
+        "the cycles of `in_situ`",
+    )
+    convention: Literal["full-scale", "release"] = Field(
+        "full-scale", description="significance of the slices, see docs/method.md"
+    )
+
+    @model_validator(mode="after")
+    def _whole_slices(self) -> "DeviceSettings":
+        if self.M % self.K:
+            raise ValueError(f"M ({self.M}) must be a multiple of K ({self.K})")
+        return self
+
+
+class OwnDataSet(Section):
+    """Images of your own: one .npz file, or a folder of image files; see docs/data.md."""
+
+    file: str | None = Field(
+        None,
+        description=".npz file with uint8 images x_train and x_test, (N, H, W), (N, H, W, C) or "
+        "(N, C, H, W), and their classes y_train and y_test, from 0",
+    )
+    folder: str | None = Field(
+        None,
+        description="instead of it, a folder with train/CLASS/*.png and test/CLASS/*.png (or .jpg "
+        "and others; or val/), or with the files of Tiny ImageNet",
+    )
+    size: int | None = Field(
+        None,
+        ge=1,
+        description="pixels; the shorter side of each image of a folder is resized to it and the "
+        "central square kept; null: images have one size already",
+    )
+    mean: list[float] | None = Field(
+        None, description="of pixels in [0, 1], a channel; null: that of the training images"
+    )
+    std: list[Annotated[float, Field(gt=0)]] | None = Field(None, description="the same")
+    augmentation: Literal["none", "crop_flip"] = Field(
+        "none", description="of training images; crop_flip shifts by up to 4 pixels and mirrors"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "OwnDataSet":
+        if (self.file is None) == (self.folder is None):
+            raise ValueError("give either `file` (a .npz file) or `folder` (of image files)")
+        if self.file is not None and self.size is not None:
+            raise ValueError("size is for images of a `folder`; those of a `file` have one size")
+        return self
+
+    @property
+    def kind(self) -> Literal["file", "folder"]:
+        """Which of the two it is."""
+        return "file" if self.folder is None else "folder"
+
+    def without_effect(self) -> dict[str, Any]:
+        """The other one's settings."""
+        return {"folder": True, "size": True} if self.kind == "file" else {"file": True}
+
+
+class InSituSettings(Section):
+    """The baseline that trains on the chip: SGD whose every step writes every device once."""
+
+    budgets: list[Sigma] = Field(
+        ["0.2", "0.4", "0.6", "0.8", "1", "2", "5", "10"],
+        min_length=1,
+        description="normalised write cycles to spend, in whole steps; 1 is verifying everything",
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="of SGD, the first release's by default")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of its steps")
+    batch_size: int = Field(128, ge=1, description="training images a step")
