@@ -53,11 +53,18 @@ def experiment(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(registry.NETWORKS) - {"vgg11"}))
 def test_a_network_from_data_to_figure(project, images, name):
-    project.experiments = {"net": experiment(name)}
+    settings = experiment(name)
+    if name == "lenet":  # one network goes by every method, and trains on the chip
+        settings |= {"methods": [*registry.METHODS], "in_situ": {"budgets": ["0.5", "20"]}}
+    project.experiments = {"net": settings}
     project.make("net")
     made = project.folder / "results/net"
     table = pd.read_csv(made / "accuracy.csv", dtype={"fraction": str})
-    assert set(table["method"]) == {"clean", "none", "all", "swim"}
+    own = {"in_situ"} if name == "lenet" else set()
+    assert set(table["method"]) == {"clean", "none", "all", *settings["methods"]} | own
+    spent = table[table["method"] == "in_situ"].set_index("fraction")["nwc"]
+    assert (spent <= spent.index.astype(float)).all()
+    assert name != "lenet" or spent["20"] > 19
     assert table["mean"].between(0, 1).all()
     assert (made / "figures/accuracy-sigma-0.1.png").stat().st_size > 10_000
     assert len(pd.read_csv(made / "train.csv")) == 1
