@@ -87,9 +87,9 @@ def _draw(axes: "Axes", part: pd.DataFrame) -> None:
                 100 * value, color="0.35", ls=dashes, lw=1, label=label, gid=name, zorder=1
             )
     axes.set_xlabel("normalised write cycles (NWC)")
-    most = part["nwc"].max()
-    axes.set_xlim(-0.02, 1.02 * max(1.0, most))
-    if most > 1:  # on-device training goes on beyond verifying everything
+    most = 1.02 * part["nwc"].max()
+    axes.set_xlim(-0.02, max(1.02, most))
+    if most > 1.02:  # on-device training goes on beyond verifying everything
         axes.set_xscale("symlog", linthresh=1, linscale=2)
         ticks = [0, 0.2, 0.4, 0.6, 0.8, *(t for t in (1, 2, 5, 10, 20, 50, 100) if t <= most)]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

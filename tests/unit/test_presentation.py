@@ -214,3 +214,25 @@ def test_many_methods_have_their_own_styles():
     # Two of a colour differ in marker and in dashes.
     for one, other in itertools.combinations(styles.values(), 2):
         assert sum(a != b for a, b in zip(one, other, strict=True)) >= 2 or one[0] != other[0]
+
+
+def test_training_on_the_chip_has_budgets_and_an_axis_beyond_one(chips, tmp_path):
+    """It starts where nothing is verified, ends by itself and is in no pair."""
+    folder = tmp_path / "chips/release/sigma-0.3/in_situ"
+    spent = {"0.5": 0.38, "1": 0.94, "10": 9.98}
+    for budget, nwc in spent.items():
+        rows = [(r, 0.6 + r / 100, 1.0, nwc, 1000) for r in range(20)]
+        io.write_rows(folder / f"{budget}.csv", COLUMNS, rows)
+    paths = [*chips, *(folder / f"{budget}.csv" for budget in spent)]
+    table = tables.accuracy_table(paths, CONSTANTS)
+    rows = table[table["sigma"] == "0.3"]
+    curve = tables.curve(rows, "in_situ")
+    assert list(curve["nwc"]) == [0.0, 0.38, 0.94, 9.98]
+    assert list(tables.curve(rows, "swim")["nwc"]) == [0.0, 0.1, 0.5, 1.0]
+    assert not (tables.paired_table(paths, CONSTANTS)[["method", "other"]] == "in_situ").any().any()
+    assert "in_situ spends what whole steps fit" in tables.markdown(table)
+    axes = figures.accuracy_figure(table, "0.3").axes[0]
+    assert axes.get_xlim()[1] > 9.98
+    drawn = {line.get_gid(): line.get_xdata() for line in axes.get_lines()}
+    np.testing.assert_allclose(drawn["in_situ"], curve["nwc"])
+    assert figures.accuracy_figure(table, "0.1").axes[0].get_xlim()[1] == 1.02
