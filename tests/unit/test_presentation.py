@@ -227,8 +227,8 @@ def test_training_on_the_chip_has_budgets_and_an_axis_beyond_one(chips, tmp_path
     table = tables.accuracy_table(paths, CONSTANTS)
     rows = table[table["sigma"] == "0.3"]
     curve = tables.curve(rows, "in_situ")
-    assert list(curve["nwc"]) == [0.0, 0.38, 0.94, 9.98]
-    assert list(tables.curve(rows, "swim")["nwc"]) == [0.0, 0.1, 0.5, 1.0]
+    np.testing.assert_allclose(curve["nwc"], [0.0, 0.38, 0.94, 9.98])
+    np.testing.assert_allclose(tables.curve(rows, "swim")["nwc"], [0.0, 0.1, 0.5, 1.0])
     assert not (tables.paired_table(paths, CONSTANTS)[["method", "other"]] == "in_situ").any().any()
     assert "in_situ spends what whole steps fit" in tables.markdown(table)
     axes = figures.accuracy_figure(table, "0.3").axes[0]
