@@ -9,7 +9,7 @@ from swim.spec.sections import (
     DeviceSettings,
     Estimator,
     Fraction,
-    InSituSettings,
+    InSituTraining,
     Method,
     ModelSettings,
     Section,
@@ -143,11 +143,7 @@ class InSituJob(EvaluateJob):
     """What a chips file of on-device training depends on."""
 
     budget: Sigma = Field("1", description="normalised write cycles to spend, in whole steps")
-    in_situ: InSituSettings = Field(InSituSettings(), description="on-device training")
-
-    def without_effect(self) -> dict[str, Any]:
-        """One job has one budget."""
-        return {**super().without_effect(), "in_situ": {"budgets"}}
+    in_situ: InSituTraining = Field(InSituTraining(), description="on-device training")
 
 
 def check_precision(precision: float | None, chips: int, most: int) -> None:

@@ -240,7 +240,15 @@ class OwnDataSet(Section):
         return {"folder": True, "size": True} if self.kind == "file" else {"file": True}
 
 
-class InSituSettings(Section):
+class InSituTraining(Section):
+    """SGD on the chip."""
+
+    learning_rate: float = Field(1e-4, gt=0, description="of SGD, the first release's by default")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of its steps")
+    batch_size: int = Field(128, ge=1, description="training images a step")
+
+
+class InSituSettings(InSituTraining):
     """The baseline that trains on the chip: SGD whose every step writes every device once."""
 
     budgets: list[Sigma] = Field(
@@ -248,6 +256,3 @@ class InSituSettings(Section):
         min_length=1,
         description="normalised write cycles to spend, in whole steps; 1 is verifying everything",
     )
-    learning_rate: float = Field(1e-4, gt=0, description="of SGD, the first release's by default")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of its steps")
-    batch_size: int = Field(128, ge=1, description="training images a step")
