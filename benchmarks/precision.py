@@ -42,7 +42,7 @@ def measure(model: Any, batches: Any, sigma: float, images: int, full: int) -> d
             break
     seconds = time.perf_counter() - start
     # Strata also take one pass of the network before programming.
-    cost = sum(row[4] for row in rows) + total
+    cost = sum(row[5] for row in rows) + total
     return {
         "sigma": sigma,
         "images_per_chip": images,

@@ -32,6 +32,7 @@ wildcard_constraints:
     dataset="|".join([*registry.DATASETS, *CONFIG.data_sets]),
     device="|".join(CONFIG.devices),
     method="|".join(registry.METHODS),
+    policy="|".join(registry.POLICIES),
     end="none/0|all/1",
     sigma=r"[0-9.]+",
     fraction=r"[0-9.]+",
@@ -62,6 +63,12 @@ def in_situ_job(wildcards):
     device = CONFIG.devices[wildcards.device]
     own = {"device": device, "sigma": wildcards.sigma, "budget": wildcards.budget}
     return job(spec.InSituJob, wildcards, **own)
+
+
+def program_job(wildcards):
+    device = CONFIG.devices[wildcards.device]
+    own = {"device": device, "sigma": wildcards.sigma, "budget": wildcards.budget}
+    return job(spec.ProgramJob, wildcards, policy=wildcards.policy, **own)
 
 
 def network_of(wildcards):
@@ -129,19 +136,26 @@ def dataset_of(wildcards):
 
 def sensitivity_of(wildcards):
     """What a method ranks by beside weights, if anything: its own estimator's, or the chosen one's."""
-    needs = registry.find("method", wildcards.method).NEEDS
+    needs = registry.find("selection method", wildcards.method).NEEDS
     estimator = estimator_of(needs, experiment(wildcards).estimator)
     if estimator is None:
         return []
     return f"results/{wildcards.experiment}/sensitivity/{estimator}.safetensors"
 
 
+def chosen_curvature_of(wildcards):
+    """What policies rank by."""
+    return f"results/{wildcards.experiment}/sensitivity/{experiment(wildcards).estimator}.safetensors"
+
+
 def points_of(name):
     """The points of an experiment's curves."""
     own = EXPERIMENTS[name]
-    budgets = own.in_situ.budgets if own.in_situ else []
-    shared = {field: getattr(own, field) for field in ("devices", "sigmas", "methods", "fractions")}
-    return spec.SummariseJob(**shared, in_situ=budgets)
+    fields = ("devices", "sigmas", "methods", "fractions", "budgets")
+    shared = {field: getattr(own, field) for field in fields}
+    return spec.SummariseJob(
+        **shared, in_situ=own.in_situ.budgets if own.in_situ else []
+    )
 
 
 def chips_of(name):

@@ -82,6 +82,36 @@ rule evaluate_none_verified:
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
 
 
+rule program:
+    """Checkpoint, second derivatives and test images -> accuracy of chips programmed by a policy."""
+    input:
+        model="results/{experiment}/model.safetensors",
+        data=dataset_of,
+        sensitivity=chosen_curvature_of,
+    output:
+        "results/{experiment}/chips/{device}/sigma-{sigma}/{policy}/{budget}.csv",
+    log:
+        "results/{experiment}/logs/program/{device}/sigma-{sigma}/{policy}-{budget}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/program/{device}/sigma-{sigma}/{policy}-{budget}.tsv"
+    conda:
+        "../envs/swim.yaml"
+    threads: threads_of
+    resources:
+        accelerator=accelerator_of,
+        gpu=gpus_of,
+    params:
+        network=trusted_network,
+        settings=program_job,
+        code=lambda wildcards: sources.digest(
+            "program", network=network_of(wildcards), policy=wildcards.policy
+        ),
+    shell:
+        "python -m swim program --model {input.model:q} {params.network} --data {input.data:q}"
+        " --sensitivity {input.sensitivity:q} --out {output:q} --settings {params.settings:q}"
+        " --accelerator {resources.accelerator} > {log:q} 2>&1"
+
+
 rule in_situ:
     """The baseline: checkpoint and training images -> accuracy of chips trained in place."""
     input:

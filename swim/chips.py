@@ -14,8 +14,8 @@ from swim.policies import Chip, Policy, Programmed, VerifyMask
 from swim.sampling import PILOT, Sampling, plan
 from swim.tracing import left_alone
 
-COLUMNS = ("chip", "accuracy", "loss", "nwc", "images")
-Row = tuple[int, float, float, float, int]
+COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
+Row = tuple[int, float, float, float, float, int]
 
 
 def _means(right: Tensor, losses: Tensor, parts: Tensor | None = None) -> tuple[float, float]:
@@ -70,7 +70,7 @@ def stream(
             right, losses = network.answers(weights, [torch.from_numpy(d[0]) for d in drawn])
             parts = [torch.from_numpy(d[1]) for d in drawn]
         for index, chip, *answers in zip(indices, programmed, right, losses, parts, strict=True):
-            yield (index, *_means(*answers), chip.nwc, right.shape[1])
+            yield (index, *_means(*answers), chip.nwc, chip.reads, right.shape[1])
 
     # Groups begin at fixed chips, so that a chip's neighbours, and its bytes, are always the same.
     for start in itertools.count(first_chip - first_chip % network.group, network.group):

@@ -23,11 +23,13 @@ class Result:
         accuracy: part of the images classified rightly, in [0, 1]: float64 (chips,).
         loss: mean loss over the images: float64 (chips,).
         cycles: normalised write cycles of each chip: float64 (chips,).
+        reads: reads a device, on average: float64 (chips,).
     """
 
     accuracy: Tensor
     loss: Tensor
     cycles: Tensor
+    reads: Tensor
 
     @property
     def _summary(self) -> stats.Summary:

@@ -15,7 +15,7 @@ from swim.curvature.passes import Leaves, Subject, reached, subject_of
 from swim.errors import DataError, SettingError
 from swim.inference import each_loss
 from swim.policies.base import Chip, Programmed
-from swim.write_verify import rewrites
+from swim.policies.cells import Cells
 
 
 class InSitu:
@@ -64,13 +64,13 @@ class InSitu:
     def program(self, chip: Chip) -> Programmed:
         """Write the chip, then train it step by step.
 
-        NWC is what the steps wrote over what verifying every device takes beyond its first write,
-        counted on this chip (:mod:`swim.write_verify`).
+        NWC is what the steps wrote over what verifying every device takes beyond its first write:
+        counted on this chip, or expected in the closed form (:mod:`swim.write_verify`).
 
         Raises:
             SettingError: all devices are inside the tolerance at once, so there is no unit of NWC.
         """
-        verifying = sum(int(rewrites(chip, name).sum()) for name in chip.targets)
+        verifying = sum(float(Cells(chip, name).cycles.sum()) for name in chip.targets)
         devices = chip.device.slices * sum(t.numel() for t in chip.targets.values())
         if not verifying:
             raise SettingError(

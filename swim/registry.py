@@ -71,6 +71,23 @@ METHODS = {
     "random": "swim.methods.random",
 }
 
+# Modules with offers(cells, curvature): policies that decide on each chip, by what is read, within
+# a budget of write cycles; see swim.policies.greedy.
+POLICIES = {
+    "uswim": "swim.policies.uswim",
+    "swim_device": "swim.policies.swim_device",
+    "magnitude_device": "swim.policies.magnitude_device",
+    "top_slice": "swim.policies.top_slice",
+    "read_first": "swim.policies.read_first",
+    "compensate": "swim.policies.compensate",
+    "reslice": "swim.policies.reslice",
+    "reslice_pair": "swim.policies.reslice_pair",
+}
+# Those that change a chip at no write cycle: their curves begin at a point of their own.
+FREE = frozenset({"reslice", "reslice_pair"})
+# Those that verify device after device, until all are: their curves end where everything is.
+VERIFYING = frozenset({"uswim", "swim_device", "magnitude_device", "top_slice", "read_first"})
+
 # Other names of the same, as the paper's first release has them.
 ALIASES = {
     "network": {
@@ -88,6 +105,7 @@ ALIASES = {
         "QDENSE": "densenet121",
     },
     "method": {"SM": "swim"},
+    "selection method": {"SM": "swim"},
 }
 # The bits of weights and activations that an alias of a network stands for.
 QUANTISED_ALIASES = {"QLeNet": 4, "QCIFAR": 6, "QRes18": 8, "QTIN": 8, "QVGG": 8, "QDENSE": 8}
@@ -97,7 +115,9 @@ KINDS = {
     "data set": DATASETS,
     "own data set": OWN_DATASETS,
     "estimator": ESTIMATORS,
-    "method": METHODS,
+    "selection method": METHODS,
+    "policy": POLICIES,
+    "method": {**METHODS, **POLICIES},
 }
 
 

@@ -128,7 +128,7 @@ def _mask(
     with left_alone(model):
         held = weights_of(trace(model, data.inputs("train", slice(0, 1)).to(place)))
     weights = {name: weight.cpu().numpy() for name, weight in held.items()}
-    found = registry.find("method", method)
+    found = registry.find("selection method", method)
     curvature, estimator = None, estimator_of(found.NEEDS, "recursion")
     if estimator is not None:
         size = max(1, 128 // div)

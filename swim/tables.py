@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from swim import stats
+from swim import registry, stats
 from swim.errors import DataError
 
 COLUMNS = [
     "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
-    "chips", "mean", "std", "ci95", "p05",
+    "reads", "chips", "mean", "std", "ci95", "p05",
 ]  # fmt: skip
 PAIRED = [
     "experiment", "model", "dataset", "device", "sigma", "fraction", "method", "other", "chips",
@@ -83,6 +83,7 @@ def accuracy_table(
         if place["method"] != "clean":
             record |= {
                 "nwc": table["nwc"].mean(),
+                "reads": table["reads"].mean(),
                 "chips": summary.chips,
                 "ci95": summary.ci95,
             }
@@ -155,7 +156,7 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
     text = dict.fromkeys(["experiment", "model", "dataset", *KEYS], str)
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={
-            name: [""] for name in ("nwc", "chips", "mean", "std", "ci95", "p05", "p01")
+            name: [""] for name in ("nwc", "reads", "chips", "mean", "std", "ci95", "p05", "p01")
         })  # fmt: skip
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
@@ -168,11 +169,17 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
 def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """One method's points at one device and sigma by rising NWC, with the end points it shares.
 
-    On-device training starts where nothing is verified, and does not end where everything is.
+    On-device training, and policies that go on by other ends than verifying all devices, do not
+    end where everything is verified; those that act at no cycle do not start where nothing is.
     """
-    ends = ["none"] if method == IN_SITU else [*ENDS]
-    points = table[table["method"].isin([method, *ends])]
+    ends = {"none": method not in registry.FREE, "all": ends_verified(method)}
+    points = table[table["method"].isin([method, *(end for end, on in ends.items() if on)])]
     return points.sort_values("nwc", ignore_index=True)
+
+
+def ends_verified(method: str) -> bool:
+    """Whether spending more and more by a method ends with everything verified."""
+    return method in registry.VERIFYING or method not in (IN_SITU, *registry.POLICIES)
 
 
 def methods_of(table: pd.DataFrame) -> list[str]:

@@ -20,6 +20,7 @@ STEPS = {
     "sensitivity": "Second derivative of the loss per weight, summed over the training images.",
     "select": "Choose which weights to write-verify.",
     "evaluate": "Program chips by Monte Carlo and measure the accuracy of each.",
+    "program": "Program chips by a policy that reads their devices, within a budget of cycles.",
     "in-situ": "Train each chip on the device, within a budget of write cycles: the baseline.",
     "summarise": "Statistics over chips, one row a point.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",

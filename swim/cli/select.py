@@ -20,7 +20,7 @@ def select(model: str, sensitivity: str | None, out: str, settings: spec.SelectJ
     if "programmed" not in checkpoint:
         raise DataError(f"{model}: not a checkpoint of ours")
     weights = {name: arrays[name] for name in checkpoint["programmed"]}
-    method = registry.find("method", settings.method)
+    method = registry.find("selection method", settings.method)
     curvature = None
     if method.NEEDS != "weights":
         if sensitivity is None:

@@ -1,10 +1,17 @@
-"""Bit-sliced devices with Gaussian programming error, uniform over all conductances."""
+"""Bit-sliced devices with Gaussian programming error."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
 
 from swim.errors import SettingError
+
+WriteVerify = Literal["closed_form", "redraw", "pulse"]
+Convention = Literal["full-scale", "release"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +25,22 @@ class Device:
         sigma: standard deviation of a device programmed once, as a part of its full scale.
         M: bits of the magnitude.
         K: bits a device.
-        verified_sigma: the same after write-verify.
-        tolerance: error inside which write-verify leaves a device, a part of its full scale.
+        verified_sigma: the same after write-verify, in the closed form.
         convention: ``full-scale``: slice j weighs ``(2^K - 1) 2^(jK) / (2^M - 1)``,
             j = 0 .. M/K - 1, so that one device (M = K) has exactly sigma.
             ``release``: ``2^(-iK)``, i = 1 .. M/K, as the first release draws it. The two
             differ threefold at K = 2.
+        tolerance: error inside which write-verify leaves a device, a part of its full scale.
+        write_verify: ``closed_form``: a verified device's error has ``verified_sigma``, and its
+            cycles are those that ``redraw`` expects. ``redraw``, ``pulse``: cycle by cycle, see
+            :mod:`swim.write_verify`.
+        read_noise: standard deviation of a read, a part of full scale; in simulated cycles.
+        clip: whether a conductance stays in its range, from zero to full scale; in simulated
+            cycles.
+        cycle_limit: write-verify gives up after so many rewrites of a device.
+        pulse_gain: part of the remaining error that a pulse takes away on average.
+        variation: how the standard deviation depends on a device's level: from levels, as parts
+            of the full scale, to factors of sigma, alike in shape; None if it does not.
 
     Raises:
         SettingError: a value is out of range or M is no multiple of K.
@@ -33,21 +50,37 @@ class Device:
     M: int = 4
     K: int = 4
     verified_sigma: float = 0.03
-    convention: Literal["full-scale", "release"] = "full-scale"
+    convention: Convention = "full-scale"
     tolerance: float = 0.06
+    write_verify: WriteVerify = "closed_form"
+    read_noise: float = 0.0
+    clip: bool = False
+    cycle_limit: int = 1000
+    pulse_gain: float = 0.2
+    variation: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("sigma", "verified_sigma"):
+        for name in ("sigma", "verified_sigma", "read_noise"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise SettingError(f"{name} must be a finite number of at least 0, not {value!r}")
         if not self.tolerance > 0:
             raise SettingError(f"tolerance must be positive, not {self.tolerance!r}")
+        if not 0 < self.pulse_gain <= 1:
+            raise SettingError(f"pulse_gain must be above 0 and at most 1, not {self.pulse_gain!r}")
+        if self.cycle_limit < 1:
+            raise SettingError(f"cycle_limit must be at least 1, not {self.cycle_limit!r}")
         if self.M < 1 or self.K < 1 or self.M % self.K:
             raise SettingError(f"M must be a multiple of K, both positive: M={self.M}, K={self.K}")
-        if self.convention not in ("full-scale", "release"):
+        for name, known in (("convention", Convention), ("write_verify", WriteVerify)):
+            if getattr(self, name) not in get_args(known):
+                raise SettingError(
+                    f"unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(known))}"
+                )
+        if self.write_verify == "closed_form" and (self.read_noise or self.clip):
             raise SettingError(
-                f"unknown convention {self.convention!r}; known: full-scale, release"
+                "read_noise and clip need simulated cycles: write_verify redraw or pulse, "
+                "not closed_form"
             )
 
     @property
@@ -60,10 +93,33 @@ class Device:
         """Weight of each slice's error in units of ``max|W_layer|``, the most significant first."""
         if self.convention == "release":
             return tuple(2.0 ** (-i * self.K) for i in range(1, self.slices + 1))
+        return self.shares
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What each slice at full scale adds to a weight, in units of ``max|W_layer|``."""
         unit = (2**self.K - 1) / (2**self.M - 1)
         return tuple(unit * 2.0 ** (j * self.K) for j in reversed(range(self.slices)))
 
+    def levels(self, magnitudes: Tensor) -> Tensor:
+        """What each device is meant to hold: the digits of a magnitude.
+
+        Args:
+            magnitudes: ``|W| / max|W_layer|``, of any shape.
+
+        Returns:
+            Parts of a device's full scale, k / (2^K - 1): (slices, *shape), the most significant
+            digit first.
+        """
+        code = (magnitudes.double() * (2**self.M - 1)).round_().long()
+        shifts = [self.K * j for j in reversed(range(self.slices))]
+        digits = [(code >> shift) & (2**self.K - 1) for shift in shifts]
+        return torch.stack(digits).to(magnitudes.dtype) / (2**self.K - 1)
+
     def weight_std(self, verified: bool) -> float:
-        """Standard deviation of a programmed weight, in units of ``max|W_layer|``."""
+        """Standard deviation of a programmed weight whose devices all have one sigma.
+
+        In units of ``max|W_layer|``.
+        """
         sigma = self.verified_sigma if verified else self.sigma
         return sigma * math.sqrt(sum(s**2 for s in self.significance))

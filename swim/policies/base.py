@@ -70,11 +70,14 @@ class Programmed:
 
     Attributes:
         weights: weight name -> weight as the devices hold it.
-        nwc: write cycles beyond each device's first, over those of verifying everything.
+        nwc: write cycles beyond each device's first, over those of verifying everything on the
+            same chip.
+        reads: reads a device on average.
     """
 
     weights: dict[str, Tensor]
     nwc: float
+    reads: float = 0.0
 
 
 class Policy(Protocol):

@@ -66,6 +66,12 @@ class ExperimentSettings(Section):
         min_length=1,
         description="parts of the weights to verify",
     )
+    budgets: list[Sigma] | None = Field(
+        None,
+        min_length=1,
+        description="normalised write cycles that policies (uswim and below) spend; null: as "
+        "`fractions`",
+    )
     chips: int = as_in(EvaluateJob, "chips")
     precision: float | None = as_in(EvaluateJob, "precision")
     max_chips: int = as_in(EvaluateJob, "max_chips")
@@ -88,8 +94,8 @@ class ExperimentSettings(Section):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "ExperimentSettings":
-        for name in ("methods", "devices", "sigmas", "fractions"):
-            values = getattr(self, name)
+        for name in ("methods", "devices", "sigmas", "fractions", "budgets"):
+            values = getattr(self, name) or []
             twice = sorted({str(v) for v in values if values.count(v) > 1})
             if twice:
                 raise ValueError(f"{name} lists {', '.join(twice)} twice")
@@ -133,8 +139,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 TAKEN = frozenset(
     {
         "all", "data", "summary", "prepare", "train", "adopt", "settings", "sensitivity", "select",
-        "evaluate", "evaluate_none_verified", "evaluate_all_verified", "in_situ", "summarise",
-        "plot",
+        "evaluate", "evaluate_none_verified", "evaluate_all_verified", "program", "in_situ",
+        "summarise", "plot",
     }
 )  # fmt: skip
 

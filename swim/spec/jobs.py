@@ -12,7 +12,9 @@ from swim.spec.sections import (
     InSituTraining,
     Method,
     ModelSettings,
+    Policy,
     Section,
+    SelectionMethod,
     Sigma,
     TrainingSettings,
     as_in,
@@ -95,7 +97,7 @@ class SensitivityJob(Compute):
 class SelectJob(Section):
     """What a mask depends on, beside the checkpoint and its second derivatives."""
 
-    method: Method = Field("swim", description="selection method")
+    method: SelectionMethod = Field("swim", description="selection method")
     fraction: Fraction = Field("0.1", description="part of the weights to verify")
     seed: int = Field(0, ge=0, description="seed of the methods that draw")
 
@@ -135,8 +137,16 @@ class EvaluateJob(Compute):
         return self
 
     def without_effect(self) -> dict[str, Any]:
-        """Without a precision there is no maximum."""
-        return {"max_chips": True} if self.precision is None else {}
+        """Without a precision there is no maximum; and what the device does not use."""
+        unused: dict[str, Any] = {"device": self.device.without_effect()}
+        return unused | ({"max_chips": True} if self.precision is None else {})
+
+
+class ProgramJob(EvaluateJob):
+    """What a chips file of a policy depends on, beside checkpoint, data and second derivatives."""
+
+    policy: Policy = Field("swim_device", description="programming policy")
+    budget: Sigma = Field("0.1", description="normalised write cycles to spend")
 
 
 class InSituJob(EvaluateJob):
@@ -166,11 +176,18 @@ class SummariseJob(Section):
     sigmas: list[Sigma] = Field(min_length=1, description="standard deviations")
     methods: list[Method] = Field(min_length=1, description="selection methods")
     fractions: list[Fraction] = Field(min_length=1, description="verified parts")
+    budgets: list[Sigma] | None = Field(None, description="of policies; null: the fractions")
     in_situ: list[Sigma] = Field([], description="budgets of on-device training")
 
     def files(self) -> list[str]:
         """Their chips files, relative to the chips folder; end points are shared by methods."""
-        points = [f"{m}/{f}" for m in self.methods for f in self.fractions if f not in "01"]
+        points = []
+        for method in self.methods:
+            spent = self.fractions
+            if method in registry.POLICIES:
+                spent = self.fractions if self.budgets is None else self.budgets
+            own = [part for part in spent if part not in "01"]
+            points += [f"{method}/{p}" for p in (["0"] if method in registry.FREE else []) + own]
         points += [f"in_situ/{budget}" for budget in self.in_situ]
         return [
             f"{device}/sigma-{sigma}/{point}.csv"

@@ -38,12 +38,16 @@ if TYPE_CHECKING:
     Network: TypeAlias = str
     Estimator: TypeAlias = str
     Method: TypeAlias = str
+    SelectionMethod: TypeAlias = str
+    Policy: TypeAlias = str
     Fraction: TypeAlias = str
     Sigma: TypeAlias = str
 else:
     Network = _known("network")
     Estimator = _known("estimator")
     Method = _known("method")
+    SelectionMethod = _known("selection method")
+    Policy = _known("policy")
     Fraction = _decimal(0, 1, "fraction")
     Sigma = _decimal(0, None, "sigma")
 
@@ -178,11 +182,28 @@ class DeviceSettings(Section):
     verified_sigma: float = Field(
         0.03, ge=0, description="standard deviation after write-verify, of a device's full scale"
     )
+    write_verify: Literal["closed_form", "redraw", "pulse"] = Field(
+        "closed_form",
+        description="closed_form: a verified device has verified_sigma, its cycles are expected "
+        "ones; redraw, pulse: written cycle by cycle, and counted; see docs/method.md",
+    )
     tolerance: float = Field(
         0.06,
         gt=0,
-        description="error inside which write-verify leaves a device, of its full scale; counts "
-        "the cycles of `in_situ`",
+        description="error inside which write-verify leaves a device, of its full scale",
+    )
+    read_noise: float = Field(
+        0.0, ge=0, description="standard deviation of a read, of full scale; redraw and pulse"
+    )
+    clip: bool = Field(
+        False,
+        description="whether a conductance stays between zero and full scale; redraw and pulse",
+    )
+    cycle_limit: int = Field(
+        1000, ge=1, description="rewrites of a device, after which write-verify gives up"
+    )
+    pulse_gain: float = Field(
+        0.2, gt=0, le=1, description="part of the remaining error that a pulse takes away; pulse"
     )
     convention: Literal["full-scale", "release"] = Field(
         "full-scale", description="significance of the slices, see docs/method.md"
@@ -192,7 +213,16 @@ class DeviceSettings(Section):
     def _whole_slices(self) -> "DeviceSettings":
         if self.M % self.K:
             raise ValueError(f"M ({self.M}) must be a multiple of K ({self.K})")
+        if self.write_verify == "closed_form" and (self.read_noise or self.clip):
+            raise ValueError("read_noise and clip need write_verify: redraw or pulse")
         return self
+
+    def without_effect(self) -> dict[str, Any]:
+        """The closed form has no single cycles; what it leaves is not simulated."""
+        if self.write_verify == "closed_form":
+            return dict.fromkeys(("read_noise", "clip", "pulse_gain"), True)
+        unused = {"verified_sigma": True}
+        return unused if self.write_verify == "pulse" else {**unused, "pulse_gain": True}
 
 
 class OwnDataSet(Section):

@@ -62,7 +62,7 @@ def test_selecting_and_evaluating(folder):
         "--out", base / "none" / "0.csv", "--clean", base / "clean.csv", "--sigma", "0.2",
         "--chips", 4, "--test-images", 200)  # fmt: skip
     chips = pd.read_csv(base / "swim" / "0.1.csv")
-    assert list(chips) == ["chip", "accuracy", "loss", "nwc", "images"]
+    assert list(chips) == ["chip", "accuracy", "loss", "nwc", "reads", "images"]
     files = [p for p in base.rglob("*.csv")]
     run("summarise", *files, "--experiment", "x", "--model", "m", "--dataset", "d", "--out",
         folder / "accuracy.csv", "--markdown", folder / "table.md")  # fmt: skip

@@ -12,7 +12,7 @@ from swim.errors import DataError, SettingError
 
 POINTS = {"none/0": 0.6, "all/1": 0.97, "swim/0.1": 0.95, "swim/0.5": 0.96,
           "random/0.1": 0.65, "random/0.5": 0.8, "own/0.1": 0.7}  # fmt: skip
-COLUMNS = ("chip", "accuracy", "loss", "nwc", "images")
+COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
 CONSTANTS = {"experiment": "mine", "model": "lenet", "dataset": "mnist5k"}
 
 
@@ -26,7 +26,7 @@ def chips(tmp_path):
         for point, mean in POINTS.items():
             values = np.clip(generator.normal(mean, 0.02, 20), 0, 1)
             nwc = float(point.split("/")[1])
-            rows = [(r, value, 1.0, nwc, 1000) for r, value in enumerate(values)]
+            rows = [(r, value, 1.0, nwc, 2 * nwc, 1000) for r, value in enumerate(values)]
             io.write_rows(folder / f"{point}.csv", COLUMNS, rows)
             paths.append(folder / f"{point}.csv")
         io.write_rows(folder / "clean.csv", ("accuracy", "loss"), [(0.98, 0.1)])
@@ -221,7 +221,7 @@ def test_training_on_the_chip_has_budgets_and_an_axis_beyond_one(chips, tmp_path
     folder = tmp_path / "chips/release/sigma-0.3/in_situ"
     spent = {"0.5": 0.38, "1": 0.94, "10": 9.98}
     for budget, nwc in spent.items():
-        rows = [(r, 0.6 + r / 100, 1.0, nwc, 1000) for r in range(20)]
+        rows = [(r, 0.6 + r / 100, 1.0, nwc, 0.0, 1000) for r in range(20)]
         io.write_rows(folder / f"{budget}.csv", COLUMNS, rows)
     paths = [*chips, *(folder / f"{budget}.csv" for budget in spent)]
     table = tables.accuracy_table(paths, CONSTANTS)

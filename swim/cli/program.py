@@ -1,0 +1,50 @@
+"""``swim program``."""
+
+from pathlib import Path
+
+import click
+import torch
+
+from swim import chips, io, registry, spec
+from swim import network as networks
+from swim.cli import chips_file
+from swim.cli.console import FILE, trusted_network
+from swim.cli.options import settings_options
+from swim.cli.running import start
+from swim.data import DataSet
+from swim.policies.greedy import Greedy
+from swim.progress import Progress, digest_of
+
+
+@click.command()
+@click.option("--model", required=True, type=FILE, help="checkpoint")
+@click.option("--data", required=True, type=FILE, help="prepared data set; its test images")
+@click.option("--sensitivity", required=True, type=FILE, help="an estimator's file to rank by")
+@click.option("--out", required=True, type=FILE, help="one row a chip, to write (.csv)")
+@trusted_network
+@settings_options(spec.ProgramJob)
+def program(
+    model: str,
+    data: str,
+    sensitivity: str,
+    out: str,
+    network: str | None,
+    settings: spec.ProgramJob,
+) -> None:
+    """Program chips by a policy that reads their devices, within a budget of cycles.
+
+    Finished chips are kept in a hidden file beside --out: after a kill, or with more chips or a
+    finer precision, the same command goes on from them.
+    """
+    place = start(settings)
+    loaded, checkpoint = networks.load(model, network)
+    loaded.to(place)
+    batches = list(DataSet(data).batches("test", settings.batch_size, settings.test_images))
+    curvature = {name: torch.from_numpy(h) for name, h in io.load_arrays(sensitivity)[0].items()}
+    rule = registry.find("policy", settings.policy)
+    policy = Greedy(rule, float(settings.budget), curvature)
+    home = registry.home("policy", settings.policy)
+    parts = chips_file.content(model, batches, settings, place, checkpoint, home)
+    digest = digest_of([*parts, Path(sensitivity).read_bytes()])
+    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest))
+    io.write_rows(out, chips.COLUMNS, rows)

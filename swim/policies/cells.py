@@ -1,0 +1,189 @@
+"""The devices of one layer of one chip: what their first writes left, and what rewriting does."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from swim import streams
+from swim.errors import SettingError
+from swim.policies.base import Chip
+from swim.write_verify import Redraw, Rewritten, in_range, residual, writer
+
+
+class Cells:
+    """A layer's devices, (slices, weights), the most significant slice first.
+
+    Weights are flattened in row-major order. Errors and readings are parts of a device's full
+    scale, ``significance`` turns them into parts of ``max|W_layer|``; they are errors of the
+    magnitude, on the side of the differential pair that holds it.
+    """
+
+    def __init__(
+        self, chip: Chip, name: str, levels: Tensor | None = None, sides: Tensor | None = None
+    ):
+        """The devices that hold a chip's weight.
+
+        Args:
+            chip: with its device model, seed and number.
+            name: the layer's weight.
+            levels: what each device is meant to hold instead of its digit of the weight, as a
+                part of full scale: (slices, weights).
+            sides: -1 where a device lies on the other side of its pair than the weight: alike.
+        """
+        self.chip, self.name, self.device = chip, name, chip.device
+        self.target, self.scale = chip.targets[name], chip.scales[name]
+        self.place = self.target.device
+        self.significance = torch.tensor(self.device.significance, device=self.place)[:, None]
+        self._writer, self.residual = writer(self.device), residual(self.device)
+        # A zero is held by the positive side.
+        self.sign = torch.where(self.target.flatten() < 0, -1.0, 1.0)
+        self._levels = levels
+        self.sides = torch.ones(1, 1, device=self.place) if sides is None else sides
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Slices and weights."""
+        return self.device.slices, self.target.numel()
+
+    @property
+    def magnitudes(self) -> Tensor:
+        """``|W| / max|W_layer|``: float32 (weights,)."""
+        return self.target.abs().flatten().float() / (self.scale or 1.0)
+
+    @property
+    def _alike(self) -> bool:
+        """Whether nothing depends on what a device is meant to hold."""
+        device = self.device
+        return not (device.clip or device.variation or device.write_verify == "pulse")
+
+    @cached_property
+    def levels(self) -> Tensor:
+        """What each device is meant to hold; zeros, at no cost, where nothing depends on it."""
+        if self._alike:
+            return torch.zeros(1, 1, device=self.place).expand(self.shape)
+        return self.device.levels(self.magnitudes) if self._levels is None else self._levels
+
+    @cached_property
+    def sigma(self) -> Tensor:
+        """Standard deviation of a write."""
+        return self.sigma_at(self.levels)
+
+    def sigma_at(self, levels: Tensor) -> Tensor:
+        """The same for devices that are meant to hold something else."""
+        device = self.device
+        if device.variation is None:
+            return torch.tensor(device.sigma, device=self.place).expand(levels.shape)
+        return device.variation(levels) * device.sigma
+
+    def trust_at(self, levels: Tensor) -> Tensor:
+        """How much of a reading is error, not read noise: ``sigma^2 / (sigma^2 + noise^2)``."""
+        variance = self.sigma_at(levels) ** 2
+        return variance / (variance + self.device.read_noise**2).clamp(min=1e-30)
+
+    @cached_property
+    def normals(self) -> Tensor:
+        """Standard normals of the first writes."""
+        return self.chip.normals(self.name).flatten(1) * self.sign
+
+    @cached_property
+    def errors(self) -> Tensor:
+        """What the first writes left."""
+        return in_range(self.device, self.normals * self.sigma, self.levels)
+
+    @cached_property
+    def read_noise(self) -> Tensor:
+        """What is added to the first read of each device."""
+        if not self.device.read_noise:
+            return torch.zeros(1, 1, device=self.place).expand(self.shape)
+        draws = streams.generator(self.chip.seed, "reads", self.chip.index, self.name)
+        noise = torch.from_numpy(draws.standard_normal(self.shape, dtype="float32"))
+        return noise.to(self.place) * self.device.read_noise
+
+    @cached_property
+    def readings(self) -> Tensor:
+        """What reading each device once after its first write says of its error."""
+        return self.errors + self.read_noise
+
+    @cached_property
+    def outside(self) -> Tensor:
+        """Bool: where that read is not inside the tolerance."""
+        return self.readings.abs() >= self.device.tolerance
+
+    @cached_property
+    def verified(self) -> Rewritten:
+        """Every device after write-verify; those that were inside at once have no cycles.
+
+        The same for every policy, so that differences between policies are not those of luck. In
+        the closed form a verified device keeps its luck, and cycles are what is expected.
+        """
+        if self.device.write_verify == "closed_form":
+            errors = self.normals * self.device.verified_sigma
+            return Rewritten(errors, errors, self.planned)
+        at = self.outside
+        aim = torch.zeros_like(self.errors[at])
+        made = self.rewrite("rewrites", self.sigma[at], self.levels[at], aim)
+        errors, readings = self.errors.clone(), self.readings.clone()
+        errors[at], readings[at] = made.errors, made.readings
+        cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
+        cycles[at] = made.cycles
+        return Rewritten(errors, readings, cycles)
+
+    @property
+    def cycles(self) -> Tensor:
+        """Rewrites of each device that verifying all takes on this chip, or is expected to."""
+        closed = self.device.write_verify == "closed_form"
+        return self.planned if closed else self.verified.cycles
+
+    def rewrite(self, purpose: str, sigma: Tensor, level: Tensor, centre: Tensor) -> Rewritten:
+        """Rewrite devices until each is read within the tolerance of its centre.
+
+        Args:
+            purpose: of the draws, with the chip and the layer.
+            sigma: standard deviation of a write of each device, any shape.
+            level: what each is meant to hold, alike in shape.
+            centre: error around which its reading shall lie, alike in shape.
+        """
+        draws = streams.generator(self.chip.seed, purpose, self.chip.index, self.name)
+        return self._writer.rewrite(draws, sigma, level, centre)
+
+    def expected(self, centre: Tensor, sigma: Tensor, level: Tensor) -> Tensor:
+        """Rewrites that a device outside takes on average until it is inside around a centre."""
+        if self._alike:  # one probability a centre, not one a device
+            sigma, level = sigma[:1, :1], level[:1, :1]
+        return self._writer.expected(sigma, level, centre)
+
+    @cached_property
+    def planned(self) -> Tensor:
+        """Rewrites that verifying a device takes on average beyond its first write: float64.
+
+        Those of a device outside, times the probability that its first write is.
+        """
+        sigma, level = self.sigma, self.levels
+        if self._alike:
+            sigma, level = sigma[:1, :1], level[:1, :1]
+        centre = torch.zeros_like(sigma)
+        outside = 1 - Redraw(self.device).chance(sigma, level, centre)
+        return (outside * self._writer.expected(sigma, level, centre)).expand(self.shape)
+
+    @property
+    def gain(self) -> Tensor:
+        """Variance that verifying a device takes away, in parts of ``max|W_layer|`` squared."""
+        return self.significance**2 * (self.sigma**2 - self.residual**2)
+
+    def weight(self, errors: Tensor) -> Tensor:
+        """The weight as devices of these errors hold it: shaped like the target."""
+        return self.moved((self.significance * errors).sum(0))
+
+    def moved(self, error: Tensor) -> Tensor:
+        """The target with an error of each magnitude, in parts of ``max|W_layer|``: (weights,)."""
+        signed = (error * self.sign * self.scale).to(self.target.dtype)
+        return self.target + signed.view(self.target.shape)
+
+    def must_simulate(self, policy: str) -> None:
+        """Raise SettingError where cycles are not simulated."""
+        if self.device.write_verify == "closed_form":
+            raise SettingError(
+                f"{policy} decides by what is read after each write, which the closed form does "
+                "not simulate: set the device's write_verify to redraw or pulse"
+            )

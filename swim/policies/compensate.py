@@ -1,0 +1,84 @@
+"""Rewrite one slice of a weight until the weight as a whole is right.
+
+Every device is read once, which gives each weight's error ``E = sum_j s_j e_j``. Rewriting slice j
+until the *weight's* error is within ``tolerance * s_j`` is worth ``H (E^2 - r^2 s_j^2) p_j``, with
+1/p_j the cycles that it is expected to take: the slice's own error must come to lie around
+``-(E - s_j e_j) / s_j``. The best slice is offered, then, from what it leaves, the best of the next
+round. Targets stay what they are; only the test that ends write-verify changes.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from swim.policies.cells import Cells
+from swim.policies.greedy import Offers
+
+ROUNDS = 4
+
+
+def offers(cells: Cells, curvature: Tensor) -> Offers:
+    """Steps of each weight, by what they save per cycle."""
+    cells.must_simulate("compensate")
+    offset = torch.zeros(cells.shape[1], device=curvature.device)
+    return from_state(cells, curvature, cells.errors, cells.readings, offset)
+
+
+def from_state(
+    cells: Cells, curvature: Tensor, errors: Tensor, readings: Tensor, offset: Tensor
+) -> Offers:
+    """The same for devices that may hold something else than the digits of their weight.
+
+    Args:
+        cells: the layer.
+        curvature: H * max|W_layer|^2: (weights,).
+        errors: of each device: (slices, weights).
+        readings: of each, once: (slices, weights).
+        offset: what the devices' nominal levels miss of the weight: (weights,).
+    """
+    trust = cells.trust_at(cells.levels).expand(cells.shape)
+    sides = cells.sides.expand(cells.shape)
+    errors, believed = errors.clone(), readings * trust
+    left = torch.arange(cells.shape[1], device=errors.device)
+    keys: list[Tensor] = []
+    cycles, totals = [], [offset + (cells.significance * errors).sum(0)]
+    for turn in range(ROUNDS):
+        worth, slices, centres = _best(cells, curvature, believed, offset, left)
+        worth, slices, centres, left = (part[worth > 0] for part in (worth, slices, centres, left))
+        at = slices, left
+        # The device's own error is on its own side of the pair; a reading is trusted in part.
+        aim = centres * sides[at] / trust[at]
+        made = cells.rewrite(f"compensate {turn}", cells.sigma[at], cells.levels[at], aim)
+        errors[at] = made.errors * sides[at]
+        believed[at] = made.readings * sides[at] * trust[at]
+        key = torch.full_like(curvature, -math.inf)
+        spent = torch.zeros_like(key, dtype=torch.int64)
+        key[left], spent[left] = worth, made.cycles
+        # A step that is worth more than the one before it follows at once.
+        keys.append(torch.minimum(key, keys[-1]) if keys else key)
+        cycles.append(spent)
+        totals.append(offset + (cells.significance * errors).sum(0))
+    history = torch.stack(totals)
+
+    def take(chosen: Tensor) -> Tensor:
+        return cells.moved(history.gather(0, chosen.sum(0, keepdim=True))[0])
+
+    return Offers(torch.stack(keys), torch.stack(cycles), take, None, math.prod(cells.shape))
+
+
+def _best(
+    cells: Cells, curvature: Tensor, believed: Tensor, offset: Tensor, left: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each weight that is left: the worth of its best step, the slice, and its centre."""
+    s, sides = cells.significance, cells.sides.expand(cells.shape)[:, left]
+    own, levels = believed[:, left], cells.levels[:, left]
+    total = offset[left] + (s * own).sum(0)
+    centres = own - total / s
+    if cells.device.clip:  # what cannot be reached is approached
+        centres = sides * (centres * sides).clamp(-levels, 1 - levels)
+    rest = (total - s * (own - centres)).double()
+    saved = total.double() ** 2 - rest**2 - (cells.residual * s.double()) ** 2
+    cost = cells.expected(centres * sides, cells.sigma[:, left], levels)
+    worth, slices = (curvature[left] * saved / cost).max(0)
+    return worth, slices, centres.gather(0, slices[None])[0]

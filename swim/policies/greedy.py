@@ -1,0 +1,168 @@
+"""Spend a budget of write cycles where it is worth most: what all simulated policies share."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from swim.errors import DataError, SettingError
+from swim.policies.base import Chip, Programmed
+from swim.policies.cells import Cells
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What rewriting could do to a layer, item by item: a weight, a device, or a step of a weight.
+
+    Attributes:
+        keys: what each is worth per cycle; the largest comes first, -inf never. An item may have
+            several rounds, which can only be taken in turn: float64 (rounds, items), falling.
+        cycles: rewrites that each takes: (rounds, items).
+        take: from bool (rounds, items) of what was taken to the layer's programmed weight.
+        ties: orders equal keys: (items,); None leaves them to position.
+        read_before: reads that were spent before anything is taken.
+        reads_each: reads of an item that is taken, beside one after each rewrite.
+    """
+
+    keys: Tensor
+    cycles: Tensor
+    take: Callable[[Tensor], Tensor]
+    ties: Tensor | None = None
+    read_before: int = 0
+    reads_each: int = 0
+
+
+class Rule(Protocol):
+    """A module of this folder that :data:`swim.registry.POLICIES` names."""
+
+    def offers(self, cells: Cells, curvature: Tensor) -> Offers:
+        """What could be done to a layer, whose flat curvature is H * max|W_layer|^2."""
+
+
+class Greedy:
+    """The policy that takes a rule's offers, the best first, until a budget is met."""
+
+    def __init__(self, rule: Rule, budget: float, curvature: Mapping[str, Tensor]):
+        """A policy for :func:`swim.evaluate`.
+
+        Args:
+            rule: what is offered, and in which order.
+            budget: normalised write cycles to spend, 1 is what verifying everything is expected
+                to take; the offer that crosses it is the last.
+            curvature: weight name -> second derivatives, raw, as an estimator gives them.
+
+        Raises:
+            SettingError: the budget is negative.
+        """
+        if not budget >= 0:
+            raise SettingError(f"budget must be at least 0, not {budget}")
+        self._rule, self._budget, self._curvature = rule, budget, curvature
+
+    def program(self, chip: Chip) -> Programmed:
+        """Write every device once, then spend the budget.
+
+        Where every device is inside the tolerance at once, nothing can be spent and NWC is 0.
+
+        Raises:
+            DataError: curvature is of another network.
+            SettingError: the rule looks at single cycles, which the device does not simulate.
+        """
+        layers = [Cells(chip, name) for name in chip.targets]
+        offers = [self._rule.offers(cells, self._of(cells)) for cells in layers]
+        planned = self._budget * sum(float(cells.planned.double().sum()) for cells in layers)
+        verifying = sum(float(cells.cycles.sum()) for cells in layers)
+        taken = self._taken(offers, planned)
+        weights, spent, reads = {}, 0.0, 0.0
+        for cells, offer, chosen in zip(layers, offers, taken, strict=True):
+            weights[cells.name] = offer.take(chosen)
+            cycles = float(offer.cycles[chosen].sum())
+            reads += offer.read_before + offer.reads_each * int(chosen.sum()) + cycles
+            spent += cycles
+        devices = sum(math.prod(cells.shape) for cells in layers)
+        return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
+
+    def _of(self, cells: Cells) -> Tensor:
+        found = self._curvature.get(cells.name)
+        if found is None or found.shape != cells.target.shape:
+            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
+            raise DataError(
+                f"curvature has {has} for {cells.name!r}, whose shape is "
+                f"{tuple(cells.target.shape)}"
+            )
+        return found.to(cells.target.device).double().flatten() * cells.scale**2
+
+    @staticmethod
+    def _taken(offers: list[Offers], planned: float) -> list[Tensor]:
+        keys = torch.cat([offer.keys.flatten() for offer in offers])
+        cycles = torch.cat([offer.cycles.flatten() for offer in offers])
+        ties = [
+            (torch.zeros_like(o.keys[0]) if o.ties is None else o.ties).expand(o.keys.shape)
+            for o in offers
+        ]
+        taken = affordable(keys, cycles, planned, torch.cat([part.flatten() for part in ties]))
+        parts = taken.split([offer.keys.numel() for offer in offers])
+        return [part.view(o.keys.shape) for part, o in zip(parts, offers, strict=True)]
+
+
+def affordable(keys: Tensor, cycles: Tensor, budget: float, ties: Tensor) -> Tensor:
+    """Which offers are taken: by falling key, then tie, then position, until the budget is met.
+
+    Args:
+        keys: -inf is never taken: (n,).
+        cycles: of each; what costs none is taken where its key's turn comes: (n,).
+        budget: cycles; the offer that crosses it is the last.
+        ties: orders equal keys: (n,).
+
+    Returns:
+        Bool (n,).
+    """
+    taken = torch.zeros_like(keys, dtype=torch.bool)
+    if budget <= 0:
+        return taken
+    places = _leading(keys, cycles, budget)
+    places = places[torch.sort(ties[places], descending=True, stable=True).indices]
+    places = places[torch.sort(keys[places], descending=True, stable=True).indices]
+    costs = cycles[places].double()
+    taken[places[costs.cumsum(0) - costs < budget]] = True
+    return taken
+
+
+def _leading(keys: Tensor, cycles: Tensor, budget: float) -> Tensor:
+    """Positions that the budget may reach, so that few are sorted: the largest keys."""
+    possible = keys > -math.inf
+    paid = keys[possible & (cycles > 0)]
+    if len(paid):
+        least = float(cycles[cycles > 0].min())
+        most = int(min(budget / least + 2, len(paid)))
+        possible &= keys >= torch.kthvalue(paid, len(paid) - most + 1).values
+    return possible.nonzero().squeeze(1)
+
+
+def by_weight(cells: Cells, worth: Tensor) -> Offers:
+    """Verify weights whole, by a worth per cycle: float64 (weights,)."""
+    made = cells.verified
+
+    def take(chosen: Tensor) -> Tensor:
+        return cells.weight(torch.where(chosen, made.errors, cells.errors))
+
+    return Offers(
+        worth[None], made.cycles.sum(0, keepdim=True), take, _sizes(cells), 0, cells.shape[0]
+    )
+
+
+def by_device(cells: Cells, worth: Tensor) -> Offers:
+    """Verify single devices, by a worth per cycle: float64 (slices, weights)."""
+    made, shape = cells.verified, cells.shape
+
+    def take(chosen: Tensor) -> Tensor:
+        return cells.weight(torch.where(chosen.view(shape), made.errors, cells.errors))
+
+    ties = _sizes(cells).expand(shape).flatten()
+    return Offers(worth.reshape(1, -1), made.cycles.reshape(1, -1), take, ties, 0, 1)
+
+
+def _sizes(cells: Cells) -> Tensor:
+    return cells.target.abs().flatten() / (cells.scale or 1.0)

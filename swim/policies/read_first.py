@@ -1,0 +1,26 @@
+"""Read every device once, then rewrite those that are off where it matters, by how far they are.
+
+A device read outside its tolerance is worth ``H s_j^2 (e^2 - r^2) p``: e^2 is what its reading says
+of its squared error, r^2 what rewriting leaves, 1/p the cycles that it is expected to take.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from swim.policies.cells import Cells
+from swim.policies.greedy import Offers, by_device
+
+
+def offers(cells: Cells, curvature: Tensor) -> Offers:
+    """Devices outside, by what they save per cycle."""
+    cells.must_simulate("read_first")
+    trust = cells.trust_at(cells.levels)
+    # A reading's error, given the reading, has this mean and variance.
+    square = (cells.readings * trust).double() ** 2 + trust * cells.device.read_noise**2
+    aim = torch.zeros(1, 1, device=curvature.device)
+    cost = cells.expected(aim, cells.sigma, cells.levels)
+    worth = curvature * (square - cells.residual**2) * cells.significance**2 / cost
+    made = by_device(cells, worth.masked_fill(~cells.outside, -math.inf))
+    return Offers(made.keys, made.cycles, made.take, made.ties, math.prod(cells.shape))
