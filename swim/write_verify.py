@@ -53,21 +53,21 @@ class Redraw:
         self._device = device
 
     def chance(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
-        """Probability p that one write is read within the tolerance of ``centre``: float64.
+        """Probability p that one write is read within the tolerance of ``centre``.
 
         ``Phi(high / t) - Phi(low / t)``, t^2 = sigma^2 + read noise^2. With clipping, what a write
         leaves beyond the range lies on its end, and the average over the read noise is by
         Gauss-Hermite quadrature.
         """
         device = self._device
-        low, high = centre.double() - device.tolerance, centre.double() + device.tolerance
-        sigma = sigma.double()
+        low, high = centre - device.tolerance, centre + device.tolerance
+        sigma, level = sigma.to(low.dtype), level.to(low.dtype)
         if not device.clip:
             return _between(low, high, (sigma**2 + device.read_noise**2).sqrt())
-        bottom, top = -level.double(), 1 - level.double()
+        bottom, top = -level, 1 - level
         nodes, shares = np.polynomial.hermite_e.hermegauss(41 if device.read_noise else 1)
         total = torch.zeros(torch.broadcast_shapes(low.shape, sigma.shape, bottom.shape),
-                            dtype=torch.float64, device=low.device)  # fmt: skip
+                            dtype=low.dtype, device=low.device)  # fmt: skip
         for node, share in zip(nodes, shares / shares.sum(), strict=True):
             noise = float(node) * device.read_noise
             left, right = torch.maximum(low - noise, bottom), torch.minimum(high - noise, top)
@@ -97,17 +97,32 @@ class Redraw:
             level: what each is meant to hold, alike in shape.
             centre: error around which its reading shall lie, alike in shape.
         """
-        device = self._device
-        chance = self.chance(sigma, level, centre)
-        uniform = 1 - torch.from_numpy(draws.random(tuple(centre.shape))).to(centre.device)
-        tries = torch.log(uniform) / torch.log1p(-chance.clamp(max=1 - 1e-15))
-        given_up = ~(tries < device.cycle_limit)
-        cycles = tries.clamp_(max=device.cycle_limit - 1).long() + 1
-        if not device.clip and not given_up.any():
-            errors, readings = self._inside(draws, sigma, centre)
-        else:
+        cycles, given_up = self._tries(draws, sigma, level, centre)
+        if self._device.clip:
             errors, readings = self._tried(draws, sigma, level, centre, given_up)
+        else:
+            errors, readings = self._inside(draws, sigma, centre)
+            if given_up.any():
+                at = given_up
+                parts = (part.expand(centre.shape)[at] for part in (sigma, level, centre, at))
+                errors[at], readings[at] = self._tried(draws, *parts)
         return Rewritten(errors, readings, cycles)
+
+    def cycles(
+        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+    ) -> Tensor:
+        """The cycles alone that :meth:`rewrite` gives for the same generator."""
+        return self._tries(draws, sigma, level, centre)[0]
+
+    def _tries(
+        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Geometric numbers of rewrites, and where the limit is met before success."""
+        limit = self._device.cycle_limit
+        chance = self.chance(sigma, level, centre.double()).clamp(max=1 - 1e-15)
+        uniform = 1 - torch.from_numpy(draws.random(tuple(centre.shape))).to(centre.device)
+        tries = torch.log(uniform) / torch.log1p(-chance)
+        return tries.clamp(max=limit - 1).long() + 1, ~(tries < limit)
 
     def _inside(
         self, draws: np.random.Generator, sigma: Tensor, centre: Tensor
@@ -187,6 +202,12 @@ class Pulse:
         table = torch.tensor(cycles, device=wanted.device)
         mean = table[lower] + (position - lower) * (table[lower + 1] - table[lower])
         return torch.where(beyond, torch.inf, mean)
+
+    def cycles(
+        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+    ) -> Tensor:
+        """The cycles alone that :meth:`rewrite` gives for the same generator."""
+        return self.rewrite(draws, sigma, level, centre).cycles
 
     def rewrite(
         self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,8 +97,7 @@ class Cells:
         """What is added to the first read of each device."""
         if not self.device.read_noise:
             return torch.zeros(1, 1, device=self.place).expand(self.shape)
-        draws = streams.generator(self.chip.seed, "reads", self.chip.index, self.name)
-        noise = torch.from_numpy(draws.standard_normal(self.shape, dtype="float32"))
+        noise = torch.from_numpy(self._draws("reads").standard_normal(self.shape, dtype="float32"))
         return noise.to(self.place) * self.device.read_noise
 
     @cached_property
@@ -121,8 +121,7 @@ class Cells:
             errors = self.normals * self.device.verified_sigma
             return Rewritten(errors, errors, self.planned)
         at = self.outside
-        aim = torch.zeros_like(self.errors[at])
-        made = self.rewrite("rewrites", self.sigma[at], self.levels[at], aim)
+        made = self.rewrite("rewrites", *self._to_verify())
         errors, readings = self.errors.clone(), self.readings.clone()
         errors[at], readings[at] = made.errors, made.readings
         cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
@@ -132,8 +131,22 @@ class Cells:
     @property
     def cycles(self) -> Tensor:
         """Rewrites of each device that verifying all takes on this chip, or is expected to."""
-        closed = self.device.write_verify == "closed_form"
-        return self.planned if closed else self.verified.cycles
+        if self.device.write_verify == "closed_form":
+            return self.planned
+        if "verified" in self.__dict__:
+            return self.verified.cycles
+        at = self.outside
+        cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
+        cycles[at] = self._writer.cycles(self._draws("rewrites"), *self._to_verify())
+        return cycles
+
+    def _to_verify(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sigma, level and centre of the devices outside."""
+        at = self.outside
+        sigma, level = self.sigma[at], self.levels[at]
+        if self._alike and len(sigma):  # one probability for all
+            sigma, level = sigma[:1], level[:1]
+        return sigma, level, torch.zeros_like(self.errors[at])
 
     def rewrite(self, purpose: str, sigma: Tensor, level: Tensor, centre: Tensor) -> Rewritten:
         """Rewrite devices until each is read within the tolerance of its centre.
@@ -144,8 +157,10 @@ class Cells:
             level: what each is meant to hold, alike in shape.
             centre: error around which its reading shall lie, alike in shape.
         """
-        draws = streams.generator(self.chip.seed, purpose, self.chip.index, self.name)
-        return self._writer.rewrite(draws, sigma, level, centre)
+        return self._writer.rewrite(self._draws(purpose), sigma, level, centre)
+
+    def _draws(self, purpose: str) -> np.random.Generator:
+        return streams.generator(self.chip.seed, purpose, self.chip.index, self.name)
 
     def expected(self, centre: Tensor, sigma: Tensor, level: Tensor) -> Tensor:
         """Rewrites that a device outside takes on average until it is inside around a centre."""
@@ -162,7 +177,7 @@ class Cells:
         sigma, level = self.sigma, self.levels
         if self._alike:
             sigma, level = sigma[:1, :1], level[:1, :1]
-        centre = torch.zeros_like(sigma)
+        centre = torch.zeros_like(sigma, dtype=torch.float64)
         outside = 1 - Redraw(self.device).chance(sigma, level, centre)
         return (outside * self._writer.expected(sigma, level, centre)).expand(self.shape)
 
