@@ -34,6 +34,7 @@ def sensitivity(
             estimator=settings.estimator,
             seed=settings.seed,
             samples=settings.estimator_samples,
+            noise=settings.curvature_noise,
             progress=lambda done: bar.update(),
         )
     arrays = {name: value.cpu().numpy() for name, value in raw.items()}

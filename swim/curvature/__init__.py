@@ -8,7 +8,8 @@ name -> float64 tensor shaped like the weight: raw, summed over samples.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from swim import registry
+from swim import registry, streams
+from swim.errors import SettingError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,6 +25,7 @@ def second_derivative(
     loss: str = "cross_entropy",
     seed: int = 0,
     samples: int = 1,
+    noise: float = 0.0,
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
     """What an estimator gives: raw second derivatives ``H_ii``, summed over samples.
@@ -37,6 +39,9 @@ def second_derivative(
         seed: of the estimators that draw.
         samples: their draws: labels a sample (``monte_carlo_fisher``), probes every 50 samples
             (``hutchinson``).
+        noise: standard deviation of Gaussian errors of the weights, in units of ``max|W_layer|``:
+            the average over programmed chips, each batch at one of its own
+            (:mod:`swim.curvature.averaged`); 0 is at the weights as they are.
         progress: called with the number of batches done.
 
     Returns:
@@ -44,13 +49,25 @@ def second_derivative(
 
     Raises:
         UnsupportedOperationError: the estimator cannot take the network; the operation is named.
-        SettingError: the estimator or the loss is unknown.
+        SettingError: the estimator or the loss is unknown, or the noise negative.
         DataError: batches are empty, labels are missing, or a number is not finite.
     """
+    if not noise >= 0:
+        raise SettingError(f"noise must be at least 0, not {noise}")
     run = registry.find("estimator", estimator)
     drawing = {"seed": seed, "samples": samples} if estimator in registry.DRAWING else {}
-    result: dict[str, Tensor] = run(model, batches, loss=loss, progress=progress, **drawing)
-    return result
+    result: dict[str, Tensor]
+    if not noise:
+        result = run(model, batches, loss=loss, progress=progress, **drawing)
+        return result
+
+    from swim.curvature.averaged import averaged
+
+    def estimate(noisy: "nn.Module", batch: list[Any], number: int) -> "dict[str, Tensor]":
+        own = drawing and {**drawing, "seed": streams.key(seed, "estimator", number)}
+        return run(noisy, batch, loss=loss, progress=None, **own)
+
+    return averaged(model, batches, noise, seed, estimate, progress)
 
 
 def sensitivity(
@@ -61,6 +78,7 @@ def sensitivity(
     loss: str = "cross_entropy",
     seed: int = 0,
     samples: int = 1,
+    noise: float = 0.0,
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
     """How much each weight's programming error costs: ``H_ii * max|W_layer|^2``.
@@ -84,6 +102,7 @@ def sensitivity(
             loss=loss,
             seed=seed,
             samples=samples,
+            noise=noise,
             progress=progress,
         )
     return {name: h * weights[name].abs().max() ** 2 for name, h in raw.items()}

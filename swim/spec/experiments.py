@@ -51,6 +51,7 @@ class ExperimentSettings(Section):
     )
     estimator: Estimator = as_in(SensitivityJob, "estimator")
     estimator_samples: int = as_in(SensitivityJob, "estimator_samples")
+    curvature_noise: float = as_in(SensitivityJob, "curvature_noise")
     methods: list[Method] = Field(
         ["swim", "magnitude", "random"], min_length=1, description="selection methods to compare"
     )

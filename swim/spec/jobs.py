@@ -85,13 +85,21 @@ class SensitivityJob(Compute):
         description="draws of the estimators that draw: labels an image (monte_carlo_fisher), "
         "probes every 50 images (hutchinson)",
     )
-    seed: int = Field(0, ge=0, description="seed of the estimators that draw")
+    curvature_noise: float = Field(
+        0.0,
+        ge=0,
+        description="second derivatives at weights with errors of this standard deviation, of "
+        "max|W_layer|, each batch with its own: an average over programmed chips; a device "
+        "`release` of sigma s leaves 0.577 s",
+    )
+    seed: int = Field(0, ge=0, description="seed of the estimators that draw, and of that noise")
     batch_size: int = Field(500, ge=1, description="images at once in sensitivity and evaluation")
 
     def without_effect(self) -> dict[str, Any]:
         """Most estimators draw nothing."""
         drawing = self.estimator in registry.DRAWING
-        return {} if drawing else {"estimator_samples": True, "seed": True}
+        unused = {} if drawing else {"estimator_samples": True}
+        return unused if drawing or self.curvature_noise else {**unused, "seed": True}
 
 
 class SelectJob(Section):
