@@ -62,9 +62,10 @@ $(AIHWKIT)/installed: envs/requirements-aihwkit.txt | $(BIN)/python
 	$(AIHWKIT)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
 
-bench: $(VENV)/installed-bench $(AIHWKIT)/installed  ## all benchmarks, half an hour on an idle machine
+bench: $(VENV)/installed-bench $(AIHWKIT)/installed  ## all benchmarks, some 40 minutes on an idle machine
 	python -m benchmarks.engine --aihwkit $(AIHWKIT)/bin/python
 	python -m benchmarks.sensitivity
+	python -m benchmarks.estimators
 	python -m benchmarks.steps
 	python -m benchmarks.scaling
 	python -m benchmarks.workflow

@@ -1,0 +1,98 @@
+"""Both treatments of average pooling against the exact Gauss-Newton diagonal of a whole network.
+
+``python -m benchmarks.pooling --model results/EXPERIMENT/model.safetensors --data
+results/data/DATASET.safetensors`` takes a few training images, since the exact diagonal costs as
+many backward passes of each image as there are classes. Scores are compared, not second
+derivatives: the squared full scale of the layer is in all.
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import record
+from benchmarks.estimators import flat
+from swim import network
+from swim.curvature import second_derivative
+from swim.data import DataSet
+from swim.methods.base import Inputs, Layers, by_full_scale
+from swim.selection import mask_of, relative_magnitude
+
+WAYS = ("recursion", "recursion_coherent", "empirical_fisher", "monte_carlo_fisher")
+FRACTIONS = ("0.0003", "0.001", "0.003", "0.01", "0.03", "0.1", "0.3")
+
+
+def against(found: Layers, exact: Layers, ties: Layers) -> dict[str, dict[str, float]]:
+    """At each fraction the part of the best weights that it holds, and of their scores."""
+    rows, reference = {}, flat(exact)
+    for fraction in FRACTIONS:
+        own, best = (flat(mask_of(s, fraction, ties)).astype(bool) for s in (found, exact))
+        rows[fraction] = {
+            "overlap": float((own & best).sum() / best.sum()),
+            "saved": float(reference[own].sum() / reference[best].sum()),
+        }
+    return rows
+
+
+def ratios(found: Layers, exact: Layers) -> dict[str, float]:
+    """Each layer's sum over the exact one's, in units of the last layer's."""
+    sums = {name: float(layer.sum() / exact[name].sum()) for name, layer in found.items()}
+    return {name: value / list(sums.values())[-1] for name, value in sums.items()}
+
+
+def measure(model: Any, batch: Any) -> dict[str, Any]:
+    """Every way against the exact diagonal of the same images."""
+    raw = {
+        way: {
+            name: h.numpy() for name, h in second_derivative(model, [batch], estimator=way).items()
+        }
+        for way in (*WAYS, "gauss_newton")
+    }
+    parameters = dict(model.named_parameters())
+    weights = {name: parameters[name].detach().numpy() for name in raw["gauss_newton"]}
+    scores = {way: by_full_scale(Inputs(weights, h, 0)) for way, h in raw.items()}
+    exact, ties = scores["gauss_newton"], relative_magnitude(weights)
+    return {
+        way: {"fractions": against(scores[way], exact, ties), "layers": ratios(scores[way], exact)}
+        for way in WAYS
+    }
+
+
+def table_of(found: dict[str, Any]) -> list[str]:
+    """Overlaps by fraction, then the layers' ratios."""
+    heads = " | ".join(f"NWC {fraction}" for fraction in FRACTIONS)
+    lines = [f"| part of the best weights (of their scores) | {heads} |",
+             "|---|" + "---:|" * len(FRACTIONS)]  # fmt: skip
+    for way, row in found.items():
+        cells = [f"{r['overlap']:.3f} ({r['saved']:.3f})" for r in row["fractions"].values()]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    lines += ["", "| a layer's sum over the exact one, last layer 1 | median | least | most |",
+              "|---|---:|---:|---:|"]  # fmt: skip
+    for way, row in found.items():
+        before = list(row["layers"].values())[:-1]
+        cells = [f"{value:.2f}" for value in (np.median(before), min(before), max(before))]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    """Measure and write benchmarks/results/pooling.json and .md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="checkpoint")
+    parser.add_argument("--data", required=True, help="prepared data set")
+    parser.add_argument("--images", type=int, default=100, help="training images")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    model, settings = network.load(chosen.model)
+    data = DataSet(chosen.data)
+    first = next(iter(data.batches("train", chosen.images, chosen.images)))
+    found = measure(model, first)
+    table = table_of(found)
+    content = {"network": settings["model"], "images": chosen.images, "ways": found}
+    record.save("pooling", "python -m benchmarks.pooling --model MODEL --data DATA", content, table)
+
+
+if __name__ == "__main__":
+    main()
