@@ -14,6 +14,7 @@ from swim.correlation import ALL, KEYS, two_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Panels a row; more methods go on in the next.
@@ -101,15 +102,14 @@ def _draw(axes: "Axes", part: pd.DataFrame, method: str, colours: dict[str, Any]
     axes.set_yscale("log")
     axes.xaxis.set_minor_formatter("")
     _proportion(axes, score, increase, rounding)
+    edge: dict[str, Any] = {"color": "0.6", "ls": ":", "lw": 0.8, "zorder": 0}
     if left is not None:
-        axes.axvline(left, color="0.6", ls=":", lw=0.8, zorder=0)
-        at = float(x[score <= 0][0])
-        axes.set_xticks(*_ticks(axes.get_xticks(), axes.get_xlim(), left, at,
-                                "≤ 0" if score.min() < 0 else "0"))  # fmt: skip
+        axes.axvline(left, **edge)
+        label = "≤ 0" if score.min() < 0 else "0"
+        _label_strip(axes.xaxis, axes.get_xlim(), left, float(x[score <= 0][0]), label)
     if bottom is not None:
-        axes.axhline(bottom, color="0.6", ls=":", lw=0.8, zorder=0)
-        at = float(y[rounding][0])
-        axes.set_yticks(*_ticks(axes.get_yticks(), axes.get_ylim(), bottom, at, "0"))
+        axes.axhline(bottom, **edge)
+        _label_strip(axes.yaxis, axes.get_ylim(), bottom, float(y[rounding][0]), "0")
     axes.set_xlabel(f"score of {method}", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, lw=0.5)
@@ -126,13 +126,15 @@ def _with_strip(values: np.ndarray, zero: np.ndarray) -> tuple[np.ndarray, float
     return np.where(zero, low * 10**-width, values), low * 10 ** (-width / 2)
 
 
-def _ticks(
-    found: np.ndarray, limits: tuple[float, float], edge: float, strip: float, label: str
-) -> tuple[list[float], list[str]]:
-    """The axis's own powers of ten beyond ``edge``, and the strip's label."""
-    kept = [float(t) for t in found if edge < t <= limits[1]]
+def _label_strip(
+    axis: "Axis", limits: tuple[float, float], edge: float, strip: float, label: str
+) -> None:
+    """Keep the axis's own powers of ten beyond ``edge``, and name the strip."""
+    minor = [t for t in axis.get_minorticklocs() if edge < t <= limits[1]]
+    kept = [float(t) for t in axis.get_majorticklocs() if edge < t <= limits[1]]
     powers = [rf"$10^{{{round(math.log10(t))}}}$" for t in kept]
-    return [strip, *kept], [label, *powers]
+    axis.set_ticks([strip, *kept], [label, *powers])
+    axis.set_ticks(minor, minor=True)
 
 
 def _proportion(
@@ -143,7 +145,8 @@ def _proportion(
         return
     x, y = float(np.median(score[drawn])), float(np.median(increase[drawn]))
     limits = axes.get_xlim(), axes.get_ylim()
-    ends = np.array([score[drawn].min(), score[drawn].max()])
+    lowest = max(score[drawn].min(), increase[drawn].min() * x / y)
+    ends = np.array([lowest, score[drawn].max()])
     axes.plot(ends, y / x * ends, color="0.5", lw=1, zorder=0, gid="proportion")
     axes.set_xlim(limits[0])
     axes.set_ylim(limits[1])

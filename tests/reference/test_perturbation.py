@@ -128,8 +128,8 @@ def test_an_interrupted_run_goes_on_to_the_same_rows():
     net = Net().eval()
     whole = list(stream(net, batches(), std=0.2, weights=50))
     for first in (1, 17, 18, 50, 60):
-        assert list(stream(net, batches(), std=0.2, weights=50, first_weight=first)) == (
-            whole[first:]
+        assert (
+            list(stream(net, batches(), std=0.2, weights=50, first_weight=first)) == (whole[first:])
         )
 
 
