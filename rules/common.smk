@@ -21,6 +21,7 @@ except spec.SettingError as error:
     raise WorkflowError(f"config.yaml\n{error}") from None
 EXPERIMENTS = CONFIG.experiments
 TRAINED = [name for name, own in EXPERIMENTS.items() if own.checkpoint is None]
+CORRELATED = [name for name, own in EXPERIMENTS.items() if own.correlate is not None]
 ADOPTED = [name for name in EXPERIMENTS if name not in TRAINED]
 VERSIONS = json.dumps(machine.versions(), sort_keys=True)
 # `--config download=false` arrives as text.
@@ -69,6 +70,14 @@ def program_job(wildcards):
     device = CONFIG.devices[wildcards.device]
     own = {"device": device, "sigma": wildcards.sigma, "budget": wildcards.budget}
     return job(spec.ProgramJob, wildcards, policy=wildcards.policy, **own)
+
+
+def perturb_job(wildcards):
+    own = experiment(wildcards).correlate
+    device = CONFIG.devices[wildcards.device]
+    sampled = {"weights": own.weights, "images": own.images}
+    place = {"device": device, "sigma": wildcards.sigma}
+    return job(spec.PerturbJob, wildcards, **place, **sampled)
 
 
 def network_of(wildcards):
@@ -148,6 +157,53 @@ def chosen_curvature_of(wildcards):
     return f"results/{wildcards.experiment}/sensitivity/{experiment(wildcards).estimator}.safetensors"
 
 
+def scored_of(wildcards):
+    """The methods whose scores are compared with measured loss."""
+    return experiment(wildcards).scored
+
+
+def correlate_code(wildcards):
+    methods = [
+        registry.home("selection method", method) for method in scored_of(wildcards)
+    ]
+    return sources.digest_of("swim.cli.correlate", *methods)
+
+
+def sensitivities_of(wildcards):
+    """Every estimator's file that those methods rank by."""
+    needs = [
+        registry.find("selection method", method).NEEDS
+        for method in scored_of(wildcards)
+    ]
+    own = experiment(wildcards).estimator
+    estimators = {estimator_of(need, own) for need in needs} - {None}
+    folder = f"results/{wildcards.experiment}/sensitivity"
+    return [f"{folder}/{estimator}.safetensors" for estimator in sorted(estimators)]
+
+
+def perturbations_of(name):
+    """What single weights' errors cost, measured at each device and sigma of the study."""
+    own = EXPERIMENTS[name]
+    return [
+        f"results/{name}/perturbation/{device}/sigma-{sigma}.csv"
+        for device in own.devices
+        for sigma in own.correlate.sigmas
+    ]
+
+
+def correlations_of(name):
+    """What the correlation study makes, where an experiment has one."""
+    if EXPERIMENTS[name].correlate is None:
+        return []
+    return [
+        f"results/{name}/correlation.csv",
+        f"results/{name}/scores.csv",
+        f"results/summary/{name}-correlation.md",
+        f"results/{name}/figures/correlation.png",
+        f"results/{name}/figures/correlation.svg",
+    ]
+
+
 def points_of(name):
     """The points of an experiment's curves."""
     own = EXPERIMENTS[name]
@@ -176,5 +232,6 @@ def outcome(name):
         f"results/{name}/paired.csv",
         f"results/summary/{name}.md",
         *figures,
+        *correlations_of(name),
         *chips_of(name),
     ]

@@ -13,14 +13,14 @@ from typing import Any
 
 from swim import io
 
-Row = Sequence[float]
+Row = Sequence[Any]
 
 
 class Progress:
     """The rows of chips 0, 1, ... that were made under one digest.
 
     Attributes:
-        rows: one sequence of numbers a chip, in order.
+        rows: one sequence of values a chip, in order.
     """
 
     def __init__(self, output: str | os.PathLike[str], digest: str, seconds: float = 10.0):

@@ -51,6 +51,7 @@ def _heading(name: str) -> str:
         "ExperimentSettings": "An experiment",
         "OwnDataSet": "Images of your own",
         "InSituSettings": "`in_situ`",
+        "CorrelateSettings": "`correlate`",
     }
     return words.get(name) or f"`{name.removesuffix('Settings').lower()}`"
 

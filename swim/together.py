@@ -17,7 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swim.kernels import SUBSTITUTES, fake_quantize_
-from swim.tracing import WEIGHTED, Call, Watch, asks, operation_name, tensors_in
+from swim.tracing import (
+    WEIGHTED,
+    Call,
+    Watch,
+    asks,
+    operation_name,
+    tensors_in,
+    with_weight,
+)
 
 
 class CannotRunTogetherError(Exception):
@@ -102,7 +110,9 @@ class Together(Watch):
             shown = inputs.transpose(0, 1).flatten(1, 2).as_subclass(Chips)
         with self:
             outputs = model(shown)
-        _only(isinstance(outputs, Chips) and outputs.dim() == 2, "outputs of another shape")
+        _only(isinstance(outputs, Tensor) and outputs.dim() == 2, "outputs of another shape")
+        if not isinstance(outputs, Chips):  # nothing that differs between chips has reached them
+            return outputs.expand(self.chips, *outputs.shape)
         split: Tensor = outputs.unflatten(1, (self.chips, -1)).transpose(0, 1)
         return split
 
@@ -110,6 +120,9 @@ class Together(Watch):
         held = [t for t in tensors_in([args, kwargs]) if isinstance(t, Chips)]
         _only(not any(t.overwritten for t in held), "an activation used again")
         if func in WEIGHTED:
+            if not held and (shared := self._shared()) is not None:
+                args, kwargs = with_weight(args, kwargs, shared)
+                return func(*args, **kwargs)
             result = self._weighted(func, *args, **kwargs)
         elif not held:
             return SUBSTITUTES.get(func, func)(*args, **kwargs)
@@ -167,6 +180,17 @@ class Together(Watch):
         _only(dim == 1, "joining other dimensions than channels")
         split = [t.unflatten(1, (self.chips, -1)) for t in tensors]
         return torch.cat(split, 2).flatten(1, 2)
+
+    def _shared(self) -> Tensor | None:
+        """The next call's weight where all chips hold the same tensor; the call then counts."""
+        name = self._calls[self._next].name if self._next < len(self._calls) else None
+        if name is None:
+            return None
+        first, *others = (chip[name] for chip in self._weights)
+        if any(weight is not first for weight in others):
+            return None
+        self._next += 1
+        return first
 
     def _weighted(
         self, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any,

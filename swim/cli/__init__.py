@@ -22,6 +22,8 @@ STEPS = {
     "evaluate": "Program chips by Monte Carlo and measure the accuracy of each.",
     "program": "Program chips by a policy that reads their devices, within a budget of cycles.",
     "in-situ": "Train each chip on the device, within a budget of write cycles: the baseline.",
+    "perturb": "Change one weight at a time and measure what it costs in loss.",
+    "correlate": "Each method's score against what weights cost: correlations and scatter plots.",
     "summarise": "Statistics over chips, one row a point.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",

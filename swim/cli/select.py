@@ -5,6 +5,7 @@ import click
 from swim import io, registry, selection, spec
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
+from swim.cli.second_file import curvature_of, weights_of
 from swim.errors import DataError, SettingError
 from swim.methods.base import Inputs
 
@@ -16,22 +17,16 @@ from swim.methods.base import Inputs
 @settings_options(spec.SelectJob)
 def select(model: str, sensitivity: str | None, out: str, settings: spec.SelectJob) -> None:
     """Choose which weights to write-verify."""
-    arrays, checkpoint = io.load_arrays(model)
-    if "programmed" not in checkpoint:
-        raise DataError(f"{model}: not a checkpoint of ours")
-    weights = {name: arrays[name] for name in checkpoint["programmed"]}
+    weights = weights_of(model)
     method = registry.find("selection method", settings.method)
     curvature = None
     if method.NEEDS != "weights":
         if sensitivity is None:
             raise SettingError(f"method {settings.method!r} needs --sensitivity")
-        curvature, made = io.load_arrays(sensitivity)
-        shapes = {name: layer.shape for name, layer in curvature.items()}
-        if shapes != {name: layer.shape for name, layer in weights.items()}:
-            raise DataError(f"{sensitivity}: is of another network than {model}")
-        if method.NEEDS not in ("curvature", made.get("estimator")):
+        curvature, estimator = curvature_of(sensitivity, model, weights)
+        if method.NEEDS not in ("curvature", estimator):
             raise DataError(
-                f"{sensitivity}: was made by the estimator {made.get('estimator')!r}, but method "
+                f"{sensitivity}: was made by the estimator {estimator!r}, but method "
                 f"{settings.method!r} needs {method.NEEDS!r}"
             )
     scores = method.score(Inputs(weights, curvature, settings.seed))

@@ -19,8 +19,10 @@ from swim.spec.experiments import (
 from swim.spec.jobs import (
     AdoptJob,
     Compute,
+    CorrelateJob,
     EvaluateJob,
     InSituJob,
+    PerturbJob,
     ProgramJob,
     SelectJob,
     SensitivityJob,
@@ -28,6 +30,7 @@ from swim.spec.jobs import (
     TrainJob,
 )
 from swim.spec.sections import (
+    CorrelateSettings,
     DeviceSettings,
     InSituSettings,
     ModelSettings,
@@ -42,6 +45,8 @@ __all__ = [
     "Compute",
     "Config",
     "ConfigFile",
+    "CorrelateJob",
+    "CorrelateSettings",
     "DeviceSettings",
     "EvaluateJob",
     "ExperimentSettings",
@@ -49,6 +54,7 @@ __all__ = [
     "InSituSettings",
     "ModelSettings",
     "OwnDataSet",
+    "PerturbJob",
     "ProgramJob",
     "Section",
     "SelectJob",

@@ -20,6 +20,7 @@ from swim.spec.jobs import (
 )
 from swim.spec.sections import (
     NAME,
+    CorrelateSettings,
     DeviceSettings,
     Estimator,
     Fraction,
@@ -31,6 +32,7 @@ from swim.spec.sections import (
     Sigma,
     TrainingSettings,
     as_in,
+    check_repeats,
 )
 
 
@@ -57,6 +59,9 @@ class ExperimentSettings(Section):
     )
     in_situ: InSituSettings | None = Field(
         None, description="also the baseline that trains on the chip; {} for its defaults"
+    )
+    correlate: CorrelateSettings | None = Field(
+        None, description="also each score against measured loss; {} for its defaults"
     )
     devices: list[str] = Field(["four_bit"], min_length=1, description="names under `devices:`")
     sigmas: list[Sigma] = Field(
@@ -93,13 +98,22 @@ class ExperimentSettings(Section):
         check_epochs(self.model, self.training)
         return self
 
+    @property
+    def scored(self) -> list[str]:
+        """The methods that `correlate` compares; chance gives no score, unless asked by name."""
+        own = self.correlate.methods if self.correlate else None
+        chosen = [method for method in self.methods if method in registry.METHODS]
+        return own or [method for method in chosen if method != "random"]
+
+    @model_validator(mode="after")
+    def _something_to_correlate(self) -> "ExperimentSettings":
+        if self.correlate and not self.scored:
+            raise ValueError("correlate: there is no score but random's; name others in methods")
+        return self
+
     @model_validator(mode="after")
     def _no_repeats(self) -> "ExperimentSettings":
-        for name in ("methods", "devices", "sigmas", "fractions", "budgets"):
-            values = getattr(self, name) or []
-            twice = sorted({str(v) for v in values if values.count(v) > 1})
-            if twice:
-                raise ValueError(f"{name} lists {', '.join(twice)} twice")
+        check_repeats(self, "methods", "devices", "sigmas", "fractions", "budgets")
         return self
 
 
@@ -141,7 +155,7 @@ TAKEN = frozenset(
     {
         "all", "data", "summary", "prepare", "train", "adopt", "settings", "sensitivity", "select",
         "evaluate", "evaluate_none_verified", "evaluate_all_verified", "program", "in_situ",
-        "summarise", "plot",
+        "summarise", "plot", "perturb", "correlate",
     }
 )  # fmt: skip
 

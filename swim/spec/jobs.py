@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from swim import registry
 from swim.spec.sections import (
+    CorrelateSettings,
     DeviceSettings,
     Estimator,
     Fraction,
@@ -162,6 +163,28 @@ class InSituJob(EvaluateJob):
 
     budget: Sigma = Field("1", description="normalised write cycles to spend, in whole steps")
     in_situ: InSituTraining = Field(InSituTraining(), description="on-device training")
+
+
+class PerturbJob(Compute):
+    """What the loss measured for single weights depends on, beside checkpoint and data."""
+
+    device: DeviceSettings = Field(DeviceSettings(), description="memory device")
+    sigma: Sigma = Field("0.1", description="standard deviation of an unverified device")
+    weights: int = as_in(CorrelateSettings, "weights")
+    images: int | None = as_in(CorrelateSettings, "images")
+    seed: int = Field(0, ge=0, description="seed of the samples of weights and of images")
+    batch_size: int = as_in(SensitivityJob, "batch_size")
+
+    def without_effect(self) -> dict[str, Any]:
+        """Nothing is verified."""
+        return {"device": {"verified_sigma", "tolerance"}}
+
+
+class CorrelateJob(Section):
+    """What correlations depend on, beside what was measured and what scores are made of."""
+
+    estimator: Estimator = as_in(SensitivityJob, "estimator")
+    seed: int = Field(0, ge=0, description="seed of the intervals' resampling")
 
 
 def check_precision(precision: float | None, chips: int, most: int) -> None:

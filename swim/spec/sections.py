@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -268,6 +269,47 @@ class OwnDataSet(Section):
     def without_effect(self) -> dict[str, Any]:
         """The other one's settings."""
         return {"folder": True, "size": True} if self.kind == "file" else {"file": True}
+
+
+class CorrelateSettings(Section):
+    """Each score against the loss measured when one weight alone is changed."""
+
+    weights: int = Field(
+        500, ge=2, description="weights to change, as many of each layer; all of a smaller one"
+    )
+    images: int | None = Field(
+        4000, ge=1, description="training images to take the loss on, drawn once; null: all"
+    )
+    sigmas: list[Sigma] = Field(
+        ["0.1"],
+        min_length=1,
+        description="a weight is changed by the standard deviation that an unverified device of "
+        "this sigma leaves in it, up and down",
+    )
+    methods: list[SelectionMethod] | None = Field(
+        None, min_length=1, description="whose scores; null: the experiment's methods, but random"
+    )
+
+    @field_validator("sigmas")
+    @classmethod
+    def _a_change(cls, sigmas: list[str]) -> list[str]:
+        if "0" in sigmas:
+            raise ValueError('sigma "0" changes no weight')
+        return sigmas
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "CorrelateSettings":
+        check_repeats(self, "sigmas", "methods")
+        return self
+
+
+def check_repeats(section: Section, *names: str) -> None:
+    """Raise ValueError where a list says something twice."""
+    for name in names:
+        values = getattr(section, name) or []
+        twice = sorted({str(v) for v in values if values.count(v) > 1})
+        if twice:
+            raise ValueError(f"{name} lists {', '.join(twice)} twice")
 
 
 class InSituTraining(Section):

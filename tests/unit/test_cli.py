@@ -97,6 +97,67 @@ def test_an_estimators_file_says_what_made_it_and_suits_its_method(folder):
     assert sum(int(layer.sum()) for layer in mask.values()) == 10_592
 
 
+def test_perturbing_and_correlating(folder):
+    base = folder / "perturbation" / "mine"
+    perturb = ["perturb", "--model", folder / "model", "--data", folder / "data", "--weights", 30,
+               "--images", 200, "--device-M", 8, "--device-K", 1]  # fmt: skip
+    for sigma in ("0.1", "0.3"):
+        run(*perturb, "--sigma", sigma, "--out", base / f"sigma-{sigma}.csv")
+    one, three = (pd.read_csv(base / f"sigma-{sigma}.csv") for sigma in ("0.1", "0.3"))
+    assert len(one) == 30
+    assert one["layer"].nunique() == 5
+    assert one["index"].equals(three["index"])
+    np.testing.assert_allclose(3 * one["delta"], three["delta"])
+    weights, _ = io.load_arrays(folder / "model")
+    for row in one.itertuples():
+        assert row.weight == weights[row.layer].flat[row.index]
+    std = np.sqrt(sum(4.0**j for j in range(8))) / 255 * 0.1
+    full = one["layer"].map(lambda name: np.abs(weights[name]).max())
+    np.testing.assert_allclose(one["delta"], std * full, rtol=1e-6)
+    run("correlate", *base.glob("*.csv"), "--model", folder / "model", "--sensitivity",
+        folder / "second", "--method", "swim", "--method", "SM", "--method", "magnitude",
+        "--experiment", "x", "--label", "m", "--dataset", "d", "--out", folder / "correlation.csv",
+        "--scores", folder / "scores.csv", "--markdown", folder / "c.md", "--figure",
+        folder / "f.png")  # fmt: skip
+    table = pd.read_csv(folder / "correlation.csv")
+    assert len(table) == 2 * 2 * 6
+    second, _ = io.load_arrays(folder / "second")
+    for row in pd.read_csv(folder / "scores.csv").itertuples():
+        h = second[row.layer].flat[row.index]
+        assert row.swim == pytest.approx(h * np.abs(weights[row.layer]).max() ** 2)
+        assert row.magnitude == pytest.approx(abs(row.weight))
+    assert "x: scores against measured loss, m on d" in (folder / "c.md").read_text()
+    assert (folder / "f.svg").exists()
+
+
+def test_a_killed_measurement_goes_on(folder, monkeypatch):
+    from swim import perturbation
+
+    arguments = ["perturb", "--model", folder / "model", "--data", folder / "data", "--weights",
+                 20, "--images", 100]  # fmt: skip
+    run(*arguments, "--out", folder / "whole.csv")
+    made = perturbation.stream
+
+    def killed(*args, **kwargs):
+        for n, row in enumerate(made(*args, **kwargs)):
+            if n == 9:
+                raise KeyboardInterrupt
+            yield row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(perturbation, "stream", killed)
+        patch.setattr("swim.progress.Progress.add", lambda self, row: (
+            self.rows.append(list(row)), self.save()))  # fmt: skip
+        with pytest.raises((KeyboardInterrupt, AssertionError)):
+            run(*arguments, "--out", folder / "part.csv")
+    assert not (folder / "part.csv").exists()
+    text = run(*arguments, "--out", folder / "part.csv")
+    assert "going on after 9 weights" in text
+    assert (folder / "part.csv").read_bytes() == (folder / "whole.csv").read_bytes()
+    assert "going on after 20 weights" in run(*arguments, "--out", folder / "part.csv")
+    assert "going on" not in run(*arguments, "--out", folder / "part.csv", "--images", 50)
+
+
 def test_the_mask_step_loads_no_torch(folder):
     code = (
         "import sys; from swim.cli import cli; "
@@ -146,6 +207,8 @@ def test_a_mask_of_another_network_is_refused(folder, capsys):
 
 SELECT = "select --model {model} --out {out}"
 EVALUATE = "evaluate --model {model} --data {data} --out {out}"
+PERTURB = "perturb --model {model} --data {data} --out {out}"
+CORRELATE = "correlate --model {model} --experiment e --label l --dataset d --out {out}"
 WRONG = {
     SELECT + " --method swin": "did you mean 'swim'",
     SELECT: "needs --sensitivity",
@@ -170,6 +233,15 @@ WRONG = {
     EVALUATE + " --verify all --sigma -1": "at least 0",
     EVALUATE.replace("{data}", "{model}") + " --verify all": "not a prepared data set",
     "sensitivity --model {model} --data {data} --out {out} --accelerator cuda": "no GPU",
+    PERTURB + " --sigma 0": "change must be positive, not 0.0 of its full scale",
+    PERTURB + " --weights 1": "greater than or equal to 2",
+    PERTURB.replace("{data}", "{model}"): "not a prepared data set",
+    CORRELATE: "Missing argument 'FILES...'",
+    CORRELATE + " no/sigma-1.csv --method swim": "method 'swim' needs --sensitivity, a file of the",
+    CORRELATE + " sigma-1.csv --method fisher --sensitivity {second}": "'empirical_fisher'",
+    CORRELATE + " sigma-1.csv --method swin": "did you mean 'swim'",
+    CORRELATE + " no/sigma-1.csv --method magnitude": "no/sigma-1.csv: cannot be read",
+    CORRELATE + " sigma-1.csv --method swim --sensitivity {data}": "another network",
 }
 
 

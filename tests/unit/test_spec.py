@@ -52,6 +52,10 @@ def faulty(**experiment):
         ({"precision": 0.001, "max_chips": 50}, ["max_chips (50)", "chips (100)"]),
         ({"precision": 0}, ["mine.precision", "greater than 0"]),
         ({"model": {"weight_bits": 0}}, ["weight_bits", "greater than or equal to 1"]),
+        ({"correlate": {"sigmas": ["0"]}}, ["correlate.sigmas", 'sigma "0" changes no weight']),
+        ({"correlate": {"methods": ["SM", "swim"]}}, ["methods lists swim twice"]),
+        ({"correlate": {"weight": 5}}, ["correlate.weight", "did you mean 'weights'"]),
+        ({"correlate": {}, "methods": ["random"]}, ["no score but random's"]),
         ({"training": 3}, ["mine.training", "3"]),
         (3, ["experiments.mine", "mapping", "3"]),
     ],
@@ -215,3 +219,18 @@ def test_images_of_ones_own_depend_on_their_kinds_settings_alone():
         "file": "a", "mean": None, "std": None, "augmentation": "none",
     }  # fmt: skip
     assert "file" not in json.loads(spec.section_json(spec.OwnDataSet(folder="a", size=8)))
+
+
+def test_scores_to_correlate_are_the_methods_but_chance_unless_named():
+    def scored(**own):
+        return spec.load({**GOOD, "experiments": {"a": own}}).experiments["a"].scored
+
+    assert scored(correlate={}) == ["swim", "magnitude"]
+    assert scored(correlate={"methods": ["fisher", "random"]}) == ["fisher", "random"]
+
+
+def test_what_a_perturbation_depends_on():
+    job = spec.PerturbJob(device=spec.DeviceSettings(verified_sigma=0.01, tolerance=0.1))
+    assert spec.section_json(job) == spec.section_json(spec.PerturbJob())
+    coarse = spec.PerturbJob(device=spec.DeviceSettings(M=8, K=1))
+    assert spec.section_json(coarse) != spec.section_json(spec.PerturbJob())

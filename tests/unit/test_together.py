@@ -140,6 +140,43 @@ def test_the_same_answers(name):
     compare(made(TOGETHER[name]), images())
 
 
+@pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.parametrize("own", ["a.weight", "fc.weight"])
+def test_layers_that_all_chips_share(name, own):
+    """Chips that differ in one layer: what comes before it runs once, the answers are the same."""
+    model, batches = made(TOGETHER[name]), images()
+    with left_alone(model), torch.no_grad():
+        network = Network(model, batches, "cross_entropy")
+        chips = [{**network.targets, own: chip[own]} for chip in weights_of_chips(network)]
+        right, losses = network.answers(chips)
+        alone = [network.answers([chip]) for chip in chips]
+        assert torch.equal(right, torch.cat([a[0] for a in alone]))
+        torch.testing.assert_close(losses, torch.cat([a[1] for a in alone]))
+        _, same = network.answers([network.targets] * GROUP)
+        torch.testing.assert_close(same, network.answers([network.targets])[1].expand_as(same))
+
+
+def test_a_shared_convolution_runs_once():
+    model, batches = made(TOGETHER["plain"]), images()
+    channels = []
+    with left_alone(model), torch.no_grad():
+        network = Network(model, batches, "cross_entropy")
+        own = [{**network.targets, "fc.weight": c["fc.weight"]} for c in weights_of_chips(network)]
+
+        class Count(torch.overrides.TorchFunctionMode):
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                result = func(*args, **(kwargs or {}))
+                if func is F.conv2d:
+                    channels.append(result.shape[1])
+                return result
+
+        with Count():
+            network.answers(own)
+            network.answers(weights_of_chips(network))
+    assert channels[: len(channels) // 2] == [6] * (len(channels) // 2)
+    assert set(channels[len(channels) // 2 :]) == {6 * GROUP}
+
+
 @pytest.mark.parametrize("forward", [reused, viewed, written_over], ids=lambda f: f.__name__)
 def test_nothing_is_written_over_that_is_used_again(forward):
     model, batches = made(forward, inner=36), images()

@@ -1,0 +1,94 @@
+"""``swim correlate``: files in, tables and figure out, without torch."""
+
+from collections.abc import Sequence
+
+import click
+import numpy as np
+
+from swim import correlation, io, registry, scatter, spec
+from swim.cli.console import FILE
+from swim.cli.options import settings_options
+from swim.cli.second_file import curvature_of, weights_of
+from swim.errors import SettingError
+from swim.methods.base import Inputs, estimator_of
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.option("--model", required=True, type=FILE, help="checkpoint")
+@click.option(
+    "--sensitivity", "sensitivities", multiple=True, type=FILE,
+    help="an estimator's file, for methods that rank by one; may be repeated",
+)  # fmt: skip
+@click.option("--method", "methods", multiple=True, required=True, help="whose score; repeatable")
+@click.option("--experiment", required=True, help="name in the table's first column")
+@click.option("--label", required=True, help="name of the network in the table")
+@click.option("--dataset", required=True, help="name of the data set in the table")
+@click.option("--out", required=True, type=FILE, help="correlations to write (.csv)")
+@click.option("--scores", type=FILE, help="each weight with all scores, to write (.csv)")
+@click.option("--markdown", type=FILE, help="correlations by layer, to write (.md)")
+@click.option("--figure", type=FILE, help="scatter plots to write (.png), an .svg beside it")
+@settings_options(spec.CorrelateJob)
+def correlate(
+    files: tuple[str, ...],
+    model: str,
+    sensitivities: tuple[str, ...],
+    methods: tuple[str, ...],
+    experiment: str,
+    label: str,
+    dataset: str,
+    out: str,
+    scores: str | None,
+    markdown: str | None,
+    figure: str | None,
+    settings: spec.CorrelateJob,
+) -> None:
+    """Each method's score against what weights cost: correlations and scatter plots.
+
+    FILES are those of `swim perturb`, each in DEVICE/sigma-SIGMA.csv.
+    """
+    names = list(
+        dict.fromkeys(registry.canonical("selection method", method) for method in methods)
+    )
+    weights = weights_of(model)
+    found = _scores(model, weights, sensitivities, names, settings)
+    table = correlation.measured(files, weights, found)
+    constants = {"experiment": experiment, "model": label, "dataset": dataset}
+    correlations = correlation.correlation_table(table, names, constants, settings.seed)
+    io.write_text(out, correlations.to_csv(index=False, lineterminator="\n"))
+    if scores:
+        io.write_text(scores, table.to_csv(index=False, lineterminator="\n"))
+    if markdown:
+        io.write_text(markdown, correlation.markdown(correlations, table))
+    if figure:
+        scatter.draw(figure, table, correlations, names)
+
+
+def _scores(
+    model: str,
+    weights: dict[str, np.ndarray],
+    sensitivities: Sequence[str],
+    methods: Sequence[str],
+    settings: spec.CorrelateJob,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Method -> layer -> array of scores.
+
+    Raises:
+        SettingError: a method's estimator has no file.
+        DataError: a file is of another network.
+    """
+    by_estimator = {}
+    for path in sensitivities:
+        given, made_by = curvature_of(path, model, weights)
+        by_estimator[made_by] = given
+    found = {}
+    for name in methods:
+        method = registry.find("selection method", name)
+        estimator = estimator_of(method.NEEDS, settings.estimator)
+        if estimator is not None and estimator not in by_estimator:
+            raise SettingError(
+                f"method {name!r} needs --sensitivity, a file of the estimator {estimator!r}"
+            )
+        curvature = None if estimator is None else by_estimator[estimator]
+        found[name] = method.score(Inputs(weights, curvature, settings.seed))
+    return found

@@ -1,0 +1,87 @@
+"""``swim perturb``."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from swim import io, machine, perturbation, sources, spec, streams
+from swim import network as networks
+from swim.cli.console import FILE, progress_bar, trusted_network
+from swim.cli.options import settings_options
+from swim.cli.running import start
+from swim.data import DataSet
+from swim.devices import Device
+from swim.progress import Progress, digest_of
+
+
+@click.command()
+@click.option("--model", required=True, type=FILE, help="checkpoint")
+@click.option("--data", required=True, type=FILE, help="prepared data set; its training images")
+@click.option("--out", required=True, type=FILE, help="one row a weight, to write (.csv)")
+@trusted_network
+@settings_options(spec.PerturbJob)
+def perturb(
+    model: str, data: str, out: str, network: str | None, settings: spec.PerturbJob
+) -> None:
+    """Change one weight at a time and measure what it costs in loss.
+
+    Weights are drawn, as many of each layer; each goes up and down by the standard deviation that
+    an unverified device leaves. What is finished is kept in a hidden file beside --out: after a
+    kill the same command goes on from it.
+    """
+    place = start(settings)
+    loaded, checkpoint = networks.load(model, network)
+    loaded.to(place)
+    device = Device(sigma=float(settings.sigma), **settings.device.model_dump())
+    progress = Progress(out, digest_of(_content(model, data, settings, place, checkpoint)))
+    sizes = {name: loaded.get_parameter(name).numel() for name in checkpoint["programmed"]}
+    total = sum(map(len, perturbation.sample(sizes, settings.weights, settings.seed).values()))
+    done = len(progress.rows)
+    if done:
+        click.echo(f"going on after {done} weights of an earlier run")
+    rows = perturbation.stream(
+        loaded,
+        _batches(DataSet(data), settings),
+        std=device.weight_std(False),
+        weights=settings.weights,
+        seed=settings.seed,
+        first_weight=done,
+    )
+    with progress_bar(total, "weight", done=done) as bar:
+        for row in rows if done < total else ():
+            progress.add(row)
+            bar.update()
+    progress.save()
+    io.write_rows(out, perturbation.COLUMNS, progress.rows)
+
+
+def _batches(
+    data: DataSet, settings: spec.PerturbJob
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Training images drawn once, in the order of the file, and their labels."""
+    order = streams.generator(settings.seed, "perturb images").permutation(data.size("train"))
+    chosen = torch.from_numpy(np.sort(order[: settings.images]))
+    labels = data.labels("train")
+    for index in chosen.split(settings.batch_size):
+        yield data.inputs("train", index), labels[index]
+
+
+def _content(
+    model: str,
+    data: str,
+    settings: spec.PerturbJob,
+    place: torch.device,
+    checkpoint: dict[str, Any],
+) -> Iterator[bytes]:
+    """What any weight's row depends on."""
+    yield Path(model).read_bytes()
+    yield Path(data).read_bytes()
+    yield spec.section_json(settings, exclude={"accelerator"}).encode()
+    made_by = spec.ModelSettings.model_validate(checkpoint["model"]).network
+    code = sources.digest_of("swim.perturbation", "swim.network", "swim.data", network=made_by)
+    yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()

@@ -1,0 +1,35 @@
+"""An estimator's file, read for a method that ranks by it; numpy only."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from swim import io
+from swim.errors import DataError
+
+
+def weights_of(model: str) -> dict[str, np.ndarray]:
+    """The programmed weights of a checkpoint, in the network's order.
+
+    Raises:
+        DataError: the file is missing, incomplete, or no checkpoint.
+    """
+    arrays, checkpoint = io.load_arrays(model)
+    if "programmed" not in checkpoint:
+        raise DataError(f"{model}: not a checkpoint of ours")
+    return {name: arrays[name] for name in checkpoint["programmed"]}
+
+
+def curvature_of(
+    sensitivity: str, model: str, weights: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], str | None]:
+    """What an estimator gave for these weights, and the estimator's name.
+
+    Raises:
+        DataError: the file is missing, incomplete, or of another network.
+    """
+    curvature, made = io.load_arrays(sensitivity)
+    shapes = {name: layer.shape for name, layer in curvature.items()}
+    if shapes != {name: layer.shape for name, layer in weights.items()}:
+        raise DataError(f"{sensitivity}: is of another network than {model}")
+    return curvature, made.get("estimator")
