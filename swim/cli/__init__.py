@@ -26,6 +26,7 @@ STEPS = {
     "correlate": "Each method's score against what weights cost: correlations and scatter plots.",
     "summarise": "Statistics over chips, one row a point.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
+    "budget": "Print the write cycles at which each method has verified enough.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",
     "describe": "Store resolved settings, versions and hardware beside the results.",
     "schema": "Write the JSON schema of config.yaml and its reference page.",
