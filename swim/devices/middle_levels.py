@@ -50,5 +50,5 @@ class MiddleLevels:
             wrong = float(levels[~inside].flatten()[0])
             raise SettingError(f"level {wrong:g} is not between 0 and 1 of a device's full scale")
         middle = (levels > 0.25) & (levels < 0.75)
-        factors = torch.where(middle, self.s, 1.0) / math.sqrt(0.4 * self.s**2 + 0.6)
-        return factors.to(levels.dtype)
+        n = math.sqrt(0.4 * self.s**2 + 0.6)
+        return torch.full_like(levels, 1 / n).masked_fill_(middle, self.s / n)
