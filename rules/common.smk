@@ -8,7 +8,7 @@ sys.path.insert(0, workflow.basedir)
 
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
-from swim import errors, fingerprint, machine, registry, sources, spec
+from swim import errors, fingerprint, level_table, machine, registry, sources, spec
 from swim.methods.base import estimator_of
 
 prefer(workflow.basedir)
@@ -17,7 +17,12 @@ try:
     CONFIG = spec.load(config)
     for settings in CONFIG.experiments.values():
         sources.digest_of(network=settings.model.network)
-except spec.SettingError as error:
+        for device in settings.devices:
+            if variation := CONFIG.devices[device].variation:
+                sources.digest_of(variation=variation.source)
+                if variation.table:
+                    level_table.read(variation.table)
+except (spec.SettingError, errors.DataError) as error:
     raise WorkflowError(f"config.yaml\n{error}") from None
 EXPERIMENTS = CONFIG.experiments
 TRAINED = [name for name, own in EXPERIMENTS.items() if own.checkpoint is None]
@@ -82,6 +87,19 @@ def perturb_job(wildcards):
 
 def network_of(wildcards):
     return experiment(wildcards).model.network
+
+
+def chosen_code(wildcards):
+    """What the code of a step that programs chips depends on: a network, a device's variation."""
+    variation = CONFIG.devices[wildcards.device].variation
+    own = {"variation": variation.source} if variation else {}
+    return {"network": network_of(wildcards), **own}
+
+
+def levels_of(wildcards):
+    """The table of a device that was measured."""
+    variation = CONFIG.devices[wildcards.device].variation
+    return [variation.table] if variation and variation.table else []
 
 
 def trusted_network(wildcards):

@@ -3,6 +3,7 @@ rule perturb:
     input:
         model="results/{experiment}/model.safetensors",
         data=dataset_of,
+        levels=levels_of,
     output:
         "results/{experiment}/perturbation/{device}/sigma-{sigma}.csv",
     log:
@@ -20,7 +21,7 @@ rule perturb:
     params:
         network=trusted_network,
         settings=perturb_job,
-        code=lambda wildcards: sources.digest("perturb", network=network_of(wildcards)),
+        code=lambda wildcards: sources.digest("perturb", **chosen_code(wildcards)),
     shell:
         "python -m swim perturb --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"

@@ -3,6 +3,7 @@ rule evaluate:
     input:
         model="results/{experiment}/model.safetensors",
         data=dataset_of,
+        levels=levels_of,
         mask="results/{experiment}/masks/{device}/{method}/{fraction}.npz",
     output:
         "results/{experiment}/chips/{device}/sigma-{sigma}/{method}/{fraction}.csv",
@@ -19,7 +20,7 @@ rule evaluate:
     params:
         network=trusted_network,
         settings=evaluate_job,
-        code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
+        code=lambda wildcards: sources.digest("evaluate", **chosen_code(wildcards)),
     shell:
         "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
         " --mask {input.mask:q} --out {output:q} --settings {params.settings:q}"
@@ -31,6 +32,7 @@ rule evaluate_all_verified:
     input:
         model="results/{experiment}/model.safetensors",
         data=dataset_of,
+        levels=levels_of,
     output:
         "results/{experiment}/chips/{device}/sigma-{sigma}/all/1.csv",
     log:
@@ -46,7 +48,7 @@ rule evaluate_all_verified:
     params:
         network=trusted_network,
         settings=evaluate_job,
-        code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
+        code=lambda wildcards: sources.digest("evaluate", **chosen_code(wildcards)),
     shell:
         "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
         " --verify all --out {output:q} --settings {params.settings:q}"
@@ -58,6 +60,7 @@ rule evaluate_none_verified:
     input:
         model="results/{experiment}/model.safetensors",
         data=dataset_of,
+        levels=levels_of,
     output:
         chips="results/{experiment}/chips/{device}/sigma-{sigma}/none/0.csv",
         clean="results/{experiment}/chips/{device}/sigma-{sigma}/clean.csv",
@@ -74,7 +77,7 @@ rule evaluate_none_verified:
     params:
         network=trusted_network,
         settings=evaluate_job,
-        code=lambda wildcards: sources.digest("evaluate", network=network_of(wildcards)),
+        code=lambda wildcards: sources.digest("evaluate", **chosen_code(wildcards)),
     shell:
         "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
         " --verify none --out {output.chips:q} --clean {output.clean:q}"
@@ -87,6 +90,7 @@ rule program:
     input:
         model="results/{experiment}/model.safetensors",
         data=dataset_of,
+        levels=levels_of,
         sensitivity=chosen_curvature_of,
     output:
         "results/{experiment}/chips/{device}/sigma-{sigma}/{policy}/{budget}.csv",
@@ -104,7 +108,7 @@ rule program:
         network=trusted_network,
         settings=program_job,
         code=lambda wildcards: sources.digest(
-            "program", network=network_of(wildcards), policy=wildcards.policy
+            "program", **chosen_code(wildcards), policy=wildcards.policy
         ),
     shell:
         "python -m swim program --model {input.model:q} {params.network} --data {input.data:q}"
@@ -117,6 +121,7 @@ rule in_situ:
     input:
         model="results/{experiment}/model.safetensors",
         data=dataset_of,
+        levels=levels_of,
     output:
         "results/{experiment}/chips/{device}/sigma-{sigma}/in_situ/{budget}.csv",
     log:
@@ -132,7 +137,7 @@ rule in_situ:
     params:
         network=trusted_network,
         settings=in_situ_job,
-        code=lambda wildcards: sources.digest("in_situ", network=network_of(wildcards)),
+        code=lambda wildcards: sources.digest("in_situ", **chosen_code(wildcards)),
     shell:
         "python -m swim in-situ --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swim.devices import Device
+from swim.devices import Device, at_equal_variance
 from swim.errors import SettingError
 from swim.inference import Network
 from swim.policies import Chip, Policy, Programmed, VerifyMask
@@ -48,6 +48,7 @@ def stream(
     policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss)
+    device = at_equal_variance(device, network.targets)
 
     def program(index: int) -> Programmed:
         return policy.program(Chip(network.targets, device, seed, index))

@@ -28,6 +28,7 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     lines = []
     for fault in error.errors():
         where = prefix + ".".join(str(part) for part in fault["loc"] if part != "[key]")
+        where = where.removesuffix(".")
         if fault["type"] == "extra_forbidden":
             known = _fields_at(model, fault["loc"][:-1])
             lines.append(f"{where}: unknown setting; {suggest(str(fault['loc'][-1]), known)}")

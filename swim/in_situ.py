@@ -91,13 +91,17 @@ class InSitu:
 
     def _write(self, chip: Chip, targets: Mapping[str, Tensor], write: int) -> dict[str, Tensor]:
         """What the devices hold after their n-th write; their full scale is that of the first."""
-        std = chip.device.weight_std(False)
-        return {
-            name: self._on_grid(target, chip.scales[name]).add_(
-                chip.unit_errors(name, write).to(target.dtype), alpha=std * chip.scales[name]
-            )
-            for name, target in targets.items()
-        }
+        device, written = chip.device, {}
+        for name, target in targets.items():
+            scale = chip.scales[name]
+            meant = self._on_grid(target, scale)
+            errors = chip.unit_errors(name, write).to(target.dtype)
+            if device.variation:
+                errors *= device.weight_std_at(meant.abs().float() / (scale or 1.0)).to(errors)
+                written[name] = meant.add_(errors, alpha=scale)
+            else:
+                written[name] = meant.add_(errors, alpha=device.weight_std(False) * scale)
+        return written
 
     def _on_grid(self, target: Tensor, scale: float) -> Tensor:
         """The nearest that devices of that full scale can be meant to hold, as a new tensor."""

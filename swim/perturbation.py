@@ -13,7 +13,7 @@ the changed ones, so that a weight without effect has an increase of exactly zer
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def stream(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    std: float,
+    std: float | Callable[[Tensor], Tensor],
     weights: int = 500,
     seed: int = 0,
     first_weight: int = 0,
@@ -77,7 +77,8 @@ def stream(
         model: any ``nn.Module``.
         batches: iterable of (inputs, labels), best those that the scores are of.
         std: the change of a weight, d, in units of its layer's ``max|W|``: the standard
-            deviation that a device leaves, :meth:`swim.Device.weight_std`.
+            deviation that a device leaves, :meth:`swim.Device.weight_std`, or a function of
+            ``|W| / max|W_layer|`` that gives it, :meth:`swim.Device.weight_std_at`.
         weights: how many, over all layers (:func:`sample`).
         seed: of the sample.
         first_weight: go on from this one of the sample, for a run that was interrupted.
@@ -93,7 +94,7 @@ def stream(
         DataError: the loss of the network itself is not finite, or as :func:`swim.evaluate`.
         UnsupportedOperationError: as :func:`swim.evaluate`.
     """
-    if not std > 0:
+    if isinstance(std, float | int) and not std > 0:
         raise SettingError(f"a weight's change must be positive, not {std!r} of its full scale")
     with left_alone(model), torch.no_grad():
         exact = copy.deepcopy(model).double()
@@ -121,12 +122,12 @@ def _of_layer(
     network: Network,
     name: str,
     indices: np.ndarray,
-    std: float,
+    std: float | Callable[[Tensor], Tensor],
     skipped: int,
 ) -> Iterator[Row]:
     """The rows of a layer's weights, but for the first so many."""
     target = network.targets[name]
-    delta = std * float(target.abs().max())
+    deltas = _deltas(target, indices, std)
     # Both signs of a weight share a pass, where the network has room for them.
     pairs = max(1, network.group // 2)
     clean: Tensor | None = None
@@ -137,7 +138,7 @@ def _of_layer(
                 clean = _losses(network, name, [target] * (2 * pairs))
                 if not clean.isfinite().all():
                     raise DataError("the network's own loss is not finite on these images")
-            changed = [_changed(target, i, sign * delta) for i in chosen for sign in (1, -1)]
+            changed = [_changed(target, i, sign * deltas[i]) for i in chosen for sign in (1, -1)]
             # A pass that is not full would sum in another order.
             spare = [target] * (2 * pairs - len(changed))
             increases = (_losses(network, name, [*changed, *spare]) - clean).mean(1).tolist()
@@ -146,7 +147,19 @@ def _of_layer(
                 continue
             plus, minus = increases[2 * n : 2 * n + 2]
             value = float(target.flatten()[index])
-            yield name, index, value, delta, (plus + minus) / 2, plus, minus
+            yield name, index, value, deltas[index], (plus + minus) / 2, plus, minus
+
+
+def _deltas(
+    target: Tensor, indices: np.ndarray, std: float | Callable[[Tensor], Tensor]
+) -> dict[int, float]:
+    """How far each of these weights of a layer goes up and down, by its position."""
+    positions = [int(index) for index in indices]
+    scale = float(target.abs().max())
+    if not callable(std):
+        return dict.fromkeys(positions, std * scale)
+    magnitudes = target.flatten()[positions].abs() / (scale or 1.0)
+    return dict(zip(positions, (std(magnitudes).double() * scale).tolist(), strict=True))
 
 
 def _changed(target: Tensor, index: int, delta: float) -> Tensor:

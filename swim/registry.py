@@ -88,6 +88,14 @@ FREE = frozenset({"reslice", "reslice_pair"})
 # Those that verify device after device, until all are: their curves end where everything is.
 VERIFYING = frozenset({"uswim", "swim_device", "magnitude_device", "top_slice", "read_first"})
 
+# Functions of levels that give factors of sigma; see swim.devices.
+VARIATIONS = {
+    "rram1": "swim.devices.rram1:DEVICE",
+    "fefet2": "swim.devices.fefet2:DEVICE",
+    "rram4": "swim.devices.rram4:DEVICE",
+    "fefet6": "swim.devices.fefet6:DEVICE",
+}
+
 # Other names of the same, as the paper's first release has them.
 ALIASES = {
     "network": {
@@ -117,6 +125,7 @@ KINDS = {
     "estimator": ESTIMATORS,
     "selection method": METHODS,
     "policy": POLICIES,
+    "variation": VARIATIONS,
     "method": {**METHODS, **POLICIES},
 }
 
@@ -143,9 +152,9 @@ def canonical(kind: str, name: str) -> str:
 def home(kind: str, name: str) -> str:
     """``module:attribute``, or a module, that a name of a kind stands for.
 
-    A network may also be that itself: ``mypackage.nets:make``.
+    A network or a device's variation may also be that itself: ``mypackage.nets:make``.
     """
-    if kind == "network" and ":" in name:
+    if kind in ("network", "variation") and ":" in name:
         return name
     return KINDS[kind][canonical(kind, name)]
 

@@ -262,7 +262,7 @@ def writer(device: Device) -> Redraw | Pulse:
 
 
 def residual(device: Device) -> float:
-    """Root mean square error that write-verify leaves, to plan with.
+    """Root mean square error that write-verify leaves, to plan with, if all have one sigma.
 
     ``verified_sigma`` in the closed form. For ``redraw`` that of ``N(0, sigma^2)`` cut at the
     tolerance t, with a = t/sigma: ``sigma^2 (1 - 2 a phi(a) / (2 Phi(a) - 1))``, which read noise
@@ -278,6 +278,22 @@ def residual(device: Device) -> float:
     inside = math.erf(a / math.sqrt(2))
     density = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
     return device.sigma * math.sqrt(max(0.0, 1 - 2 * a * density / inside))
+
+
+def residual_at(device: Device, sigma: Tensor) -> Tensor:
+    """The same for devices of these sigmas, alike in shape.
+
+    ``pulse`` takes the trains of the largest, as its cycles do.
+    """
+    if device.write_verify == "closed_form" or not sigma.numel():
+        return torch.full_like(sigma, device.verified_sigma)
+    if device.write_verify == "pulse":
+        return torch.full_like(sigma, _trains(device, float(sigma.max()))[2])
+    a = device.tolerance / sigma.double().clamp(min=1e-30)
+    inside = torch.special.erf(a / math.sqrt(2))
+    density = torch.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
+    part = (1 - 2 * a * density / inside).clamp(min=0).sqrt()
+    return sigma * part.to(sigma.dtype)
 
 
 def expected_rewrites(device: Device) -> float:

@@ -9,9 +9,8 @@ import click
 import numpy as np
 import torch
 
-from swim import chips, machine, sources, spec, stopping
+from swim import chips, devices, level_table, machine, sources, spec, stopping
 from swim.cli.console import progress_bar
-from swim.devices import Device
 from swim.policies import Policy
 from swim.progress import Progress
 
@@ -37,7 +36,12 @@ def content(
         yield labels.numpy().tobytes()
     yield spec.section_json(settings, exclude=_ELSEWHERE).encode()
     made_by = spec.ModelSettings.model_validate(checkpoint["model"]).network
-    code = sources.digest_of(*_HOME, *home, network=made_by)
+    chosen = {"network": made_by}
+    if variation := settings.device.variation:
+        chosen["variation"] = variation.source
+        if variation.table:
+            yield json.dumps(level_table.read(variation.table)).encode()
+    code = sources.digest_of(*_HOME, *home, **chosen)
     yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()
 
 
@@ -60,7 +64,7 @@ def rows(
 
     if progress.rows:
         click.echo(f"going on after {len(progress.rows)} chips of an earlier run")
-    device = Device(sigma=float(settings.sigma), **settings.device.model_dump())
+    device = devices.of_settings(settings.device, settings.sigma)
     done, goal = len(progress.rows), needed()
     made = chips.stream(
         network,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 import torch
 
-from swim import chips, io, spec
+from swim import chips, devices, io, spec
 from swim import network as networks
 from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
@@ -14,6 +14,10 @@ from swim.cli.running import start
 from swim.data import DataSet
 from swim.errors import SettingError
 from swim.progress import Progress, digest_of
+from swim.tracing import device_of, left_alone, trace, weights_of
+
+# variance: mean over weights, of devices of one sigma; sigma_factor: what brought it there.
+CLEAN = ("accuracy", "loss", "variance", "sigma_factor")
 
 
 @click.command()
@@ -61,7 +65,23 @@ def evaluate(
     rows = chips_file.rows(loaded, batches, chosen, settings, Progress(out, digest))
     io.write_rows(out, chips.COLUMNS, rows)
     if clean:
-        io.write_rows(clean, ("accuracy", "loss"), [chips.clean(loaded, batches)])
+        io.write_rows(
+            clean, CLEAN, [(*chips.clean(loaded, batches), *_variance(loaded, batches, settings))]
+        )
+
+
+def _variance(
+    network: torch.nn.Module, batches: chips_file.Batches, settings: spec.EvaluateJob
+) -> tuple[float, float]:
+    """The last two entries of :data:`CLEAN`."""
+    device = devices.of_settings(settings.device, settings.sigma)
+    with left_alone(network), torch.no_grad():
+        sample = batches[0][0][:1].to(device_of(network))
+        targets = weights_of(trace(network, sample))
+    variance = devices.relative_variance(device, targets)
+    if device.equal_variance:
+        return 1.0, variance**-0.5
+    return variance, 1.0
 
 
 def _bytes(mask: dict[str, torch.Tensor]) -> Iterator[bytes]:

@@ -30,7 +30,8 @@ def _type(field: FieldInfo) -> Any:
         annotation = next(t for t in get_args(annotation) if t is not type(None))
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
-    if get_origin(annotation) is dict:
+    section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    if section or get_origin(annotation) is dict:
         return _JsonObject()
     return annotation if annotation in (int, float, bool) else str
 

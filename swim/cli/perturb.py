@@ -9,13 +9,12 @@ import click
 import numpy as np
 import torch
 
-from swim import io, machine, perturbation, sources, spec, streams
+from swim import devices, io, level_table, machine, perturbation, sources, spec, streams
 from swim import network as networks
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
 from swim.data import DataSet
-from swim.devices import Device
 from swim.progress import Progress, digest_of
 
 
@@ -37,9 +36,11 @@ def perturb(
     place = start(settings)
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
-    device = Device(sigma=float(settings.sigma), **settings.device.model_dump())
     progress = Progress(out, digest_of(_content(model, data, settings, place, checkpoint)))
-    sizes = {name: loaded.get_parameter(name).numel() for name in checkpoint["programmed"]}
+    held = {name: loaded.get_parameter(name).detach() for name in checkpoint["programmed"]}
+    device = devices.of_settings(settings.device, settings.sigma)
+    device = devices.at_equal_variance(device, held)
+    sizes = {name: weight.numel() for name, weight in held.items()}
     total = sum(map(len, perturbation.sample(sizes, settings.weights, settings.seed).values()))
     done = len(progress.rows)
     if done:
@@ -47,7 +48,7 @@ def perturb(
     rows = perturbation.stream(
         loaded,
         _batches(DataSet(data), settings),
-        std=device.weight_std(False),
+        std=device.weight_std_at if device.variation else device.weight_std(False),
         weights=settings.weights,
         seed=settings.seed,
         first_weight=done,
@@ -83,5 +84,10 @@ def _content(
     yield Path(data).read_bytes()
     yield spec.section_json(settings, exclude={"accelerator"}).encode()
     made_by = spec.ModelSettings.model_validate(checkpoint["model"]).network
-    code = sources.digest_of("swim.perturbation", "swim.network", "swim.data", network=made_by)
+    chosen = {"network": made_by}
+    if variation := settings.device.variation:
+        chosen["variation"] = variation.source
+        if variation.table:
+            yield json.dumps(level_table.read(variation.table)).encode()
+    code = sources.digest_of("swim.perturbation", "swim.network", "swim.data", **chosen)
     yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from swim import faults, io, spec, tables
+from swim import device_table, faults, io, spec, tables
 from swim.cli.console import FILE
 from swim.cli.options import json_object
 from swim.errors import SettingError
@@ -49,4 +49,5 @@ def summarise(
         io.write_text(paired, differences.to_csv(index=False, lineterminator="\n"))
     if markdown:
         text = [tables.markdown(table), tables.paired_markdown(differences)]
+        text += device_table.markdown(chips)
         io.write_text(markdown, "\n".join(text))

@@ -40,7 +40,11 @@ class Device:
         cycle_limit: write-verify gives up after so many rewrites of a device.
         pulse_gain: part of the remaining error that a pulse takes away on average.
         variation: how the standard deviation depends on a device's level: from levels, as parts
-            of the full scale, to factors of sigma, alike in shape; None if it does not.
+            of the full scale, to factors of sigma, alike in shape; None if it does not. It must
+            be hashable; a method ``check(bits)`` of it may refuse a K.
+        equal_variance: whether the variation is rescaled for each network, so that the mean
+            variance of its weights is that of devices of one sigma, see
+            :func:`swim.devices.at_equal_variance`.
 
     Raises:
         SettingError: a value is out of range or M is no multiple of K.
@@ -58,6 +62,7 @@ class Device:
     cycle_limit: int = 1000
     pulse_gain: float = 0.2
     variation: Callable[[Tensor], Tensor] | None = None
+    equal_variance: bool = False
 
     def __post_init__(self) -> None:
         for name in ("sigma", "verified_sigma", "read_noise"):
@@ -82,6 +87,11 @@ class Device:
                 "read_noise and clip need simulated cycles: write_verify redraw or pulse, "
                 "not closed_form"
             )
+        if self.equal_variance and self.variation is None:
+            raise SettingError("equal_variance is for a variation; this device has none")
+        check = getattr(self.variation, "check", None)
+        if check is not None:
+            check(self.K)
 
     @property
     def slices(self) -> int:
@@ -101,6 +111,12 @@ class Device:
         unit = (2**self.K - 1) / (2**self.M - 1)
         return tuple(unit * 2.0 ** (j * self.K) for j in reversed(range(self.slices)))
 
+    @staticmethod
+    def magnitudes(target: Tensor) -> Tensor:
+        """``|W| / max|W_layer|`` of a layer's ideal weight, in its shape: float32."""
+        sizes = target.detach().abs().float()
+        return sizes / (float(sizes.max()) or 1.0)
+
     def levels(self, magnitudes: Tensor) -> Tensor:
         """What each device is meant to hold: the digits of a magnitude.
 
@@ -115,6 +131,23 @@ class Device:
         shifts = [self.K * j for j in reversed(range(self.slices))]
         digits = [(code >> shift) & (2**self.K - 1) for shift in shifts]
         return torch.stack(digits).to(magnitudes.dtype) / (2**self.K - 1)
+
+    def weight_std_at(self, magnitudes: Tensor) -> Tensor:
+        """Standard deviation of each weight, its devices written once.
+
+        ``sigma sqrt(sum_j s_j^2 f_j^2)``, with f_j the variation's factor at what slice j holds.
+
+        Args:
+            magnitudes: ``|W| / max|W_layer|``, of any shape.
+
+        Returns:
+            In units of ``max|W_layer|``: alike in shape.
+        """
+        if self.variation is None:
+            return torch.full_like(magnitudes, self.weight_std(False))
+        factors = self.variation(self.levels(magnitudes))
+        significance = torch.tensor(self.significance).to(factors)
+        return self.sigma * torch.tensordot(significance**2, factors**2, dims=1).sqrt()
 
     def weight_std(self, verified: bool) -> float:
         """Standard deviation of a programmed weight whose devices all have one sigma.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from swim import streams
-from swim.devices import Device
+from swim.devices import Device, at_equal_variance
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Chip:
     device: Device
     seed: int
     index: int
+
+    def __post_init__(self) -> None:
+        # Once for all chips in swim.chips; here for whoever makes a chip alone.
+        object.__setattr__(self, "device", at_equal_variance(self.device, self.targets))
 
     @cached_property
     def scales(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from swim import streams
 from swim.errors import SettingError
 from swim.policies.base import Chip
-from swim.write_verify import Redraw, Rewritten, in_range, residual, writer
+from swim.write_verify import Redraw, Rewritten, in_range, residual, residual_at, writer
 
 
 class Cells:
@@ -36,7 +36,7 @@ class Cells:
         self.target, self.scale = chip.targets[name], chip.scales[name]
         self.place = self.target.device
         self.significance = torch.tensor(self.device.significance, device=self.place)[:, None]
-        self._writer, self.residual = writer(self.device), residual(self.device)
+        self._writer = writer(self.device)
         # A zero is held by the positive side.
         self.sign = torch.where(self.target.flatten() < 0, -1.0, 1.0)
         self._levels = levels
@@ -76,6 +76,13 @@ class Cells:
         if device.variation is None:
             return torch.tensor(device.sigma, device=self.place).expand(levels.shape)
         return device.variation(levels) * device.sigma
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """Root mean square error that write-verify leaves, to plan with: as devices' sigma."""
+        if self.device.variation is None:
+            return torch.tensor(residual(self.device), device=self.place).expand(self.shape)
+        return residual_at(self.device, self.sigma)
 
     def trust_at(self, levels: Tensor) -> Tensor:
         """How much of a reading is error, not read noise: ``sigma^2 / (sigma^2 + noise^2)``."""

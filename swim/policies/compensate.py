@@ -77,7 +77,7 @@ def _best(
     centres = own - total / s
     if cells.device.clip:  # what cannot be reached is approached
         centres = sides * (centres * sides).clamp(-levels, 1 - levels)
-    saved = total**2 - (total - s * (own - centres)) ** 2 - (cells.residual * s) ** 2
+    saved = total**2 - (total - s * (own - centres)) ** 2 - (cells.residual[:, left] * s) ** 2
     cost = cells.expected(centres * sides, cells.sigma[:, left], levels)
     worth, slices = (curvature[left] * saved / cost).max(0)
     return worth, slices, centres.gather(0, slices[None])[0]

@@ -37,6 +37,7 @@ from swim.spec.sections import (
     OwnDataSet,
     Section,
     TrainingSettings,
+    VariationSettings,
 )
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "SummariseJob",
     "TrainJob",
     "TrainingSettings",
+    "VariationSettings",
     "load",
     "merge",
     "resolved_json",

@@ -177,7 +177,8 @@ class PerturbJob(Compute):
 
     def without_effect(self) -> dict[str, Any]:
         """Nothing is verified."""
-        return {"device": {"verified_sigma", "tolerance"}}
+        unused = {"verified_sigma", "tolerance"}
+        return {"device": unused if self.device.variation else unused | {"variation"}}
 
 
 class CorrelateJob(Section):

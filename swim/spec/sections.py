@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     Method: TypeAlias = str
     SelectionMethod: TypeAlias = str
     Policy: TypeAlias = str
+    Variation: TypeAlias = str
     Fraction: TypeAlias = str
     Sigma: TypeAlias = str
 else:
@@ -49,6 +50,7 @@ else:
     Method = _known("method")
     SelectionMethod = _known("selection method")
     Policy = _known("policy")
+    Variation = _known("variation")
     Fraction = _decimal(0, 1, "fraction")
     Sigma = _decimal(0, None, "sigma")
 
@@ -175,6 +177,46 @@ class TrainingSettings(Section):
     )
 
 
+class VariationSettings(Section):
+    """How a device's standard deviation depends on the level that it holds; see docs/method.md."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: Variation | None = Field(
+        None, description="a known device; all are schemes of four levels, for K of 2 (or more)"
+    )
+    table: str | None = Field(
+        None,
+        description="instead of it, a CSV file of measurements with the columns level and sigma, "
+        'both of full scale; the experiment\'s sigma is then a factor, "1": as measured',
+    )
+    factory: Annotated[str, Field(pattern=IMPORT)] | None = Field(
+        None,
+        alias="import",
+        description="instead of them, a function of your own, `package.module:function`, from "
+        "levels to factors of sigma, or a class of such functions",
+    )
+    arguments: dict[str, Any] = as_in(ModelSettings, "arguments")
+    equal_variance: bool = Field(
+        False,
+        description="rescale all sigmas for each network, so that the mean variance of its weights "
+        "is that of devices of one sigma",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "VariationSettings":
+        if sum(own is not None for own in (self.name, self.table, self.factory)) != 1:
+            raise ValueError("give one of name, table and import")
+        if self.factory is None and self.arguments:
+            raise ValueError("arguments are those of `import`; a name or a table takes none")
+        return self
+
+    @property
+    def source(self) -> str:
+        """What :func:`swim.registry.find` knows its code by."""
+        return self.name or self.factory or "swim.devices.table:read"
+
+
 class DeviceSettings(Section):
     """A memory device: how a weight's magnitude is sliced and how devices vary."""
 
@@ -209,6 +251,9 @@ class DeviceSettings(Section):
     convention: Literal["full-scale", "release"] = Field(
         "full-scale", description="significance of the slices, see docs/method.md"
     )
+    variation: VariationSettings | None = Field(
+        None, description="how sigma depends on what a device holds; null: one sigma for all"
+    )
 
     @model_validator(mode="after")
     def _whole_slices(self) -> "DeviceSettings":
@@ -216,13 +261,19 @@ class DeviceSettings(Section):
             raise ValueError(f"M ({self.M}) must be a multiple of K ({self.K})")
         if self.write_verify == "closed_form" and (self.read_noise or self.clip):
             raise ValueError("read_noise and clip need write_verify: redraw or pulse")
+        if self.variation and self.variation.name and self.K < 2:
+            raise ValueError(
+                f"variation {self.variation.name!r} is a scheme of four levels, and a device of "
+                "one bit (K: 1) holds no middle one; set K to 2 (or more)"
+            )
         return self
 
     def without_effect(self) -> dict[str, Any]:
         """The closed form has no single cycles; what it leaves is not simulated."""
+        unused = {} if self.variation else {"variation": True}
         if self.write_verify == "closed_form":
-            return dict.fromkeys(("read_noise", "clip", "pulse_gain"), True)
-        unused = {"verified_sigma": True}
+            return unused | dict.fromkeys(("read_noise", "clip", "pulse_gain"), True)
+        unused["verified_sigma"] = True
         return unused if self.write_verify == "pulse" else {**unused, "pulse_gain": True}
 
 

@@ -59,6 +59,8 @@ EDITS = [
     ("datasets/folder.py", "labelled = []", "labelled = list()", set()),
     ("download.py", "TRIES = 10", "TRIES = 11", set()),
     ("policies/by_mask.py", "weight_std(True)", "weight_std(False)", {"evaluate"}),
+    ("devices/variance.py", "1 / math.sqrt", "2 / math.sqrt", {"evaluate", "perturb"}),
+    ("devices/fefet6.py", "s=6", "s=5", set()),
     ("together.py", "repeat(self.chips)", "repeat(1)", {"evaluate", "perturb"}),
     ("perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
     ("correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),

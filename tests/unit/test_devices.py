@@ -1,0 +1,296 @@
+"""Devices whose standard deviation depends on what they hold: where they come from, and raises."""
+
+import json
+import math
+import os
+
+import pandas as pd
+import pytest
+import torch
+
+import swim
+from swim import device_table, devices, io, level_table, registry, sources, spec
+from swim.cli.evaluate import CLEAN
+from swim.devices.middle_levels import MiddleLevels
+from swim.devices.table import Table
+from swim.errors import DataError, SettingError
+from swim.policies import Chip
+from tests.unit.conftest import run
+
+FOUR = torch.tensor([0, 1 / 3, 2 / 3, 1])
+RATIOS = {"rram1": 1, "fefet2": 2, "rram4": 4, "fefet6": 6}
+
+
+def made(sigma=0.1, **settings):
+    return devices.of_settings({"M": 4, "K": 2, **settings}, sigma)
+
+
+@pytest.mark.parametrize("name", registry.VARIATIONS)
+def test_the_four_levels_of_a_known_device(name):
+    s = RATIOS[name]
+    n = math.sqrt(0.4 * s**2 + 0.6)
+    factors = made(variation={"name": name}).variation(FOUR)
+    torch.testing.assert_close(factors, torch.tensor([1 / n, s / n, s / n, 1 / n]))
+    # Two in five devices in the middle: the mean variance is sigma's.
+    assert 0.4 * (s / n) ** 2 + 0.6 / n**2 == pytest.approx(1)
+
+
+def test_the_band_has_open_ends():
+    levels = torch.tensor([0.25, 0.2501, 0.7499, 0.75])
+    high = MiddleLevels(4)(levels) > 1
+    assert high.tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("name", registry.VARIATIONS)
+def test_a_one_bit_device_has_no_middle_level(name):
+    variation = registry.find("variation", name)
+    with pytest.raises(SettingError, match=r"K is 1.*holds no middle level; set K to 2"):
+        swim.Device(0.1, M=8, K=1, variation=variation)
+    with pytest.raises(SettingError, match=rf"device: variation '{name}'.*one bit \(K: 1\)"):
+        devices.of_settings({"M": 8, "K": 1, "variation": {"name": name}}, 0.1)
+    assert made(K=4, variation={"name": name}).slices == 1
+
+
+@pytest.mark.parametrize("level", [-0.01, 1.01, math.nan])
+def test_levels_outside_of_full_scale(level):
+    with pytest.raises(SettingError, match=f"level {level:g} is not between 0 and 1"):
+        MiddleLevels(2)(torch.tensor([0.5, level]))
+
+
+@pytest.mark.parametrize(
+    ("variation", "text"),
+    [
+        ({}, "device.variation: give one of name, table and import"),
+        ({"name": "rram4", "table": "x.csv"}, "give one of name"),
+        ({"name": "ram4"}, r"device\.variation\.name: .*did you mean 'rram4'\?"),
+        ({"name": "rram4", "arguments": {"s": 3}}, "arguments are those of `import`"),
+        ({"import": "a.b"}, "import"),
+        ({"nam": "rram4"}, r"device\.variation\.nam: unknown setting; did you mean 'name'"),
+        ({"name": "rram4", "equal_variance": 1}, "equal_variance"),
+    ],
+)
+def test_settings_that_cannot_be(variation, text):
+    with pytest.raises(SettingError, match=text):
+        made(variation=variation)
+
+
+def test_without_a_variation_nothing_depends_on_there_being_one():
+    """Results of devices of one sigma are not made again because there are others."""
+    job = spec.EvaluateJob()
+    assert "variation" not in spec.section_json(job)
+    assert "variation" not in spec.section_json(spec.PerturbJob())
+    own = spec.DeviceSettings.model_validate({"K": 2, "variation": {"import": "a:b"}})
+    stored = json.loads(spec.section_json(spec.EvaluateJob(device=own)))
+    assert stored["device"]["variation"]["import"] == "a:b"
+    assert devices.of_settings(spec.DeviceSettings(), "0.1") == swim.Device(0.1)
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(text, name="levels.csv"):
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+def test_a_table_is_interpolated_and_absolute(table):
+    path = table("# some chip\nlevel,note,sigma\n\n0,a,0.02\n0.5,b,0.08\n1,c,0.04\n")
+    device = made("1", variation={"table": path})
+    torch.testing.assert_close(
+        device.variation(torch.tensor([[0, 0.25], [0.75, 1]])),
+        torch.tensor([[0.02, 0.05], [0.06, 0.04]]),
+    )
+    twice = made("2", M=2, variation={"table": path})
+    assert twice.weight_std_at(torch.ones(1)).item() == pytest.approx(2 * 0.04)
+
+
+def test_a_table_does_not_go_beyond_what_was_measured(table):
+    path = table("level,sigma\n0.1,0.02\n1,0.04\n")
+    with pytest.raises(SettingError, match=r"levels\.csv: goes from level 0\.1 to 1.*hold 0;"):
+        made("1", variation={"table": path})
+    with pytest.raises(SettingError, match=r"hold 0\.95"):
+        Table("x", (0.0, 0.9), (0.1, 0.1))(torch.tensor([0.5, 0.95]))
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("level,std\n0,1\n1,1\n", "lacks the column sigma;.*this one has level, std"),
+        ("", "lacks the column level and sigma;.*this one has none"),
+        ("level,sigma\n0,0.1\nhalf,0.1\n", "line 3: level is 'half', not a number"),
+        ("level,sigma\n0,0.1\n1\n", "line 3: sigma is '', not a number"),
+        ("level,sigma\n0,nan\n1,0\n", "line 2: sigma is nan, not a finite number"),
+        ("# x\nlevel,sigma\n0,0.1\n1,0.1\n0.5,0.1\n", "line 5: level 0.5 follows 1; levels must"),
+        ("level,sigma\n0,0.1\n0,0.1\n", "line 3: level 0 follows 0;"),
+        ("level,sigma\n0,0.1\n1,-0.1\n", "line 3: sigma -0.1 is negative"),
+        ("level,sigma\n0,0.1\n1.5,0.1\n", "line 3: level 1.5 is not between 0 and 1"),
+        ("level,sigma\n0,0.1\n", "has 1 levels"),
+    ],
+)
+def test_a_faulty_table_is_named_with_its_line(table, text, part):
+    with pytest.raises(DataError, match=r"levels\.csv.*" + part):
+        level_table.read(table(text))
+
+
+def test_a_table_that_is_nowhere():
+    with pytest.raises(DataError, match=r"nowhere\.csv: a table of levels cannot be read"):
+        made("1", variation={"table": "nowhere.csv"})
+
+
+CODE = """
+import torch
+from swim.errors import SettingError
+
+def rising(levels, slope=1.0):
+    return 1 + slope * levels
+
+class Rising:
+    def __init__(self, slope):
+        self.slope = slope
+    def __call__(self, levels):
+        return 1 + self.slope * levels
+
+class Silent:
+    pass
+
+def fails(levels):
+    raise KeyError("no such thing")
+
+def refuses(levels):
+    raise SettingError("only below half of full scale")
+
+def number(levels):
+    return 2.0
+
+def scalar(levels):
+    return torch.tensor(2.0)
+
+def negative(levels):
+    return levels - 0.5
+
+def random(levels):
+    return torch.rand_like(levels)
+
+constant = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"own_{os.urandom(4).hex()}"
+    (tmp_path / f"{name}.py").write_text(CODE)
+    clear()
+    yield name
+    clear()
+
+
+def clear():
+    for cached in (sources._digest, sources._reachable, sources._tree, sources._path,
+                   sources._release):  # fmt: skip
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["rising", "Rising"])
+def test_ones_own_function_or_class(module, name):
+    device = made(variation={"import": f"{module}:{name}", "arguments": {"slope": 3.0}})
+    torch.testing.assert_close(device.variation(FOUR), 1 + 3 * FOUR)
+    assert device.weight_std_at(torch.ones(1)).item() == pytest.approx(4 * device.weight_std(False))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        ("fails", {}, r":fails raised KeyError\('no such thing'\)"),
+        ("refuses", {}, "^only below half"),
+        ("number", {}, r":number gave float; it must give a tensor like the levels, \(4,\)"),
+        ("scalar", {}, r":scalar gave the shape \(\)"),
+        ("negative", {}, "negative or not finite"),
+        ("random", {}, "gives other factors when asked again"),
+        ("rising", {"slop": 1}, r"raised TypeError.*slop"),
+        ("Rising", {"slop": 1}, r"Rising\(slop=1\) raised TypeError"),
+        ("Silent", {}, "cannot be called with levels"),
+        ("constant", {}, "is no function and no class: 3"),
+        ("missing", {}, "cannot be imported"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(module, name, arguments, text):
+    with pytest.raises(SettingError, match=text):
+        made(variation={"import": f"{module}:{name}", "arguments": arguments})
+
+
+def test_the_code_of_a_device_is_among_the_sources_of_what_programs_it(module, tmp_path):
+    chosen = {"network": "lenet", "variation": f"{module}:rising"}
+    before = sources.digest("evaluate", **chosen)
+    (tmp_path / f"{module}.py").write_text(CODE.replace("1 + slope", "2 + slope"))
+    clear()
+    assert sources.digest("evaluate", **chosen) != before
+    found = {
+        name: set(sources.sources("swim.cli.evaluate", variation=name))
+        for name in ("rram4", "fefet6", "swim.devices.table:read")
+    }
+    plain = set(sources.sources("swim.cli.evaluate"))
+    assert found["rram4"] - plain == {"swim.devices.rram4", "swim.devices.middle_levels"}
+    assert found["fefet6"] - found["rram4"] == {"swim.devices.fefet6"}
+    assert found["swim.devices.table:read"] - plain == {"swim.devices.table"}
+
+
+def test_equal_variance_needs_a_variation_that_varies():
+    with pytest.raises(SettingError, match="this device has none"):
+        swim.Device(0.1, equal_variance=True)
+    still = swim.Device(0.1, variation=Table("x", (0.0, 1.0), (0.0, 0.0)), equal_variance=True)
+    with pytest.raises(SettingError, match="no variance at what they hold"):
+        Chip({"w": torch.ones(3)}, still, 0, 0)
+
+
+def test_a_device_of_one_sigma_stays_what_it_is():
+    targets = {"w": torch.randn(5, 4)}
+    for device in (swim.Device(0.1), made(variation={"name": "rram1"})):
+        assert devices.relative_variance(device, targets) == 1
+    device = made(variation={"name": "rram4"})
+    assert devices.at_equal_variance(device, targets) is device
+
+
+def clean(folder, *options):
+    out = folder / "d" / "sigma-0.1"
+    run("evaluate", "--model", folder / "model", "--data", folder / "data", "--verify", "none",
+        "--out", out / "none" / "0.csv", "--clean", out / "clean.csv", "--chips", 2,
+        "--test-images", 50, "--device-M", 4, "--device-K", 2, *options)  # fmt: skip
+    return out / "clean.csv"
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_the_command_reports_the_variance(folder, equal):
+    weights, _ = io.load_arrays(folder / "model")
+    targets = {name: torch.from_numpy(w) for name, w in weights.items() if name.endswith("weight")}
+    expected = devices.relative_variance(made(variation={"name": "fefet6"}), targets)
+    assert 0.2 < expected < 2
+    choice = json.dumps({"name": "fefet6", "equal_variance": equal})
+    path = clean(folder, "--device-variation", choice)
+    row = pd.read_csv(path)
+    assert tuple(row) == CLEAN
+    variance, factor = (1, expected**-0.5) if equal else (expected, 1)
+    assert row["variance"].item() == pytest.approx(variance, rel=1e-12)
+    assert row["sigma_factor"].item() == pytest.approx(factor, rel=1e-12)
+    (text,) = device_table.markdown([path, path.parent / "none/0.csv"])
+    assert f"| d | 0.1 | {variance:.4g} | {factor:.4g} |" in text
+
+
+def test_the_report_is_for_devices_that_differ(folder):
+    path = clean(folder)
+    assert pd.read_csv(path)["variance"].tolist() == [1]
+    assert device_table.markdown([path]) == []
+
+
+def test_a_changed_table_begins_again(folder, table):
+    choice = json.dumps({"table": table("level,sigma\n0,0.1\n1,0.1\n")})
+    path = clean(folder, "--sigma", "1", "--device-variation", choice).parent / "none/0.csv"
+    first = path.read_bytes()
+    table("level,sigma\n0,0.2\n1,0.2\n")
+    clean(folder, "--sigma", "1", "--device-variation", choice)
+    assert path.read_bytes() != first
+    table("level,sigma\n0,0.1\n1,0.1\n")
+    clean(folder, "--sigma", "1", "--device-variation", choice)
+    assert path.read_bytes() == first
