@@ -6,6 +6,7 @@ of the remaining error, with its own noise.
 """
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from swim import streams
 from swim.devices import Device
+
+SQRT_TAU = math.sqrt(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,7 @@ class Redraw:
         """Probability p that one write is read within the tolerance of ``centre``: float64.
 
         ``Phi(high / t) - Phi(low / t)``, t^2 = sigma^2 + read noise^2. With clipping, what a write
-        leaves beyond the range lies on its end, and the average over the read noise is by
-        Gauss-Hermite quadrature.
+        leaves beyond the range lies on its end.
         """
         device = self._device
         low, high = centre.double() - device.tolerance, centre.double() + device.tolerance
@@ -65,20 +67,51 @@ class Redraw:
         if not device.clip:
             return _between(low, high, (sigma**2 + device.read_noise**2).sqrt())
         bottom, top = -level.double(), 1 - level.double()
-        nodes, shares = np.polynomial.hermite_e.hermegauss(41 if device.read_noise else 1)
-        total = torch.zeros(torch.broadcast_shapes(low.shape, sigma.shape, bottom.shape),
-                            dtype=torch.float64, device=low.device)  # fmt: skip
-        for node, share in zip(nodes, shares / shares.sum(), strict=True):
-            noise = float(node) * device.read_noise
+        total = self._in_range(low, high, sigma, bottom, top)
+        for end in (bottom, top):
+            beyond = torch.special.ndtr(-end.abs() / sigma.clamp(min=1e-30))
+            total = total + beyond * _between(low - end, high - end, device.read_noise)
+        return total.clamp(max=1)
+
+    def _in_range(
+        self, low: Tensor, high: Tensor, sigma: Tensor, bottom: Tensor, top: Tensor
+    ) -> Tensor:
+        """Probability that an error lies in the range, not on its ends, and is read between.
+
+        The average over the read noise is by Gauss-Legendre quadrature, between the values at
+        which an end of the window meets an end of the range.
+        """
+
+        def inside(noise: Tensor | float) -> Tensor:
             left, right = torch.maximum(low - noise, bottom), torch.minimum(high - noise, top)
-            total += float(share) * _between(left, torch.maximum(left, right), sigma)
-        below, above = (torch.special.ndtr(-end.abs() / sigma) for end in (bottom, top))
-        for end, beyond in ((bottom, below), (top, above)):
-            total += beyond * _between(low - end, high - end, device.read_noise)
+            return _between(left, torch.maximum(left, right), sigma)
+
+        spread = self._device.read_noise
+        if not spread:
+            return inside(0.0)
+        most = 6 * spread
+        one, two = (part.clamp(-most, most) for part in (low - bottom, high - top))
+        cuts = [(low - top).clamp(-most, most), torch.minimum(one, two), torch.maximum(one, two),
+                (high - bottom).clamp(-most, most)]  # fmt: skip
+        total = torch.zeros((), dtype=torch.float64, device=low.device)
+        for start, end in itertools.pairwise(cuts):
+            half = (end - start) / 2
+            for node, share in zip(*np.polynomial.legendre.leggauss(20), strict=True):
+                noise = start + half * (1 + float(node))
+                density = torch.exp(-((noise / spread) ** 2) / 2) / (spread * SQRT_TAU)
+                total = total + float(share) * half * density * inside(noise)
         return total
 
+    def verifying(self, sigma: Tensor, level: Tensor) -> Tensor:
+        """Rewrites that verifying a device takes on average, once it is found outside.
+
+        ``(1 - (1 - p)^L) / p``, L the limit of cycles.
+        """
+        chance = self.chance(sigma, level, torch.zeros_like(sigma)).clamp(min=1e-300)
+        return -torch.expm1(self._device.cycle_limit * torch.log1p(-chance)) / chance
+
     def expected(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
-        """Rewrites that a device takes on average, once it is found outside: 1/p.
+        """Rewrites that a device takes on average until it is inside around a centre: 1/p.
 
         Infinite where the limit of cycles would probably be met first (p of 5 in the limit fails
         once in 150 times).
@@ -170,8 +203,12 @@ class Pulse:
     def __init__(self, device: Device):
         self._device = device
 
+    def verifying(self, sigma: Tensor, level: Tensor) -> Tensor:
+        """Cycles that verifying a device takes on average, once it is found outside."""
+        return self.expected(sigma, level, torch.zeros_like(sigma))
+
     def expected(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
-        """Cycles that a device takes on average, once it is found outside.
+        """Cycles that a device takes on average until it is inside around a centre.
 
         Those of simulated trains at the layer's largest sigma, by the distance from the erased
         state: float64.
@@ -262,8 +299,9 @@ def residual(device: Device) -> float:
 def expected_rewrites(device: Device) -> float:
     """Rewrites beyond its first write that verifying a device takes, if all have one sigma.
 
-    ``(1 - p) / p``: one that is outside, with the probability 1 - p, takes 1/p on average.
+    ``(1 - p) / p``: one that is outside, with the probability 1 - p, takes 1/p on average, unless
+    the limit of cycles ends it before.
     """
     zero = torch.zeros(1, dtype=torch.float64)
-    chance = float(Redraw(device).chance(zero + device.sigma, zero, zero))
-    return (1 - chance) / max(chance, 1 / device.cycle_limit)
+    redraw, sigma = Redraw(device), zero + device.sigma
+    return float((1 - redraw.chance(sigma, zero, zero)) * redraw.verifying(sigma, zero))

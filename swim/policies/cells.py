@@ -154,17 +154,25 @@ class Cells:
         return self._writer.expected(sigma, level, centre)
 
     @cached_property
+    def rewrites(self) -> Tensor:
+        """Rewrites that verifying a device takes on average, once it is found outside: float64."""
+        return self._writer.verifying(*self._kinds).expand(self.shape)
+
+    @cached_property
     def planned(self) -> Tensor:
         """Rewrites that verifying a device takes on average beyond its first write: float64.
 
         Those of a device outside, times the probability that its first write is.
         """
-        sigma, level = self.sigma, self.levels
-        if self._alike:
-            sigma, level = sigma[:1, :1], level[:1, :1]
-        centre = torch.zeros_like(sigma)
-        outside = 1 - Redraw(self.device).chance(sigma, level, centre)
-        return (outside * self._writer.expected(sigma, level, centre)).expand(self.shape)
+        sigma, level = self._kinds
+        outside = 1 - Redraw(self.device).chance(sigma, level, torch.zeros_like(sigma))
+        return outside.expand(self.shape) * self.rewrites
+
+    @property
+    def _kinds(self) -> tuple[Tensor, Tensor]:
+        """Sigmas and levels: of one device where all are alike."""
+        alike = slice(1) if self._alike else slice(None)
+        return self.sigma[alike, alike], self.levels[alike, alike]
 
     @property
     def gain(self) -> Tensor:

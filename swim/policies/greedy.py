@@ -72,7 +72,8 @@ class Greedy:
         """
         layers = [Cells(chip, name) for name in chip.targets]
         offers = [self._rule.offers(cells, self._of(cells)) for cells in layers]
-        planned = self._budget * sum(float(cells.planned.double().sum()) for cells in layers)
+        unit = sum(float(cells.planned.sum()) for cells in layers)
+        planned = self._budget * unit if unit else 0.0
         verifying = sum(float(cells.cycles.sum()) for cells in layers)
         taken = self._taken(offers, planned)
         weights, spent, reads = {}, 0.0, 0.0
@@ -165,4 +166,4 @@ def by_device(cells: Cells, worth: Tensor) -> Offers:
 
 
 def _sizes(cells: Cells) -> Tensor:
-    return cells.target.abs().flatten() / (cells.scale or 1.0)
+    return cells.target.double().abs().flatten() / (cells.scale or 1.0)
