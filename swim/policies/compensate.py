@@ -68,7 +68,7 @@ def from_state(
 def _best(
     cells: Cells, curvature: Tensor, believed: Tensor, trust: Tensor, offset: Tensor, left: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each weight that is left: the worth of its best step, the slice, and what it shall read."""
+    """Of each weight that is left: the worth of its best step, the slice, what it shall read."""
     s, sides = cells.significance, cells.sides.expand(cells.shape)[:, left]
     own, levels = believed[:, left], cells.levels[:, left]
     total = offset[left] + (s * own).sum(0)

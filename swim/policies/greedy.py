@@ -137,8 +137,9 @@ def _leading(keys: Tensor, cycles: Tensor, budget: float) -> Tensor:
     paid = keys[possible & (cycles > 0)]
     if len(paid):
         least = float(cycles[cycles > 0].min())
-        most = int(min(budget / least + 2, len(paid)))
-        possible &= keys >= torch.kthvalue(paid, len(paid) - most + 1).values
+        most = budget / least + 2
+        if most < len(paid):
+            possible &= keys >= torch.kthvalue(paid, len(paid) - int(most) + 1).values
     return possible.nonzero().squeeze(1)
 
 
