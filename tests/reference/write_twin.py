@@ -50,9 +50,8 @@ class Memory:
 
     def chance(self, level, centre):
         """That a fresh write is read inside the window: a sum over what it may leave."""
-        return _chance(
-            self.std(level), self.noise, self.tolerance, level if self.clip else None, centre
-        )
+        place = level if self.clip else None
+        return _chance(self.std(level), self.noise, self.tolerance, place, centre)
 
     def mean(self, level):
         """Rewrites of a device that is outside, until it is inside or the limit is met."""
@@ -74,16 +73,21 @@ class Memory:
             return math.inf
         if not self.clip and abs(wanted) > 2:
             return math.inf
-        return float(np.interp(abs(wanted), np.linspace(0, 2, 41), self.trains[0]))
+        return float(np.interp(abs(wanted), self.distances, self.trains[0]))
+
+    @property
+    def distances(self):
+        """From the erased state, at which trains are simulated."""
+        return np.linspace(0, 1, 21) if self.clip else np.linspace(0, 2, 41)
 
     @functools.cached_property
     def trains(self):
         """Mean cycles by distance, and rms over distances up to one."""
         draws = streams.generator(0, "pulse trains")
-        levels = np.repeat(np.linspace(0, 2, 41), 2000)
+        levels = np.repeat(self.distances, 2000)
         errors, _, cycles = self.pulses(draws, levels, np.zeros(len(levels)), self.sigma)
         near = np.array(errors)[levels <= 1]
-        return np.mean(np.reshape(cycles, (41, 2000)), 1), math.sqrt(np.mean(near**2))
+        return np.mean(np.reshape(cycles, (-1, 2000)), 1), math.sqrt(np.mean(near**2))
 
     def planned(self, level):
         return (1 - self.chance(level, 0.0)) * self.mean(level)
