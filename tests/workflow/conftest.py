@@ -32,11 +32,13 @@ class Project:
     folder: Path
     experiments: dict = field(default_factory=lambda: {"tiny": dict(TINY)})
     data_sets: dict = field(default_factory=dict)
+    devices: dict = field(default_factory=dict)
 
     def write(self):
         shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
         own = {"experiments": self.experiments, "data_sets": self.data_sets}
-        content = {**shipped, **own, "download": False}
+        devices = {**shipped["devices"], **self.devices}
+        content = {**shipped, **own, "devices": devices, "download": False}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(content))
 
     def snakemake(self, *arguments, cores=2, cwd=None):
