@@ -1,5 +1,6 @@
 """The devices of one layer of one chip: what their first writes left, and what rewriting does."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -156,7 +157,7 @@ class Cells:
     @cached_property
     def rewrites(self) -> Tensor:
         """Rewrites that verifying a device takes on average, once it is found outside: float64."""
-        return self._writer.verifying(*self._kinds).expand(self.shape)
+        return self._by_level(self._writer.verifying)
 
     @cached_property
     def planned(self) -> Tensor:
@@ -164,15 +165,19 @@ class Cells:
 
         Those of a device outside, times the probability that its first write is.
         """
-        sigma, level = self._kinds
-        outside = 1 - Redraw(self.device).chance(sigma, level, torch.zeros_like(sigma))
-        return outside.expand(self.shape) * self.rewrites
+        once = Redraw(self.device)
+        inside = self._by_level(
+            lambda sigma, level: once.chance(sigma, level, torch.zeros_like(level))
+        )
+        return (1 - inside) * self.rewrites
 
-    @property
-    def _kinds(self) -> tuple[Tensor, Tensor]:
-        """Sigmas and levels: of one device where all are alike."""
-        alike = slice(1) if self._alike else slice(None)
-        return self.sigma[alike, alike], self.levels[alike, alike]
+    def _by_level(self, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What depends on a device's sigma and level, from one value a level."""
+        if self._alike:
+            return of(self.sigma[:1, :1], self.levels[:1, :1]).expand(self.shape)
+        top = 2**self.device.K - 1
+        grid = torch.arange(top + 1, device=self.place) / top
+        return of(self.sigma_at(grid), grid)[(self.levels * top).round().long()]
 
     @property
     def gain(self) -> Tensor:
