@@ -6,6 +6,7 @@ of the remaining error, with its own noise.
 """
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from swim import streams
 from swim.devices import Device
+
+SQRT_TAU = math.sqrt(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,7 @@ class Redraw:
         """Probability p that one write is read within the tolerance of ``centre``.
 
         ``Phi(high / t) - Phi(low / t)``, t^2 = sigma^2 + read noise^2. With clipping, what a write
-        leaves beyond the range lies on its end, and the average over the read noise is by
-        Gauss-Hermite quadrature.
+        leaves beyond the range lies on its end.
         """
         device = self._device
         low, high = centre - device.tolerance, centre + device.tolerance
@@ -65,20 +67,52 @@ class Redraw:
         if not device.clip:
             return _between(low, high, (sigma**2 + device.read_noise**2).sqrt())
         bottom, top = -level, 1 - level
-        nodes, shares = np.polynomial.hermite_e.hermegauss(41 if device.read_noise else 1)
-        total = torch.zeros(torch.broadcast_shapes(low.shape, sigma.shape, bottom.shape),
-                            dtype=low.dtype, device=low.device)  # fmt: skip
-        for node, share in zip(nodes, shares / shares.sum(), strict=True):
-            noise = float(node) * device.read_noise
+        total = self._in_range(low, high, sigma, bottom, top)
+        for end in (bottom, top):
+            beyond = torch.special.ndtr(-end.abs() / sigma.clamp(min=1e-30))
+            total = total + beyond * _between(low - end, high - end, device.read_noise)
+        return total.clamp(max=1)
+
+    def _in_range(
+        self, low: Tensor, high: Tensor, sigma: Tensor, bottom: Tensor, top: Tensor
+    ) -> Tensor:
+        """Probability that an error lies in the range, not on its ends, and is read between.
+
+        The average over the read noise is by Gauss-Legendre quadrature, between the values at
+        which an end of the window meets an end of the range: to 3e-4 up to noise of sigma.
+        """
+
+        def inside(noise: Tensor | float) -> Tensor:
             left, right = torch.maximum(low - noise, bottom), torch.minimum(high - noise, top)
-            total += float(share) * _between(left, torch.maximum(left, right), sigma)
-        below, above = (torch.special.ndtr(-end.abs() / sigma) for end in (bottom, top))
-        for end, beyond in ((bottom, below), (top, above)):
-            total += beyond * _between(low - end, high - end, device.read_noise)
+            return _between(left, torch.maximum(left, right), sigma)
+
+        spread = self._device.read_noise
+        if not spread:
+            return inside(0.0)
+        most = 4.5 * spread
+        one, two = (part.clamp(-most, most) for part in (low - bottom, high - top))
+        cuts = [(low - top).clamp(-most, most), torch.minimum(one, two), torch.maximum(one, two),
+                (high - bottom).clamp(-most, most)]  # fmt: skip
+        total = torch.zeros((), dtype=low.dtype, device=low.device)
+        for start, end in itertools.pairwise(cuts):
+            half = (end - start) / 2
+            for node, share in zip(*np.polynomial.legendre.leggauss(12), strict=True):
+                noise = start + half * (1 + float(node))
+                density = torch.exp(-((noise / spread) ** 2) / 2) / (spread * SQRT_TAU)
+                total = total + float(share) * half * density * inside(noise)
         return total
 
+    def verifying(self, sigma: Tensor, level: Tensor) -> Tensor:
+        """Rewrites that verifying a device takes on average, once it is found outside.
+
+        ``(1 - (1 - p)^L) / p``, L the limit of cycles.
+        """
+        zero = torch.zeros_like(sigma, dtype=torch.float64)
+        chance = self.chance(sigma, level, zero).clamp(min=1e-300)
+        return -torch.expm1(self._device.cycle_limit * torch.log1p(-chance)) / chance
+
     def expected(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
-        """Rewrites that a device takes on average, once it is found outside: 1/p.
+        """Rewrites that a device takes on average until it is inside around a centre: 1/p.
 
         Infinite where the limit of cycles would probably be met first (p of 5 in the limit fails
         once in 150 times).
@@ -185,8 +219,12 @@ class Pulse:
     def __init__(self, device: Device):
         self._device = device
 
+    def verifying(self, sigma: Tensor, level: Tensor) -> Tensor:
+        """Cycles that verifying a device takes on average, once it is found outside."""
+        return self.expected(sigma, level, torch.zeros_like(sigma))
+
     def expected(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
-        """Cycles that a device takes on average, once it is found outside.
+        """Cycles that a device takes on average until it is inside around a centre.
 
         Those of simulated trains at the layer's largest sigma, by the distance from the erased
         state: float64.
@@ -245,8 +283,11 @@ def in_range(device: Device, errors: Tensor, level: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _trains(device: Device, sigma: float) -> tuple[list[float], list[float], float]:
-    """Distances from the erased state, mean cycles of a train there, and the rms that it leaves."""
-    distances = torch.linspace(0, 2, 41)
+    """Distances from the erased state, mean cycles of a train there, and the rms that it leaves.
+
+    With clipping nothing beyond full scale is ever reached.
+    """
+    distances = torch.linspace(0, 1, 21) if device.clip else torch.linspace(0, 2, 41)
     starts = distances[:, None].expand(-1, 2000).contiguous()
     draws = streams.generator(0, "pulse trains")
     made = Pulse(device).rewrite(
@@ -299,8 +340,9 @@ def residual_at(device: Device, sigma: Tensor) -> Tensor:
 def expected_rewrites(device: Device) -> float:
     """Rewrites beyond its first write that verifying a device takes, if all have one sigma.
 
-    ``(1 - p) / p``: one that is outside, with the probability 1 - p, takes 1/p on average.
+    ``(1 - p) / p``: one that is outside, with the probability 1 - p, takes 1/p on average, unless
+    the limit of cycles ends it before.
     """
     zero = torch.zeros(1, dtype=torch.float64)
-    chance = float(Redraw(device).chance(zero + device.sigma, zero, zero))
-    return (1 - chance) / max(chance, 1 / device.cycle_limit)
+    redraw, sigma = Redraw(device), zero + device.sigma
+    return float((1 - redraw.chance(sigma, zero, zero)) * redraw.verifying(sigma, zero))

@@ -1,5 +1,6 @@
 """The devices of one layer of one chip: what their first writes left, and what rewriting does."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -176,17 +177,31 @@ class Cells:
         return self._writer.expected(sigma, level, centre)
 
     @cached_property
+    def rewrites(self) -> Tensor:
+        """Rewrites that verifying a device takes on average, once it is found outside: float64."""
+        return self._by_level(self._writer.verifying)
+
+    @cached_property
     def planned(self) -> Tensor:
         """Rewrites that verifying a device takes on average beyond its first write: float64.
 
         Those of a device outside, times the probability that its first write is.
         """
-        sigma, level = self.sigma, self.levels
+        once = Redraw(self.device)
+        inside = self._by_level(
+            lambda sigma, level: once.chance(
+                sigma, level, torch.zeros_like(level, dtype=torch.float64)
+            )
+        )
+        return (1 - inside) * self.rewrites
+
+    def _by_level(self, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What depends on a device's sigma and level, from one value a level."""
         if self._alike:
-            sigma, level = sigma[:1, :1], level[:1, :1]
-        centre = torch.zeros_like(sigma, dtype=torch.float64)
-        outside = 1 - Redraw(self.device).chance(sigma, level, centre)
-        return (outside * self._writer.expected(sigma, level, centre)).expand(self.shape)
+            return of(self.sigma[:1, :1], self.levels[:1, :1]).expand(self.shape)
+        top = 2**self.device.K - 1
+        grid = torch.arange(top + 1, device=self.place) / top
+        return of(self.sigma_at(grid), grid)[(self.levels * top).round().long()]
 
     @property
     def gain(self) -> Tensor:

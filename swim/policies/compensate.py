@@ -44,11 +44,9 @@ def from_state(
     keys: list[Tensor] = []
     cycles, totals = [], [offset + (cells.significance * errors).sum(0)]
     for turn in range(ROUNDS):
-        worth, slices, centres = _best(cells, curvature, believed, offset, left)
-        worth, slices, centres, left = (part[worth > 0] for part in (worth, slices, centres, left))
+        worth, slices, aim = _best(cells, curvature, believed, trust, offset, left)
+        worth, slices, aim, left = (part[worth > 0] for part in (worth, slices, aim, left))
         at = slices, left
-        # The device's own error is on its own side of the pair; a reading is trusted in part.
-        aim = centres * sides[at] / trust[at]
         made = cells.rewrite(f"compensate {turn}", cells.sigma[at], cells.levels[at], aim)
         errors[at] = made.errors * sides[at]
         believed[at] = made.readings * sides[at] * trust[at]
@@ -68,9 +66,9 @@ def from_state(
 
 
 def _best(
-    cells: Cells, curvature: Tensor, believed: Tensor, offset: Tensor, left: Tensor
+    cells: Cells, curvature: Tensor, believed: Tensor, trust: Tensor, offset: Tensor, left: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each weight that is left: the worth of its best step, the slice, and its centre."""
+    """Of each weight that is left: the worth of its best step, the slice, what it shall read."""
     s, sides = cells.significance, cells.sides.expand(cells.shape)[:, left]
     own, levels = believed[:, left], cells.levels[:, left]
     total = offset[left] + (s * own).sum(0)
@@ -78,6 +76,9 @@ def _best(
     if cells.device.clip:  # what cannot be reached is approached
         centres = sides * (centres * sides).clamp(-levels, 1 - levels)
     saved = total**2 - (total - s * (own - centres)) ** 2 - (cells.residual[:, left] * s) ** 2
-    cost = cells.expected(centres * sides, cells.sigma[:, left], levels)
-    worth, slices = (curvature[left] * saved / cost).max(0)
-    return worth, slices, centres.gather(0, slices[None])[0]
+    # A device's own error is on its own side of the pair; a reading is trusted in part.
+    aim = centres * sides / trust[:, left]
+    cost = cells.expected(aim, cells.sigma[:, left], levels)
+    # Below zero the loss falls as errors grow, which nobody rewrites for.
+    worth, slices = (curvature[left] * saved.clamp(min=0) / cost).max(0)
+    return worth, slices, aim.gather(0, slices[None])[0]

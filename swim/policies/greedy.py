@@ -72,7 +72,8 @@ class Greedy:
         """
         layers = [Cells(chip, name) for name in chip.targets]
         offers = [self._rule.offers(cells, self._of(cells)) for cells in layers]
-        planned = self._budget * sum(float(cells.planned.double().sum()) for cells in layers)
+        unit = sum(float(cells.planned.sum()) for cells in layers)
+        planned = self._budget * unit if unit else 0.0
         verifying = sum(float(cells.cycles.sum()) for cells in layers)
         taken = self._taken(offers, planned)
         weights, spent, reads = {}, 0.0, 0.0
@@ -136,8 +137,9 @@ def _leading(keys: Tensor, cycles: Tensor, budget: float) -> Tensor:
     paid = keys[possible & (cycles > 0)]
     if len(paid):
         least = float(cycles[cycles > 0].min())
-        most = int(min(budget / least + 2, len(paid)))
-        possible &= keys >= torch.kthvalue(paid, len(paid) - most + 1).values
+        most = budget / least + 2
+        if most < len(paid):
+            possible &= keys >= torch.kthvalue(paid, len(paid) - int(most) + 1).values
     return possible.nonzero().squeeze(1)
 
 
@@ -165,4 +167,4 @@ def by_device(cells: Cells, worth: Tensor) -> Offers:
 
 
 def _sizes(cells: Cells) -> Tensor:
-    return cells.target.abs().flatten() / (cells.scale or 1.0)
+    return cells.target.double().abs().flatten() / (cells.scale or 1.0)

@@ -6,7 +6,6 @@ of its squared error, r^2 what rewriting leaves, 1/p the cycles that it is expec
 
 import math
 
-import torch
 from torch import Tensor
 
 from swim.policies.cells import Cells
@@ -19,8 +18,6 @@ def offers(cells: Cells, curvature: Tensor) -> Offers:
     trust = cells.trust_at(cells.levels)
     # A reading's error, given the reading, has this mean and variance.
     square = (cells.readings * trust).double() ** 2 + trust * cells.device.read_noise**2
-    aim = torch.zeros(1, 1, device=curvature.device)
-    cost = cells.expected(aim, cells.sigma, cells.levels)
-    worth = curvature * (square - cells.residual**2) * cells.significance**2 / cost
+    worth = curvature * (square - cells.residual**2) * cells.significance**2 / cells.rewrites
     made = by_device(cells, worth.masked_fill(~cells.outside, -math.inf))
     return Offers(made.keys, made.cycles, made.take, made.ties, math.prod(cells.shape))

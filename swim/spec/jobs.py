@@ -218,7 +218,8 @@ class SummariseJob(Section):
             spent = self.fractions
             if method in registry.POLICIES:
                 spent = self.fractions if self.budgets is None else self.budgets
-            own = [part for part in spent if part not in "01"]
+            ends = method in registry.VERIFYING or method not in registry.POLICIES
+            own = [part for part in spent if part != "0" and not (part == "1" and ends)]
             points += [f"{method}/{p}" for p in (["0"] if method in registry.FREE else []) + own]
         points += [f"in_situ/{budget}" for budget in self.in_situ]
         return [

@@ -84,6 +84,34 @@ def test_selecting_and_evaluating(folder):
     ]
 
 
+def test_programming_by_a_policy(folder):
+    """Cycles are counted, and more chips go on from those that are done."""
+    out = folder / "programmed.csv"
+    shared = ["--model", folder / "model", "--data", folder / "data", "--sensitivity",
+              folder / "second", "--sigma", "0.2", "--test-images", 100, "--device-M", 4,
+              "--device-K", 2, "--device-write-verify", "redraw"]  # fmt: skip
+    for chips in (2, 4):
+        printed = run("program", *shared, "--out", out, "--policy", "swim_device", "--budget",
+                      "0.2", "--chips", chips)  # fmt: skip
+    assert "going on after 2 chips" in printed
+    table = pd.read_csv(out)
+    assert list(table) == ["chip", "accuracy", "loss", "nwc", "reads", "images"]
+    assert table["chip"].tolist() == [0, 1, 2, 3]
+    assert table["nwc"].nunique() == 4
+    assert table["nwc"].between(0.19, 0.21).all()
+    run("program", *shared, "--out", folder / "pair.csv", "--policy", "reslice_pair", "--budget",
+        "0", "--chips", 4)  # fmt: skip
+    pair = pd.read_csv(folder / "pair.csv")
+    assert (pair["nwc"] == 0).all()
+    assert (pair["reads"] == 1).all()
+    # A mask's cycles are counted on the same device, too.
+    run("evaluate", "--verify", "all", *shared[:4], *shared[6:], "--out", folder / "all.csv",
+        "--chips", 2)  # fmt: skip
+    everything = pd.read_csv(folder / "all.csv")
+    assert (everything["nwc"] == 1).all()
+    assert (everything["reads"] > 2).all()
+
+
 def test_an_estimators_file_says_what_made_it_and_suits_its_method(folder):
     run("sensitivity", "--model", folder / "model", "--data", folder / "data", "--out",
         folder / "gradient", "--estimator", "gradient", "--seed", 3)  # fmt: skip
@@ -209,6 +237,7 @@ SELECT = "select --model {model} --out {out}"
 EVALUATE = "evaluate --model {model} --data {data} --out {out}"
 PERTURB = "perturb --model {model} --data {data} --out {out}"
 CORRELATE = "correlate --model {model} --experiment e --label l --dataset d --out {out}"
+PROGRAM = "program --model {model} --data {data} --sensitivity {second} --out {out} --chips 2"
 WRONG = {
     SELECT + " --method swin": "did you mean 'swim'",
     SELECT: "needs --sensitivity",
@@ -231,6 +260,12 @@ WRONG = {
     EVALUATE: "either --mask or --verify",
     EVALUATE + " --mask {model}": "not a complete mask",
     EVALUATE + " --verify all --sigma -1": "at least 0",
+    EVALUATE + " --verify all --device-clip true": "need write_verify: redraw or pulse",
+    PROGRAM + " --policy swim_devise": "did you mean 'swim_device'",
+    PROGRAM + " --budget -1": "at least 0",
+    PROGRAM + " --policy compensate": "compensate decides by what is read after each write",
+    PROGRAM + " --device-pulse-gain 0": "greater than 0",
+    PROGRAM.replace("{second}", "{data}"): "curvature has nothing for 'conv1.weight'",
     EVALUATE.replace("{data}", "{model}") + " --verify all": "not a prepared data set",
     "sensitivity --model {model} --data {data} --out {out} --accelerator cuda": "no GPU",
     PERTURB + " --sigma 0": "change must be positive, not 0.0 of its full scale",

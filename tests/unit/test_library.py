@@ -147,6 +147,15 @@ def test_wrong_arguments_of_evaluate():
         ({"sigma": 0.1, "M": 4, "K": 3}, "multiple"),
         ({"sigma": 0.1, "K": 0}, "multiple"),
         ({"sigma": 0.1, "convention": "full"}, "full-scale, release"),
+        ({"sigma": 0.1, "write_verify": "pulses"}, "'pulses'; known: closed_form, redraw, pulse"),
+        ({"sigma": 0.1, "read_noise": -0.1}, "read_noise must be a finite number of at least 0"),
+        ({"sigma": 0.1, "read_noise": 0.1}, "read_noise and clip need simulated cycles"),
+        ({"sigma": 0.1, "clip": True}, "write_verify redraw or pulse, not closed_form"),
+        ({"sigma": 0.1, "tolerance": 0}, "tolerance must be positive, not 0"),
+        ({"sigma": 0.1, "tolerance": float("nan")}, "tolerance must be positive, not nan"),
+        ({"sigma": 0.1, "pulse_gain": 0}, "pulse_gain must be above 0 and at most 1, not 0"),
+        ({"sigma": 0.1, "pulse_gain": 1.5}, "pulse_gain must be above 0 and at most 1, not 1.5"),
+        ({"sigma": 0.1, "cycle_limit": 0}, "cycle_limit must be at least 1, not 0"),
     ],
 )
 def test_devices_out_of_range(settings, match):

@@ -40,6 +40,11 @@ def faulty(**experiment):
         ({"fractions": ["1e-1"]}, ["fractions.0", 'spelt "0.1"']),
         ({"fractions": ["0.1", "0.1"]}, ["fractions lists 0.1 twice"]),
         ({"fractions": []}, ["fractions", "at least 1"]),
+        ({"budgets": []}, ["budgets", "at least 1"]),
+        ({"budgets": [0.1]}, ["budgets.0", "0.1", "quoted", '"0.1"']),
+        ({"budgets": ["-0.1"]}, ["budgets.0", "-0.1", "at least 0"]),
+        ({"budgets": ["2", "2"]}, ["budgets lists 2 twice"]),
+        ({"methods": ["swim_devise"]}, ["methods.0", "'swim_devise'", "'swim_device'"]),
         ({"chips": 1}, ["chips", "greater than or equal to 2", "1"]),
         ({"chips": "30"}, ["chips", "integer", "'30'"]),
         ({"chips": True}, ["chips", "integer"]),
@@ -74,6 +79,11 @@ def test_a_faulty_setting_is_named_with_its_value_and_what_is_allowed(experiment
         ({"devices": {"four_bit": {"M": 4, "K": 3}}}, "multiple of K"),
         ({"devices": {"four_bit": {"convention": "full"}}}, "full-scale"),
         ({"devices": {"four-bit": {}}}, "four-bit"),
+        ({"devices": {"four_bit": {"clip": True}}}, "clip need write_verify: redraw or pulse"),
+        ({"devices": {"four_bit": {"read_noise": 0.1}}}, "need write_verify: redraw or pulse"),
+        ({"devices": {"four_bit": {"write_verify": "x"}}}, "closed_form"),
+        ({"devices": {"four_bit": {"pulse_gain": 0.0}}}, "pulse_gain.*greater than 0"),
+        ({"devices": {"four_bit": {"tolerance": 0.0}}}, "tolerance.*greater than 0"),
         ({"experiments": {"all": {}}}, "taken"),
         ({"experiments": {"a/b": {}}}, "a/b"),
         ({"defaults": {"chip": 3}}, "defaults.chip"),
@@ -195,6 +205,45 @@ def test_settings_without_effect_are_no_part_of_a_job():
         for estimator in ("recursion", "hutchinson")
     )  # fmt: skip
     assert (len(certain), len(drawing)) == (1, 3)
+
+
+def test_a_device_is_part_of_a_job_as_far_as_it_is_used():
+    """No read noise in the closed form, no gain but a pulse's, nothing closed where it is not."""
+    changes = ({}, {"verified_sigma": 0.02}, {"pulse_gain": 0.1}, {"cycle_limit": 9})
+    for kind, expected in (("closed_form", 3), ("redraw", 2), ("pulse", 3)):
+        jobs = {
+            spec.section_json(
+                spec.EvaluateJob(device=spec.DeviceSettings(write_verify=kind, **change))
+            )
+            for change in changes
+        }
+        assert len(jobs) == expected, kind
+
+
+def test_points_of_policies_are_their_budgets():
+    """End points are shared as far as a policy begins and ends where the others do."""
+    shared = {
+        "devices": ["d"],
+        "sigmas": ["0.1"],
+        "methods": ["swim", "swim_device", "compensate", "reslice_pair"],
+        "fractions": ["0", "0.1", "1"],
+    }
+
+    def own(**settings):
+        files = spec.SummariseJob(**shared, **settings).files()
+        ends = {"clean.csv", "none/0.csv", "all/1.csv"}
+        return {f.removeprefix("d/sigma-0.1/") for f in files} - ends
+
+    assert own() == {
+        "swim/0.1.csv", "swim_device/0.1.csv", "compensate/0.1.csv", "compensate/1.csv",
+        "reslice_pair/0.csv", "reslice_pair/0.1.csv", "reslice_pair/1.csv",
+    }  # fmt: skip
+    assert own(budgets=["0.05", "2"]) == {
+        "swim/0.1.csv", "swim_device/0.05.csv", "swim_device/2.csv", "compensate/0.05.csv",
+        "compensate/2.csv", "reslice_pair/0.csv", "reslice_pair/0.05.csv", "reslice_pair/2.csv",
+    }  # fmt: skip
+    config = spec.load({**GOOD, "experiments": {"mine": {"budgets": ["0.05", "2"]}}})
+    assert config.experiments["mine"].budgets == ["0.05", "2"]
 
 
 def test_a_float_network_may_train_for_fewer_epochs_than_it_would_be_quantised_for():

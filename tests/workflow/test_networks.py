@@ -56,6 +56,10 @@ def test_a_network_from_data_to_figure(project, images, name):
     settings = experiment(name)
     if name == "lenet":  # one network goes by every method, and trains on the chip
         settings |= {"methods": [*registry.METHODS], "in_situ": {"budgets": ["0.5", "20"]}}
+    if name == "mlp3":  # another by policies, whose cycles are counted
+        project.devices = {"counted": {"M": 8, "K": 4, "write_verify": "redraw"}}
+        settings |= {"methods": ["swim", "swim_device", "compensate", "reslice_pair"],
+                     "devices": ["counted"], "budgets": ["0.05", "1"]}  # fmt: skip
     project.experiments = {"net": settings}
     project.make("net")
     made = project.folder / "results/net"
@@ -68,6 +72,22 @@ def test_a_network_from_data_to_figure(project, images, name):
     assert table["mean"].between(0, 1).all()
     assert (made / "figures/accuracy-sigma-0.1.png").stat().st_size > 10_000
     assert len(pd.read_csv(made / "train.csv")) == 1
+    if name == "mlp3":
+        counted(made, table.set_index(["method", "fraction"])["nwc"])
+
+
+def counted(made, nwc):
+    """NWC is spent on each chip, in place of the verified part; a policy's points are budgets."""
+    assert (nwc["none"]["0"], nwc["all"]["1"], nwc["reslice_pair"]["0"]) == (0, 1, 0)
+    assert nwc["swim"]["0.1"] == pytest.approx(0.1, abs=0.01)
+    assert nwc["swim"]["0.1"] != pytest.approx(0.1, abs=1e-6)
+    for policy in ("swim_device", "compensate"):
+        assert nwc[policy]["0.05"] == pytest.approx(0.05, abs=0.005)
+    assert set(nwc["swim_device"].index) == {"0.05"}
+    assert set(nwc["compensate"].index) == {"0.05", "1"}
+    chips = pd.read_csv(made / "chips/counted/sigma-0.1/compensate/0.05.csv")
+    assert chips["nwc"].nunique() == len(chips)
+    assert (chips["reads"] > 1).all()
 
 
 def test_changed_images_run_everything_again(project, images):
