@@ -78,7 +78,7 @@ def _best(
     rest = (total - s * (own - centres)).double()
     saved = total.double() ** 2 - rest**2 - (cells.residual * s.double()) ** 2
     # A device's own error is on its own side of the pair; a reading is trusted in part.
-    aim = centres * sides / trust[:, left]
+    aim = centres * sides / trust[:, left].clamp(min=1e-30)
     cost = cells.expected(aim, cells.sigma[:, left], levels)
     # Below zero the loss falls as errors grow, which nobody rewrites for.
     worth, slices = (curvature[left] * saved.clamp(min=0) / cost).max(0)
