@@ -226,11 +226,11 @@ class Pulse:
     def expected(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
         """Cycles that a device takes on average until it is inside around a centre.
 
-        Those of simulated trains at the layer's largest sigma, by the distance from the erased
-        state: float64.
+        Those of simulated trains at the largest sigma that the device has, by the distance from
+        the erased state: float64.
         """
-        distances, cycles, _ = _trains(self._device, float(sigma.max()) if sigma.numel() else 0.0)
         device, wanted = self._device, (level + centre).double()
+        distances, cycles, _ = _trains(device, self._largest_sigma())
         if device.clip:  # what lies beyond the range is never reached
             beyond = torch.maximum(-wanted, wanted - 1) >= device.tolerance
         else:
@@ -246,6 +246,13 @@ class Pulse:
     ) -> Tensor:
         """The cycles alone that :meth:`rewrite` gives for the same generator."""
         return self.rewrite(draws, sigma, level, centre).cycles
+
+    def _largest_sigma(self) -> float:
+        device = self._device
+        if device.variation is None:
+            return device.sigma
+        levels = torch.arange(2**device.K) / (2**device.K - 1)
+        return device.sigma * float(device.variation(levels).max())
 
     def rewrite(
         self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor

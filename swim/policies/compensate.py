@@ -77,7 +77,7 @@ def _best(
         centres = sides * (centres * sides).clamp(-levels, 1 - levels)
     saved = total**2 - (total - s * (own - centres)) ** 2 - (cells.residual[:, left] * s) ** 2
     # A device's own error is on its own side of the pair; a reading is trusted in part.
-    aim = centres * sides / trust[:, left]
+    aim = centres * sides / trust[:, left].clamp(min=1e-30)
     cost = cells.expected(aim, cells.sigma[:, left], levels)
     # Below zero the loss falls as errors grow, which nobody rewrites for.
     worth, slices = (curvature[left] * saved.clamp(min=0) / cost).max(0)

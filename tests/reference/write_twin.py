@@ -25,7 +25,7 @@ class Memory:
         self.sigma, self.M, self.K, self.kind = sigma, M, K, write_verify
         self.tolerance, self.noise, self.clip = tolerance, read_noise, clip
         self.limit, self.gain, self.verified_sigma = cycle_limit, pulse_gain, verified_sigma
-        self.variation = variation
+        self.variation, self.simulated = variation, {}
         self.slices = M // K
         top = 2**K - 1
         self.shares = [top * 2 ** (K * j) / (2**M - 1) for j in range(self.slices)][::-1]
@@ -73,19 +73,24 @@ class Memory:
             return math.inf
         if not self.clip and abs(wanted) > 2:
             return math.inf
-        return float(np.interp(abs(wanted), self.distances, self.trains[0]))
+        most = max(self.std(k / (2**self.K - 1)) for k in range(2**self.K))
+        return float(np.interp(abs(wanted), self.distances, self.trains(most)[0]))
 
     @property
     def distances(self):
         """From the erased state, at which trains are simulated."""
         return np.linspace(0, 1, 21) if self.clip else np.linspace(0, 2, 41)
 
-    @functools.cached_property
-    def trains(self):
+    def trains(self, sigma):
         """Mean cycles by distance, and rms over distances up to one."""
+        if sigma not in self.simulated:
+            self.simulated[sigma] = self.simulate(sigma)
+        return self.simulated[sigma]
+
+    def simulate(self, sigma):
         draws = streams.generator(0, "pulse trains")
         levels = np.repeat(self.distances, 2000)
-        errors, _, cycles = self.pulses(draws, levels, np.zeros(len(levels)), self.sigma)
+        errors, _, cycles = self.pulses(draws, levels, np.zeros(len(levels)), sigma)
         near = np.array(errors)[levels <= 1]
         return np.mean(np.reshape(cycles, (-1, 2000)), 1), math.sqrt(np.mean(near**2))
 
@@ -97,7 +102,7 @@ class Memory:
         if self.kind == "closed_form":
             return self.verified_sigma
         if self.kind == "pulse":
-            return self.trains[1]
+            return self.trains(self.sigma)[1]
         x = np.linspace(-self.tolerance, self.tolerance, 20001)
         density = norm.pdf(x, 0, self.std(level))
         return math.sqrt(np.trapezoid(x**2 * density, x) / np.trapezoid(density, x))
@@ -198,6 +203,8 @@ def _chance(sigma, noise, tolerance, level, centre):
             return float(low < error < high)
         return norm.cdf((high - error) / noise) - norm.cdf((low - error) / noise)
 
+    if not sigma:
+        return float(read(0.0))
     if level is None:
         t = math.hypot(sigma, noise)
         if low > 0:  # the tail that keeps its digits
@@ -428,6 +435,8 @@ class Compensate(Steps):
             rest = others + s * side * centre
             saved = total**2 - rest**2 - memory.residual(level) ** 2 * s**2
             if saved <= 0:
+                continue
+            if not trust[j][i]:  # it holds the same whenever it is written
                 continue
             aim = centre / trust[j][i]
             worth = layer.H[i] * saved / memory.cost(level, aim)
