@@ -230,7 +230,7 @@ class Pulse:
         the erased state: float64.
         """
         device, wanted = self._device, (level + centre).double()
-        distances, cycles, _ = _trains(device, self._largest_sigma())
+        distances, cycles, _ = _trains(device, self.largest_sigma())
         if device.clip:  # what lies beyond the range is never reached
             beyond = torch.maximum(-wanted, wanted - 1) >= device.tolerance
         else:
@@ -247,7 +247,8 @@ class Pulse:
         """The cycles alone that :meth:`rewrite` gives for the same generator."""
         return self.rewrite(draws, sigma, level, centre).cycles
 
-    def _largest_sigma(self) -> float:
+    def largest_sigma(self) -> float:
+        """Standard deviation of a write at the level where it is largest."""
         device = self._device
         if device.variation is None:
             return device.sigma
@@ -331,12 +332,12 @@ def residual(device: Device) -> float:
 def residual_at(device: Device, sigma: Tensor) -> Tensor:
     """The same for devices of these sigmas, alike in shape.
 
-    ``pulse`` takes the trains of the largest, as its cycles do.
+    ``pulse`` takes the trains of the device's largest, as its cycles do.
     """
     if device.write_verify == "closed_form" or not sigma.numel():
         return torch.full_like(sigma, device.verified_sigma)
     if device.write_verify == "pulse":
-        return torch.full_like(sigma, _trains(device, float(sigma.max()))[2])
+        return torch.full_like(sigma, _trains(device, Pulse(device).largest_sigma())[2])
     a = device.tolerance / sigma.double().clamp(min=1e-30)
     inside = torch.special.erf(a / math.sqrt(2))
     density = torch.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)

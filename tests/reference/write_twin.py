@@ -73,8 +73,10 @@ class Memory:
             return math.inf
         if not self.clip and abs(wanted) > 2:
             return math.inf
-        most = max(self.std(k / (2**self.K - 1)) for k in range(2**self.K))
-        return float(np.interp(abs(wanted), self.distances, self.trains(most)[0]))
+        return float(np.interp(abs(wanted), self.distances, self.trains(self.most())[0]))
+
+    def most(self):
+        return max(self.std(k / (2**self.K - 1)) for k in range(2**self.K))
 
     @property
     def distances(self):
@@ -102,7 +104,9 @@ class Memory:
         if self.kind == "closed_form":
             return self.verified_sigma
         if self.kind == "pulse":
-            return self.trains(self.sigma)[1]
+            return self.trains(self.most())[1]
+        if not self.std(level):
+            return 0.0
         x = np.linspace(-self.tolerance, self.tolerance, 20001)
         density = norm.pdf(x, 0, self.std(level))
         return math.sqrt(np.trapezoid(x**2 * density, x) / np.trapezoid(density, x))
