@@ -171,9 +171,12 @@ def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
     On-device training, and policies that go on by other ends than verifying all devices, do not
     end where everything is verified; those that act at no cycle do not start where nothing is.
+    Those that read all devices before they rewrite any have read each once where nothing is.
     """
     ends = {"none": method not in registry.FREE, "all": ends_verified(method)}
     points = table[table["method"].isin([method, *(end for end, on in ends.items() if on)])]
+    if method in registry.READING:
+        points = points.assign(reads=points["reads"].mask(points["method"] == "none", 1.0))
     return points.sort_values("nwc", ignore_index=True)
 
 

@@ -8,6 +8,7 @@ the reference page are made from the same definitions by :mod:`swim.schema`.
 from swim.errors import SettingError
 from swim.spec.experiments import (
     TAKEN,
+    ComparisonSettings,
     Config,
     ConfigFile,
     ExperimentSettings,
@@ -39,6 +40,7 @@ from swim.spec.sections import (
 __all__ = [
     "TAKEN",
     "AdoptJob",
+    "ComparisonSettings",
     "Compute",
     "Config",
     "ConfigFile",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Policy: TypeAlias = str
     Fraction: TypeAlias = str
     Sigma: TypeAlias = str
+    Within: TypeAlias = str
 else:
     Network = _known("network")
     Estimator = _known("estimator")
@@ -50,6 +51,7 @@ else:
     Policy = _known("policy")
     Fraction = _decimal(0, 1, "fraction")
     Sigma = _decimal(0, None, "sigma")
+    Within = _decimal(0, 100, "within")
 
 
 class Section(BaseModel):
