@@ -38,6 +38,8 @@ wildcard_constraints:
     fraction=r"[0-9.]+",
     budget=r"[0-9.]+",
     estimator="|".join(registry.ESTIMATORS),
+    comparison="|".join(CONFIG.comparisons) or "-",
+    place="|".join([*EXPERIMENTS, *(f"summary/{name}" for name in CONFIG.comparisons)]),
 
 
 def experiment(wildcards):
@@ -163,10 +165,33 @@ def chips_of(name):
     return [f"results/{name}/chips/{file}" for file in points_of(name).files()]
 
 
+def within_of(name):
+    """The options that say how near to everything verified is near enough."""
+    return " ".join(f"--within {points}" for points in EXPERIMENTS[name].within)
+
+
+def comparisons():
+    """Names of the comparisons, of which there must be one."""
+    if not CONFIG.comparisons:
+        raise WorkflowError(
+            "config.yaml: there is nothing under `comparisons:` to compare"
+        )
+    return list(CONFIG.comparisons)
+
+
+def compared(name):
+    """The experiments of a comparison, which differ in their seed."""
+    return CONFIG.comparisons[name].experiments
+
+
 def outcome(name):
     """What an experiment's target makes."""
+    drawn = ["accuracy", "accuracy-log", "cycles"]
+    if any(method in registry.POLICIES for method in EXPERIMENTS[name].methods):
+        drawn.append("reads")
     figures = [
-        f"results/{name}/figures/accuracy-sigma-{sigma}.{suffix}"
+        f"results/{name}/figures/{figure}-sigma-{sigma}.{suffix}"
+        for figure in drawn
         for sigma in EXPERIMENTS[name].sigmas
         for suffix in ("png", "svg")
     ]
@@ -174,7 +199,23 @@ def outcome(name):
         f"results/{name}/settings.json",
         f"results/{name}/accuracy.csv",
         f"results/{name}/paired.csv",
+        f"results/{name}/cycles_to_accuracy.csv",
+        f"results/{name}/cycles_to_accuracy.md",
         f"results/summary/{name}.md",
         *figures,
         *chips_of(name),
+    ]
+
+
+def outcome_of_comparisons():
+    """What the target `comparisons` makes."""
+    return [
+        "results/summary/cycles_to_accuracy.csv",
+        "results/summary/cycles_to_accuracy.md",
+        *(
+            f"results/summary/{name}/figures/cycles-sigma-{sigma}.{suffix}"
+            for name in comparisons()
+            for sigma in EXPERIMENTS[compared(name)[0]].sigmas
+            for suffix in ("png", "svg")
+        ),
     ]
