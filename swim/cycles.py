@@ -243,7 +243,7 @@ def markdown(found: pd.DataFrame) -> str:
             "Normalised write cycles (NWC) from which on the mean accuracy stays within so many "
             "points of everything verified, by straight lines between a method's points; reads a "
             f"device there; and NWC over that of swim. In brackets 95 % intervals over {chips} "
-            "chips, resampled alike for all methods."
+            "chips, resampled alike for all methods; … is an end where some do not reach it."
         )
         if seeds > 1:
             text += (
@@ -252,7 +252,12 @@ def markdown(found: pd.DataFrame) -> str:
             )
         lines += [text, ""]
         for within, rows in part.groupby("within", sort=False):
-            lines += [f"Within {within} points:", "", *_grid(rows, seeds > 1), ""]
+            lines += [
+                f"Within {within} {'point' if within == '1' else 'points'}:",
+                "",
+                *_grid(rows, seeds > 1),
+                "",
+            ]
     return "\n".join(lines)
 
 

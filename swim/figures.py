@@ -131,12 +131,15 @@ def _panels(
 def _draw(axes: "Axes", part: pd.DataFrame, against: str) -> None:
     references = {"clean": ("before programming", "-"), "all": (ENDS["all"], "--"),
                   "none": (ENDS["none"], ":")}  # fmt: skip
-    for name, (colour, marker, dashes) in styles(order(methods_of(part))).items():
+    methods = order(methods_of(part))
+    alpha = 0.2 if len(methods) <= _FEW else 0.1
+    for name, (colour, marker, dashes) in styles(methods).items():
         points = curve(part, name)
         if against == "reads" and not points["reads"].any():
             continue
         mean, half = 100 * points["mean"], 100 * points["ci95"]
-        axes.fill_between(points[against], mean - half, mean + half, color=colour, alpha=0.2, lw=0)
+        band: dict[str, Any] = {"color": colour, "alpha": alpha, "lw": 0}
+        axes.fill_between(points[against], mean - half, mean + half, **band)
         line = {"color": colour, "marker": marker, "ms": 5, "ls": dashes, "lw": 1.5}
         axes.plot(points[against], mean, label=name, gid=name, **line)
     for name, (label, dashes) in references.items():

@@ -74,7 +74,7 @@ def test_the_notes_say_what_a_number_does_not(tmp_path):
         "| 0.3 | reslice | 0 [0, 0] | 1 | 0 [0, 0] | within at no rewrite |",
     ]
     assert "below the first point, 0.1" in lines[9]
-    assert "Within 1 points" in text
+    assert "Within 1 point:" in text
     assert "12 chips" in text
 
 

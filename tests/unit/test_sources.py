@@ -15,6 +15,7 @@ CHOICES = {
     "select": {"method": "swim"},
     "evaluate": {"network": "lenet"},
     "summarise": {},
+    "cycles": {},
     "plot": {},
     "describe": {},
 }
@@ -44,6 +45,7 @@ def digests():
 EDITS = [
     ("train.py", "momentum=0.9", "momentum=0.8", {"train"}),
     ("figures.py", 'alpha=0.25', 'alpha=0.3', {"plot"}),
+    ("cycles.py", "RESAMPLES = 2000", "RESAMPLES = 1000", {"cycles", "plot"}),
     ("curvature/recursion.py", "(40, 0, -40)", "(40, 0)", {"sensitivity"}),
     ("curvature/passes.py", "(stream, start=1)", "(stream, start=2)", {"sensitivity"}),
     ("curvature/hutchinson.py", "BLOCK = 50", "BLOCK = 60", set()),
@@ -58,8 +60,8 @@ EDITS = [
     ("download.py", "TRIES = 10", "TRIES = 11", set()),
     ("policies/by_mask.py", "weight_std(True)", "weight_std(False)", {"evaluate"}),
     ("together.py", "repeat(self.chips)", "repeat(1)", {"evaluate"}),
-    ("stats.py", "array, 5", "array, 6", {"summarise", "plot"}),
-    ("stopping.py", "0.975", "0.995", {"evaluate", "summarise", "plot"}),
+    ("stats.py", "array, 5", "array, 6", {"summarise", "cycles", "plot"}),
+    ("stopping.py", "0.975", "0.995", {"evaluate", "summarise", "cycles", "plot"}),
     ("cli/console.py", "leave=False", "leave=True", set()),
     ("cli/running.py", "tf32 = False", "tf32 = True", {"train", "sensitivity", "evaluate"}),
     ("io.py", "indent=2", "indent=3", set(CHOICES)),
@@ -143,11 +145,14 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
                      "--clean", chips / "clean.csv"],
         "summarise": [chips / "swim/0.1.csv", chips / "clean.csv", "--experiment", "e", "--model",
                       "m", "--dataset", "d", "--out", at["table.csv"]],
+        "cycles": [tmp_path / "chips", "--experiment", "e", "--out", tmp_path / "cycles.csv"],
         "plot": [at["table.csv"], "--out", tmp_path],
         "describe": ["--out", tmp_path / "settings.json"],
     }  # fmt: skip
     assert list(runs) == list(CHOICES)
     for step, arguments in runs.items():
+        if step == "cycles":  # which needs something to compare with
+            io.write_text(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
         covered = set(sources.sources(f"swim.cli.{step}", **CHOICES[step])) | sources.INERT
         assert modules_of(step, *arguments) <= covered, step
 

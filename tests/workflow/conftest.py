@@ -32,10 +32,17 @@ class Project:
     folder: Path
     experiments: dict = field(default_factory=lambda: {"tiny": dict(TINY)})
     data_sets: dict = field(default_factory=dict)
+    devices: dict = field(default_factory=dict)
+    comparisons: dict = field(default_factory=dict)
 
     def write(self):
         shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
-        own = {"experiments": self.experiments, "data_sets": self.data_sets}
+        own = {
+            "experiments": self.experiments,
+            "data_sets": self.data_sets,
+            "devices": {**shipped["devices"], **self.devices},
+            "comparisons": self.comparisons,
+        }
         content = {**shipped, **own, "download": False}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(content))
 
