@@ -73,6 +73,54 @@ def program_job(wildcards):
     return job(spec.ProgramJob, wildcards, policy=wildcards.policy, **own)
 
 
+def where_job(wildcards):
+    own = experiment(wildcards)
+    device = CONFIG.devices[wildcards.device]
+    section = spec.WhereJob(
+        device=device,
+        sigma=wildcards.sigma,
+        budget=wildcards.budget,
+        seed=own.seed,
+        arithmetic_threads=own.arithmetic_threads,
+    )
+    return spec.section_json(section, exclude={"accelerator"})
+
+
+def at_budget(wildcards):
+    """Methods with a mask, and policies, that have a point at this NWC."""
+    own = experiment(wildcards)
+    policies = [name for name in own.methods if name in registry.POLICIES]
+    masks = [name for name in own.methods if name not in registry.POLICIES]
+    if wildcards.budget not in own.fractions:
+        masks = []
+    if wildcards.budget not in (own.budgets or own.fractions):
+        policies = []
+    if not masks + policies:
+        raise WorkflowError(
+            f"{wildcards.experiment}: no method has a point at NWC {wildcards.budget}"
+        )
+    return masks, policies
+
+
+def masks_at(wildcards):
+    masks, _ = at_budget(wildcards)
+    folder = f"results/{wildcards.experiment}/masks/{wildcards.device}"
+    return [f"{folder}/{name}/{wildcards.budget}.npz" for name in masks]
+
+
+def policies_at(wildcards):
+    _, policies = at_budget(wildcards)
+    return " ".join(f"--policy {name}" for name in policies)
+
+
+def where_code(wildcards):
+    _, policies = at_budget(wildcards)
+    return [
+        sources.digest("where"),
+        *(sources.digest_of(registry.home("policy", name)) for name in policies),
+    ]
+
+
 def network_of(wildcards):
     return experiment(wildcards).model.network
 

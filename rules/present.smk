@@ -222,3 +222,32 @@ rule plot_cycles:
     shell:
         "python -m swim plot {input:q} --sigma {wildcards.sigma} --figure cycles"
         " --out {params.folder:q} > {log:q} 2>&1"
+
+
+rule plot_where:
+    """Devices that each method rewrites at one NWC -> a map of layers and slices a method."""
+    input:
+        "results/{experiment}/where/{device}/sigma-{sigma}/{budget}.csv",
+    output:
+        png=report(
+            "results/{experiment}/figures/where-{device}-{budget}-sigma-{sigma}.png",
+            caption="report/where.rst",
+            category="{experiment}",
+            labels={
+                "result": "rewritten devices, NWC {budget}, sigma {sigma}",
+                "form": "figure",
+            },
+        ),
+        svg="results/{experiment}/figures/where-{device}-{budget}-sigma-{sigma}.svg",
+    log:
+        "results/{experiment}/logs/plot_where-{device}-{budget}-sigma-{sigma}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/plot_where-{device}-{budget}-sigma-{sigma}.tsv"
+    localrule: True
+    conda:
+        "../envs/swim.yaml"
+    params:
+        folder=lambda wildcards, output: os.path.dirname(output.png),
+        code=sources.digest("plot"),
+    shell:
+        "python -m swim plot {input:q} --figure where --out {params.folder:q} > {log:q} 2>&1"

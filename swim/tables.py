@@ -20,6 +20,7 @@ PAIRED = [
     "experiment", "model", "dataset", "device", "sigma", "fraction", "method", "other", "chips",
     "difference", "std", "ci95",
 ]  # fmt: skip
+WHERE = ["method", "layer", "slice", "devices", "rewritten", "cycles"]
 KEYS = ["device", "sigma", "method", "fraction"]
 ENDS = {"none": "nothing verified", "all": "everything verified"}
 IN_SITU = "in_situ"  # trains on the chip: its fraction is a budget of NWC, which may exceed 1
@@ -161,6 +162,22 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
+    return table
+
+
+def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read the table of ``swim where``.
+
+    Raises:
+        DataError: the file is missing or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    missing = [name for name in WHERE if name not in table]
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
     return table

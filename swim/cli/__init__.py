@@ -24,6 +24,7 @@ STEPS = {
     "in-situ": "Train each chip on the device, within a budget of write cycles: the baseline.",
     "summarise": "Statistics over chips, one row a point.",
     "cycles": "Write cycles from which on a method is nearly as accurate as everything verified.",
+    "where": "Where methods spend their write cycles: devices rewritten in each layer and slice.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",
     "describe": "Store resolved settings, versions and hardware beside the results.",

@@ -4,6 +4,7 @@ A device read outside its tolerance is worth ``H s_j^2 (e^2 - r^2) p``: e^2 is w
 of its squared error, r^2 what rewriting leaves, 1/p the cycles that it is expected to take.
 """
 
+import dataclasses
 import math
 
 import torch
@@ -23,4 +24,4 @@ def offers(cells: Cells, curvature: Tensor) -> Offers:
     cost = cells.expected(aim, cells.sigma, cells.levels)
     worth = curvature * (square - cells.residual**2) * cells.significance**2 / cost
     made = by_device(cells, worth.masked_fill(~cells.outside, -math.inf))
-    return Offers(made.keys, made.cycles, made.take, made.ties, math.prod(cells.shape))
+    return dataclasses.replace(made, read_before=math.prod(cells.shape), reads_each=0)

@@ -27,6 +27,7 @@ from swim.spec.jobs import (
     SensitivityJob,
     SummariseJob,
     TrainJob,
+    WhereJob,
 )
 from swim.spec.sections import (
     DeviceSettings,
@@ -59,6 +60,7 @@ __all__ = [
     "SummariseJob",
     "TrainJob",
     "TrainingSettings",
+    "WhereJob",
     "load",
     "merge",
     "resolved_json",

@@ -161,6 +161,7 @@ TAKEN = frozenset(
         "evaluate", "evaluate_none_verified", "evaluate_all_verified", "program", "in_situ",
         "summarise", "plot", "plot_reads", "plot_cycles", "cycles", "compare", "join_comparisons",
         "comparisons", "cycles_to_accuracy",
+        "where", "plot_where",
     }
 )  # fmt: skip
 

@@ -94,6 +94,15 @@ def test_a_comparison_averages_over_seeds_what_its_experiments_made(project):
     assert "over seeds" in (folder / "summary/cycles_to_accuracy.md").read_text()
     assert "Nothing to be done" in project.make("comparisons")
 
+    target = "figures/where-redrawn-0.1-sigma-0.3.svg"
+    project.make(f"results/one/{target}")
+    assert (folder / "one" / target).exists()
+    table = tables.read_where(folder / "one/where/redrawn/sigma-0.3/0.1.csv")
+    assert set(table["method"]) == {"swim", "read_first"}
+    assert set(table["slice"]) == {0, 1}
+    run = project.snakemake("results/one/figures/where-redrawn-0.7-sigma-0.3.svg")
+    assert "one: no method has a point at NWC 0.7" in run.stdout + run.stderr
+
 
 def test_a_method_is_one_file_and_one_line(project):
     methods = project.folder / "swim" / "methods"
