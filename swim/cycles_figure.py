@@ -59,10 +59,13 @@ def cycles_figure(table: pd.DataFrame, sigma: str) -> "Figure":
 
 
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """From below the smallest value to room for a number beyond the largest."""
+    """From below the smallest value to room for a number beyond the largest.
+
+    What lies far below all methods' first points is a straight line's word, and may be cut off.
+    """
     values = rows[["nwc", "nwc_low", "nwc_high", "seeds_high", "first"]].to_numpy(dtype=float)
     values = values[np.isfinite(values) & (values > 0)]
-    low, high = values.min() / 2, max(values.max(), 1.0)
+    low, high = max(values.min() / 2, rows["first"].min() / 20), max(values.max(), 1.0)
     return low, high * (high / low) ** 0.25
 
 
@@ -78,7 +81,7 @@ def _draw(axes: "Axes", own: pd.DataFrame, methods: Sequence[str]) -> None:
             words = cycles.note(row)
             axes.text(0.02, place, words, transform=axes.get_yaxis_transform(), **text)
             continue
-        bar = axes.barh(place, row["nwc"] - left, 0.66, left, color=colour, alpha=0.8)
+        bar = axes.barh(place, max(row["nwc"] - left, 0.0), 0.66, left, color=colour, alpha=0.8)
         bar[0].set_gid(name)
         for ends, width in (("seeds", 0.8), ("nwc", 2.6)):
             low, high = row[f"{ends}_low"], row[f"{ends}_high"]

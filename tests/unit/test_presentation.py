@@ -346,6 +346,15 @@ def test_the_bars_are_the_table():
     assert labels == ["swim", "random", "compensate", "reslice"]
 
 
+def test_bars_far_below_the_first_points_do_not_stretch_the_axis():
+    low = CYCLES.assign(nwc_low=CYCLES["nwc_low"] * 1e-9)
+    low.loc[low["method"] == "swim", "nwc"] = 1e-7
+    axes = cycles_figure.cycles_figure(low, "0.3").axes[0]
+    assert axes.get_xlim()[0] == pytest.approx(0.01 / 20)
+    assert {bar.get_gid(): bar.get_width() for bar in axes.patches}["swim"] == 0
+    assert "1e-07" in {text.get_text() for text in axes.texts}
+
+
 def test_bars_are_reproducible_and_sigmas_checked(tmp_path):
     one, other = (list(cycles_figure.draw_all(CYCLES, tmp_path / name)) for name in "ab")
     assert [path.name for path in one] == ["cycles-sigma-0.3.png", "cycles-sigma-0.3.svg"]
