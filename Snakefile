@@ -17,6 +17,7 @@ validate(config, "rules/schemas/config.schema.json", set_default=False)
 rule all:
     input:
         [outcome(name) for name in EXPERIMENTS],
+        outcome_of_comparisons() if CONFIG.comparisons else [],
 
 
 for name in EXPERIMENTS:

@@ -44,6 +44,8 @@ wildcard_constraints:
     fraction=r"[0-9.]+",
     budget=r"[0-9.]+",
     estimator="|".join(registry.ESTIMATORS),
+    comparison="|".join(CONFIG.comparisons) or "-",
+    place="|".join([*EXPERIMENTS, *(f"summary/{name}" for name in CONFIG.comparisons)]),
 
 
 def experiment(wildcards):
@@ -85,15 +87,67 @@ def perturb_job(wildcards):
     return job(spec.PerturbJob, wildcards, **place, **sampled)
 
 
+def where_job(wildcards):
+    own = experiment(wildcards)
+    device = CONFIG.devices[wildcards.device]
+    section = spec.WhereJob(
+        device=device,
+        sigma=wildcards.sigma,
+        budget=wildcards.budget,
+        seed=own.seed,
+        arithmetic_threads=own.arithmetic_threads,
+    )
+    return spec.section_json(section, exclude={"accelerator"})
+
+
+def at_budget(wildcards):
+    """Methods with a mask, and policies, that have a point at this NWC."""
+    own = experiment(wildcards)
+    policies = [name for name in own.methods if name in registry.POLICIES]
+    masks = [name for name in own.methods if name not in registry.POLICIES]
+    if wildcards.budget not in own.fractions:
+        masks = []
+    if wildcards.budget not in (own.budgets or own.fractions):
+        policies = []
+    if not masks + policies:
+        raise WorkflowError(
+            f"{wildcards.experiment}: no method has a point at NWC {wildcards.budget}"
+        )
+    return masks, policies
+
+
+def masks_at(wildcards):
+    masks, _ = at_budget(wildcards)
+    folder = f"results/{wildcards.experiment}/masks/{wildcards.device}"
+    return [f"{folder}/{name}/{wildcards.budget}.npz" for name in masks]
+
+
+def policies_at(wildcards):
+    _, policies = at_budget(wildcards)
+    return " ".join(f"--policy {name}" for name in policies)
+
+
+def where_code(wildcards):
+    _, policies = at_budget(wildcards)
+    return [
+        sources.digest("where", **variation_of(wildcards)),
+        *(sources.digest_of(registry.home("policy", name)) for name in policies),
+    ]
+
+
 def network_of(wildcards):
     return experiment(wildcards).model.network
 
 
+def variation_of(wildcards):
+    """A device's variation, as what a digest of code covers."""
+    variation = CONFIG.devices[wildcards.device].variation
+    return {"variation": variation.source} if variation else {}
+
+
 def chosen_code(wildcards):
     """What the code of a step that programs chips depends on: a network, a device's variation."""
-    variation = CONFIG.devices[wildcards.device].variation
-    own = {"variation": variation.source} if variation else {}
-    return {"network": network_of(wildcards), **own}
+    return {"network": network_of(wildcards), **variation_of(wildcards)}
 
 
 def levels_of(wildcards):
@@ -237,10 +291,33 @@ def chips_of(name):
     return [f"results/{name}/chips/{file}" for file in points_of(name).files()]
 
 
+def within_of(name):
+    """The options that say how near to everything verified is near enough."""
+    return " ".join(f"--within {points}" for points in EXPERIMENTS[name].within)
+
+
+def comparisons():
+    """Names of the comparisons, of which there must be one."""
+    if not CONFIG.comparisons:
+        raise WorkflowError(
+            "config.yaml: there is nothing under `comparisons:` to compare"
+        )
+    return list(CONFIG.comparisons)
+
+
+def compared(name):
+    """The experiments of a comparison, which differ in their seed."""
+    return CONFIG.comparisons[name].experiments
+
+
 def outcome(name):
     """What an experiment's target makes."""
+    drawn = ["accuracy", "accuracy-log", "cycles"]
+    if any(method in registry.POLICIES for method in EXPERIMENTS[name].methods):
+        drawn.append("reads")
     figures = [
-        f"results/{name}/figures/accuracy-sigma-{sigma}.{suffix}"
+        f"results/{name}/figures/{figure}-sigma-{sigma}.{suffix}"
+        for figure in drawn
         for sigma in EXPERIMENTS[name].sigmas
         for suffix in ("png", "svg")
     ]
@@ -248,8 +325,24 @@ def outcome(name):
         f"results/{name}/settings.json",
         f"results/{name}/accuracy.csv",
         f"results/{name}/paired.csv",
+        f"results/{name}/cycles_to_accuracy.csv",
+        f"results/{name}/cycles_to_accuracy.md",
         f"results/summary/{name}.md",
         *figures,
         *correlations_of(name),
         *chips_of(name),
+    ]
+
+
+def outcome_of_comparisons():
+    """What the target `comparisons` makes."""
+    return [
+        "results/summary/cycles_to_accuracy.csv",
+        "results/summary/cycles_to_accuracy.md",
+        *(
+            f"results/summary/{name}/figures/cycles-sigma-{sigma}.{suffix}"
+            for name in comparisons()
+            for sigma in EXPERIMENTS[compared(name)[0]].sigmas
+            for suffix in ("png", "svg")
+        ),
     ]

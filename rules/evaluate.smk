@@ -142,3 +142,33 @@ rule in_situ:
         "python -m swim in-situ --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
+
+
+rule where:
+    """Checkpoint, masks and second derivatives -> devices that each method rewrites at one NWC."""
+    input:
+        model="results/{experiment}/model.safetensors",
+        sensitivity=chosen_curvature_of,
+        levels=levels_of,
+        masks=masks_at,
+    output:
+        "results/{experiment}/where/{device}/sigma-{sigma}/{budget}.csv",
+    log:
+        "results/{experiment}/logs/where/{device}/sigma-{sigma}/{budget}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/where/{device}/sigma-{sigma}/{budget}.tsv"
+    conda:
+        "../envs/swim.yaml"
+    threads: threads_of
+    resources:
+        accelerator=accelerator_of,
+        gpu=gpus_of,
+    params:
+        masks=lambda wildcards, input: [f"--mask={file}" for file in input.masks],
+        policies=policies_at,
+        settings=where_job,
+        code=where_code,
+    shell:
+        "python -m swim where --model {input.model:q} --sensitivity {input.sensitivity:q}"
+        " {params.masks:q} {params.policies} --out {output:q} --settings {params.settings:q}"
+        " --accelerator {resources.accelerator} > {log:q} 2>&1"

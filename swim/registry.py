@@ -85,6 +85,8 @@ POLICIES = {
 }
 # Those that change a chip at no write cycle: their curves begin at a point of their own.
 FREE = frozenset({"reslice", "reslice_pair"})
+# Those that read every device before any cycle: where nothing is rewritten, it is read once.
+READING = frozenset({"read_first", "compensate", "reslice", "reslice_pair"})
 # Those that verify device after device, until all are: their curves end where everything is.
 VERIFYING = frozenset({"uswim", "swim_device", "magnitude_device", "top_slice", "read_first"})
 

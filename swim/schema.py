@@ -50,6 +50,7 @@ def _heading(name: str) -> str:
         "ConfigFile": "The file",
         "ExperimentSettings": "An experiment",
         "OwnDataSet": "Images of your own",
+        "ComparisonSettings": "A comparison",
         "InSituSettings": "`in_situ`",
         "CorrelateSettings": "`correlate`",
     }

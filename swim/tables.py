@@ -20,6 +20,7 @@ PAIRED = [
     "experiment", "model", "dataset", "device", "sigma", "fraction", "method", "other", "chips",
     "difference", "std", "ci95",
 ]  # fmt: skip
+WHERE = ["method", "layer", "slice", "devices", "rewritten", "cycles"]
 KEYS = ["device", "sigma", "method", "fraction"]
 ENDS = {"none": "nothing verified", "all": "everything verified"}
 IN_SITU = "in_situ"  # trains on the chip: its fraction is a budget of NWC, which may exceed 1
@@ -166,14 +167,33 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
     return table
 
 
+def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read the table of ``swim where``.
+
+    Raises:
+        DataError: the file is missing or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    missing = [name for name in WHERE if name not in table]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
+    return table
+
+
 def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """One method's points at one device and sigma by rising NWC, with the end points it shares.
 
     On-device training, and policies that go on by other ends than verifying all devices, do not
     end where everything is verified; those that act at no cycle do not start where nothing is.
+    Those that read all devices before they rewrite any have read each once where nothing is.
     """
     ends = {"none": method not in registry.FREE, "all": ends_verified(method)}
     points = table[table["method"].isin([method, *(end for end, on in ends.items() if on)])]
+    if method in registry.READING:
+        points = points.assign(reads=points["reads"].mask(points["method"] == "none", 1.0))
     return points.sort_values("nwc", ignore_index=True)
 
 

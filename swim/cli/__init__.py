@@ -25,6 +25,8 @@ STEPS = {
     "perturb": "Change one weight at a time and measure what it costs in loss.",
     "correlate": "Each method's score against what weights cost: correlations and scatter plots.",
     "summarise": "Statistics over chips, one row a point.",
+    "cycles": "Write cycles from which on a method is nearly as accurate as everything verified.",
+    "where": "Where methods spend their write cycles: devices rewritten in each layer and slice.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
     "budget": "Print the write cycles at which each method has verified enough.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",

@@ -2,20 +2,41 @@
 
 import click
 
-from swim import figures, tables
+from swim import cycles, cycles_figure, figures, tables, where_figure
 from swim.cli.console import FILE
+from swim.errors import SettingError
+
+CYCLES, WHERE = "cycles", "where"  # of tables of their own
 
 
 @click.command()
 @click.argument("table", type=FILE)
 @click.option("--sigma", "sigmas", multiple=True, help="only this one; may be repeated")
 @click.option(
+    "--figure",
+    "names",
+    multiple=True,
+    type=click.Choice([*figures.FIGURES, CYCLES, WHERE]),
+    help="only this one; may be repeated; cycles and where are of tables of their own",
+)
+@click.option(
     "--out", "folder", required=True, type=click.Path(file_okay=False), help="folder to write to"
 )
-def plot(table: str, folder: str, sigmas: tuple[str, ...]) -> None:
+def plot(table: str, folder: str, sigmas: tuple[str, ...], names: tuple[str, ...]) -> None:
     """Accuracy against write cycles, a PNG and an SVG for each sigma.
 
-    TABLE is an accuracy.csv.
+    TABLE is an accuracy.csv, which is drawn against NWC, against NWC on a logarithmic axis and,
+    with policies, against reads; or, with `--figure cycles`, a cycles_to_accuracy.csv, whose
+    methods become bars, or, with `--figure where`, a table of `swim where`, in
+    DEVICE/sigma-SIGMA/BUDGET.csv.
     """
-    for path in figures.draw_all(tables.read_accuracy(table), folder, sigmas):
+    if set(names) == {CYCLES}:
+        made = cycles_figure.draw_all(cycles.read(table), folder, sigmas)
+    elif set(names) == {WHERE}:
+        made = where_figure.draw(table, folder)
+    elif {CYCLES, WHERE} & set(names):
+        raise SettingError("cycles and where are of tables of their own: ask for them alone")
+    else:
+        made = figures.draw_all(tables.read_accuracy(table), folder, sigmas, names)
+    for path in made:
         click.echo(str(path))

@@ -61,8 +61,7 @@ class VerifyMask:
         weights, spent, verifying, reads, devices = {}, 0.0, 0.0, 0.0, 0
         for name, target in chip.targets.items():
             cells = Cells(chip, name)
-            mask = self.mask.get(name, torch.zeros_like(target, dtype=torch.bool))
-            mask = mask.to(target.device).flatten()
+            mask = self._flat(name, target)
             made = cells.verified
             weights[name] = cells.weight(torch.where(mask, made.errors, cells.errors))
             cycles = float(made.cycles[:, mask].sum())
@@ -71,6 +70,22 @@ class VerifyMask:
             reads += int(mask.sum()) * cells.shape[0] + cycles
             devices += math.prod(cells.shape)
         return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
+
+    def spent(self, chip: Chip) -> dict[str, Tensor]:
+        """Cycles of each device beyond its first: name -> (slices, weights).
+
+        Raises:
+            DataError: as :meth:`program`.
+        """
+        self._check(chip.targets)
+        return {
+            name: Cells(chip, name).verified.cycles * self._flat(name, target)
+            for name, target in chip.targets.items()
+        }
+
+    def _flat(self, name: str, target: Tensor) -> Tensor:
+        mask = self.mask.get(name, torch.zeros_like(target, dtype=torch.bool))
+        return mask.to(target.device).flatten()
 
     def _check(self, targets: Mapping[str, Tensor]) -> None:
         for name, mask in self.mask.items():

@@ -42,6 +42,7 @@ def from_state(
     errors, believed = errors.clone(), readings * trust
     left = torch.arange(cells.shape[1], device=errors.device)
     keys: list[Tensor] = []
+    rewritten: list[Tensor] = []  # the slice of each step
     cycles, totals = [], [offset + (cells.significance * errors).sum(0)]
     for turn in range(ROUNDS):
         worth, slices, aim = _best(cells, curvature, believed, trust, offset, left)
@@ -53,6 +54,7 @@ def from_state(
         key = torch.full_like(curvature, -math.inf)
         spent = torch.zeros_like(key, dtype=torch.int64)
         key[left], spent[left] = worth, made.cycles
+        rewritten.append(torch.zeros_like(spent).index_put_((left,), slices))
         # A step that is worth more than the one before it follows at once.
         keys.append(torch.minimum(key, keys[-1]) if keys else key)
         cycles.append(spent)
@@ -62,7 +64,14 @@ def from_state(
     def take(chosen: Tensor) -> Tensor:
         return cells.moved(history.gather(0, chosen.sum(0, keepdim=True))[0])
 
-    return Offers(torch.stack(keys), torch.stack(cycles), take, None, math.prod(cells.shape))
+    def where(chosen: Tensor) -> Tensor:
+        taken = torch.stack(cycles) * chosen
+        return torch.zeros(cells.shape, dtype=taken.dtype, device=taken.device).scatter_add_(
+            0, torch.stack(rewritten), taken
+        )
+
+    reads = math.prod(cells.shape)
+    return Offers(torch.stack(keys), torch.stack(cycles), take, None, reads, 0, where)
 
 
 def _best(

@@ -25,6 +25,8 @@ class Offers:
         ties: orders equal keys: (items,); None leaves them to position.
         read_before: reads that were spent before anything is taken.
         reads_each: reads of an item that is taken, beside one after each rewrite.
+        spent: from what was taken, as ``take``, to the cycles of each device: (slices, weights).
+            None: the rule does not keep account.
     """
 
     keys: Tensor
@@ -33,6 +35,7 @@ class Offers:
     ties: Tensor | None = None
     read_before: int = 0
     reads_each: int = 0
+    spent: Callable[[Tensor], Tensor] | None = None
 
 
 class Rule(Protocol):
@@ -70,12 +73,8 @@ class Greedy:
             DataError: curvature is of another network.
             SettingError: the rule looks at single cycles, which the device does not simulate.
         """
-        layers = [Cells(chip, name) for name in chip.targets]
-        offers = [self._rule.offers(cells, self._of(cells)) for cells in layers]
-        unit = sum(float(cells.planned.sum()) for cells in layers)
-        planned = self._budget * unit if unit else 0.0
+        layers, offers, taken = self._decide(chip)
         verifying = sum(float(cells.cycles.sum()) for cells in layers)
-        taken = self._taken(offers, planned)
         weights, spent, reads = {}, 0.0, 0.0
         for cells, offer, chosen in zip(layers, offers, taken, strict=True):
             weights[cells.name] = offer.take(chosen)
@@ -84,6 +83,27 @@ class Greedy:
             spent += cycles
         devices = sum(math.prod(cells.shape) for cells in layers)
         return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
+
+    def spent(self, chip: Chip) -> dict[str, Tensor]:
+        """Cycles of each device that programming ``chip`` takes: name -> (slices, weights).
+
+        Raises:
+            SettingError: the rule does not keep account.
+        """
+        found = {}
+        for cells, offer, chosen in zip(*self._decide(chip), strict=True):
+            if offer.spent is None:
+                raise SettingError("this policy does not say which devices it rewrites")
+            found[cells.name] = offer.spent(chosen)
+        return found
+
+    def _decide(self, chip: Chip) -> tuple[list[Cells], list[Offers], list[Tensor]]:
+        """Each layer, what is offered there, and what of it is taken."""
+        layers = [Cells(chip, name) for name in chip.targets]
+        offers = [self._rule.offers(cells, self._of(cells)) for cells in layers]
+        unit = sum(float(cells.planned.sum()) for cells in layers)
+        planned = self._budget * unit if unit else 0.0
+        return layers, offers, self._taken(offers, planned)
 
     def _of(self, cells: Cells) -> Tensor:
         found = self._curvature.get(cells.name)
@@ -150,9 +170,11 @@ def by_weight(cells: Cells, worth: Tensor) -> Offers:
     def take(chosen: Tensor) -> Tensor:
         return cells.weight(torch.where(chosen, made.errors, cells.errors))
 
-    return Offers(
-        worth[None], made.cycles.sum(0, keepdim=True), take, _sizes(cells), 0, cells.shape[0]
-    )
+    def spent(chosen: Tensor) -> Tensor:
+        return made.cycles * chosen
+
+    cycles = made.cycles.sum(0, keepdim=True)
+    return Offers(worth[None], cycles, take, _sizes(cells), 0, cells.shape[0], spent)
 
 
 def by_device(cells: Cells, worth: Tensor) -> Offers:
@@ -162,8 +184,11 @@ def by_device(cells: Cells, worth: Tensor) -> Offers:
     def take(chosen: Tensor) -> Tensor:
         return cells.weight(torch.where(chosen.view(shape), made.errors, cells.errors))
 
+    def spent(chosen: Tensor) -> Tensor:
+        return made.cycles * chosen.view(shape)
+
     ties = _sizes(cells).expand(shape).flatten()
-    return Offers(worth.reshape(1, -1), made.cycles.reshape(1, -1), take, ties, 0, 1)
+    return Offers(worth.reshape(1, -1), made.cycles.reshape(1, -1), take, ties, 0, 1, spent)
 
 
 def _sizes(cells: Cells) -> Tensor:

@@ -4,6 +4,7 @@ A device read outside its tolerance is worth ``H s_j^2 (e^2 - r^2) p``: e^2 is w
 of its squared error, r^2 what rewriting leaves, 1/p the cycles that it is expected to take.
 """
 
+import dataclasses
 import math
 
 from torch import Tensor
@@ -20,4 +21,4 @@ def offers(cells: Cells, curvature: Tensor) -> Offers:
     square = (cells.readings * trust).double() ** 2 + trust * cells.device.read_noise**2
     worth = curvature * (square - cells.residual**2) * cells.significance**2 / cells.rewrites
     made = by_device(cells, worth.masked_fill(~cells.outside, -math.inf))
-    return Offers(made.keys, made.cycles, made.take, made.ties, math.prod(cells.shape))
+    return dataclasses.replace(made, read_before=math.prod(cells.shape), reads_each=0)

@@ -56,6 +56,11 @@ def _digit(left: Tensor, share: float, below: float, bits: int, signed: bool) ->
 
 def _done(cells: Cells, error: Tensor) -> Offers:
     none = torch.full((1, cells.shape[1]), -math.inf, dtype=torch.float64, device=error.device)
+    spent = torch.zeros(cells.shape, dtype=torch.int64, device=error.device)
     return Offers(
-        none, torch.zeros_like(none), lambda _: cells.moved(error), None, math.prod(cells.shape)
+        none,
+        torch.zeros_like(none),
+        lambda _: cells.moved(error),
+        read_before=math.prod(cells.shape),
+        spent=lambda _: spent,
     )

@@ -8,6 +8,7 @@ the reference page are made from the same definitions by :mod:`swim.schema`.
 from swim.errors import SettingError
 from swim.spec.experiments import (
     TAKEN,
+    ComparisonSettings,
     Config,
     ConfigFile,
     ExperimentSettings,
@@ -28,6 +29,7 @@ from swim.spec.jobs import (
     SensitivityJob,
     SummariseJob,
     TrainJob,
+    WhereJob,
 )
 from swim.spec.sections import (
     CorrelateSettings,
@@ -43,6 +45,7 @@ from swim.spec.sections import (
 __all__ = [
     "TAKEN",
     "AdoptJob",
+    "ComparisonSettings",
     "Compute",
     "Config",
     "ConfigFile",
@@ -65,6 +68,7 @@ __all__ = [
     "TrainJob",
     "TrainingSettings",
     "VariationSettings",
+    "WhereJob",
     "load",
     "merge",
     "resolved_json",

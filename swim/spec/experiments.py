@@ -31,6 +31,7 @@ from swim.spec.sections import (
     Section,
     Sigma,
     TrainingSettings,
+    Within,
     as_in,
     check_repeats,
 )
@@ -78,6 +79,12 @@ class ExperimentSettings(Section):
         description="normalised write cycles that policies (uswim and below) spend; null: as "
         "`fractions`",
     )
+    within: list[Within] = Field(
+        ["0.1", "0.5", "1"],
+        min_length=1,
+        description="points of accuracy below everything verified at which cycles_to_accuracy.csv "
+        "says how many cycles each method takes",
+    )
     chips: int = as_in(EvaluateJob, "chips")
     precision: float | None = as_in(EvaluateJob, "precision")
     max_chips: int = as_in(EvaluateJob, "max_chips")
@@ -113,8 +120,16 @@ class ExperimentSettings(Section):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "ExperimentSettings":
-        check_repeats(self, "methods", "devices", "sigmas", "fractions", "budgets")
+        check_repeats(self, "methods", "devices", "sigmas", "fractions", "budgets", "within")
         return self
+
+
+class ComparisonSettings(Section):
+    """Experiments that differ in their seed alone: cycles to accuracy, averaged over them."""
+
+    experiments: list[str] = Field(
+        min_length=1, description="names under `experiments:`, alike but for seed and checkpoint"
+    )
 
 
 class Config(Section):
@@ -125,6 +140,7 @@ class Config(Section):
     data_sets: dict[Annotated[str, Field(pattern=NAME)], OwnDataSet] = Field({})
     devices: dict[Annotated[str, Field(pattern=NAME)], DeviceSettings]
     experiments: dict[Annotated[str, Field(pattern=NAME)], ExperimentSettings]
+    comparisons: dict[Annotated[str, Field(pattern=NAME)], ComparisonSettings] = Field({})
 
 
 class ConfigFile(Section):
@@ -137,6 +153,9 @@ class ConfigFile(Section):
     defaults: ExperimentSettings = Field(description="what experiments share")
     experiments: dict[str, ExperimentSettings] = Field(
         description="what each changes in the defaults"
+    )
+    comparisons: dict[str, ComparisonSettings] = Field(
+        {}, description="what `snakemake comparisons` puts into one table of cycles to accuracy"
     )
 
 
@@ -156,6 +175,9 @@ TAKEN = frozenset(
         "all", "data", "summary", "prepare", "train", "adopt", "settings", "sensitivity", "select",
         "evaluate", "evaluate_none_verified", "evaluate_all_verified", "program", "in_situ",
         "summarise", "plot", "perturb", "correlate",
+        "plot_reads", "plot_cycles", "cycles", "compare", "join_comparisons",
+        "comparisons", "cycles_to_accuracy",
+        "where", "plot_where",
     }
 )  # fmt: skip
 
@@ -201,7 +223,28 @@ def load(content: Mapping[str, Any]) -> Config:
             )
         if name in TAKEN:
             raise SettingError(f"experiments.{name}: {name!r} is taken; choose another name")
+    for name, comparison in config.comparisons.items():
+        _check_comparison(f"comparisons.{name}.experiments", comparison.experiments, config)
     return config
+
+
+def _check_comparison(where: str, names: list[str], config: Config) -> None:
+    for name in names:
+        if name not in config.experiments:
+            known = suggest(name, config.experiments)
+            raise SettingError(f"{where}: unknown experiment {name!r}; {known}")
+    own = {"seed", "checkpoint"}
+    one, *others = (config.experiments[name].model_dump() for name in names)
+    for name, other in zip(names[1:], others, strict=True):
+        keys = [key for key in one if key not in own and one[key] != other[key]]
+        if keys:
+            raise SettingError(
+                f"{where}: {name} differs from {names[0]} in {', '.join(keys)}; only seed and "
+                "checkpoint may differ"
+            )
+    seeds = [config.experiments[name].seed for name in names]
+    if len(set(seeds)) < len(seeds):
+        raise SettingError(f"{where}: each needs a seed of its own, these have {seeds}")
 
 
 def section_json(section: Section, exclude: set[str] | None = None) -> str:

@@ -158,6 +158,20 @@ class ProgramJob(EvaluateJob):
     budget: Sigma = Field("0.1", description="normalised write cycles to spend")
 
 
+class WhereJob(Compute):
+    """What a table of where cycles go depends on, beside checkpoint, masks and derivatives."""
+
+    device: DeviceSettings = as_in(EvaluateJob, "device")
+    sigma: Sigma = as_in(EvaluateJob, "sigma")
+    budget: Sigma = as_in(ProgramJob, "budget")
+    chips: int = Field(4, ge=1, description="chips to program, without evaluating them")
+    seed: int = as_in(EvaluateJob, "seed")
+
+    def without_effect(self) -> dict[str, Any]:
+        """What the device does not use."""
+        return {"device": self.device.without_effect()}
+
+
 class InSituJob(EvaluateJob):
     """What a chips file of on-device training depends on."""
 

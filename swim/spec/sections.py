@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     Variation: TypeAlias = str
     Fraction: TypeAlias = str
     Sigma: TypeAlias = str
+    Within: TypeAlias = str
 else:
     Network = _known("network")
     Estimator = _known("estimator")
@@ -53,6 +54,7 @@ else:
     Variation = _known("variation")
     Fraction = _decimal(0, 1, "fraction")
     Sigma = _decimal(0, None, "sigma")
+    Within = _decimal(0, 100, "within")
 
 
 class Section(BaseModel):

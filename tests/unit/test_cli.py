@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from swim import io
+from swim import cycles, io
 from swim.cli import STEPS, main
 from tests.unit.conftest import run
 
@@ -81,7 +81,24 @@ def test_selecting_and_evaluating(folder):
     assert [line.rsplit("/", 1)[1] for line in printed.split()] == [
         "accuracy-sigma-0.2.png",
         "accuracy-sigma-0.2.svg",
+        "accuracy-log-sigma-0.2.png",
+        "accuracy-log-sigma-0.2.svg",
     ]
+    written = folder / "cycles.csv"
+    chips_folder = base.parents[1]
+    run("cycles", chips_folder, "--experiment", "x", "--within", "2", "--out", written)
+    found = cycles.read(written)
+    assert found["method"].tolist() == ["swim", "magnitude"]
+    assert set(found["within"]) == {"2"}
+    run("cycles", chips_folder, "--experiment", "x", "--within", "2", "--points",
+        json.dumps(points), "--out", folder / "again.csv")  # fmt: skip
+    assert (folder / "again.csv").read_text() == written.read_text()
+    run("cycles", "--table", written, "--table", written, "--out", folder / "joined.csv",
+        "--markdown", folder / "joined.md")  # fmt: skip
+    assert len(cycles.read(folder / "joined.csv")) == 4
+    assert "Within 2 points" in (folder / "joined.md").read_text()
+    printed = run("plot", written, "--figure", "cycles", "--out", folder / "figures")
+    assert printed.split()[0].endswith("cycles-sigma-0.2.png")
 
 
 def test_programming_by_a_policy(folder):
@@ -248,6 +265,15 @@ WRONG = {
     "summarise --folder x --points {{}} --experiment e --model m --dataset d --out {out}": (
         "points.devices"
     ),
+    "cycles x --table {data} --experiment e --out {out}": "either FOLDERS with --experiment",
+    "cycles x --out {out}": "either FOLDERS with --experiment",
+    "cycles x --experiment e --out {out}": "x: no DEVICE/sigma-SIGMA/METHOD/FRACTION.csv in it",
+    "cycles x --experiment e --within 0.10 --points {{}} --out {out}": "points.devices",
+    "cycles --table {data} --out {out}": "cannot be read",
+    "plot {data} --figure cycles --figure reads --out {out}": "ask for them alone",
+    "where --model {data} --policy uswim --out {out}": "not a checkpoint",
+    "where --model {model} --out {out}": "give --mask or --policy",
+    "plot {data} --figure cycles --out {out}": "cannot be read",
     SELECT + ' --settings {{"sed":1}}': "unknown setting; did you mean 'seed'",
     SELECT + " --sensitivity {data}": "another network",
     SELECT + " --method fisher": "method 'fisher' needs --sensitivity",

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from swim import figures, io, registry, stats, tables
+from swim import cycles, cycles_figure, figures, io, registry, stats, tables
 from swim.errors import DataError, SettingError
 
 POINTS = {"none/0": 0.6, "all/1": 0.97, "swim/0.1": 0.95, "swim/0.5": 0.96,
@@ -200,7 +200,10 @@ def test_two_devices_are_two_panels(table):
 def test_files_are_written_and_reproducible(table, tmp_path):
     first = list(figures.draw_all(table, tmp_path / "a"))
     names = [path.name for path in first]
-    assert names == [f"accuracy-sigma-{s}.{x}" for s in ("0.1", "0.3") for x in ("png", "svg")]
+    figure = ("accuracy", "accuracy-log")
+    assert names == [
+        f"{f}-sigma-{s}.{x}" for s in ("0.1", "0.3") for f in figure for x in ("png", "svg")
+    ]
     second = list(figures.draw_all(table, tmp_path / "b"))
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -236,3 +239,125 @@ def test_training_on_the_chip_has_budgets_and_an_axis_beyond_one(chips, tmp_path
     drawn = {line.get_gid(): line.get_xdata() for line in axes.get_lines()}
     np.testing.assert_allclose(drawn["in_situ"], curve["nwc"])
     assert figures.accuracy_figure(table, "0.1").axes[0].get_xlim()[1] == 1.02
+
+
+def lines_of(figure):
+    return {line.get_gid(): line for line in figure.axes[0].lines}
+
+
+def test_few_cycles_are_drawn_on_a_logarithmic_axis_that_shows_zero(table):
+    figure = figures.accuracy_figure(table, "0.3", log=True)
+    axes, lines = figure.axes[0], lines_of(figure)
+    plain = lines_of(figures.accuracy_figure(table, "0.3"))
+    assert set(lines) == set(plain)
+    for name, line in lines.items():
+        np.testing.assert_array_equal(line.get_xydata(), plain[name].get_xydata())
+    assert axes.get_xscale() == "symlog"
+    assert axes.get_xlim()[0] < 0
+    assert axes.get_xlim()[1] > 1
+    ticks = dict(
+        zip(axes.get_xticks(), (t.get_text() for t in axes.get_xticklabels()), strict=True)
+    )
+    assert ticks == {0.0: "0", 0.1: "0.1", 1.0: "1"}
+    assert axes.get_xlabel().endswith("linear below 0.1")
+
+
+@pytest.fixture
+def with_policies(chips, tmp_path):
+    """Two policies beside masks: one reads all devices first, one costs no cycle to begin with."""
+    folder = tmp_path / "chips/release/sigma-0.3"
+    points = {"read_first/0.01": (0.9, 1.02), "read_first/0.1": (0.96, 1.2),
+              "reslice/0": (0.94, 1.0), "reslice/0.1": (0.97, 1.3)}  # fmt: skip
+    for point, (mean, reads) in points.items():
+        nwc = float(point.split("/")[1])
+        rows = [(r, mean + r / 1e4, 1.0, nwc, reads, 1000) for r in range(20)]
+        io.write_rows(folder / f"{point}.csv", COLUMNS, rows)
+    paths = [*chips, *(folder / f"{point}.csv" for point in points)]
+    made = tables.accuracy_table(paths, CONSTANTS)
+    return made[made["sigma"] == "0.3"]
+
+
+def test_the_figure_of_reads_draws_the_table(with_policies):
+    table = with_policies
+    lines = lines_of(figures.reads_figure(table, "0.3"))
+    for method in ("swim", "random", "own", "read_first", "reslice"):
+        rows = table[table["method"] == method].sort_values("nwc")
+        own = lines[method].get_xydata()
+        drawn = [point for point in own if point[0] in set(rows["reads"])]
+        np.testing.assert_array_equal(np.array(drawn)[:, 0], rows["reads"])
+        np.testing.assert_array_equal(np.array(drawn)[:, 1], 100 * rows["mean"])
+    none = 100 * table.loc[table["method"] == "none", "mean"].item()
+    # What decides by reading has read each device once where it rewrites none.
+    assert lines["read_first"].get_xydata()[0].tolist() == [1.0, none]
+    assert lines["swim"].get_xydata()[0].tolist() == [0.0, none]
+    assert lines["reslice"].get_xdata().tolist() == pytest.approx([1.0, 1.3])
+
+
+def test_reads_are_drawn_where_a_policy_reads(with_policies, table):
+    assert "reads" in figures.fitting(with_policies)
+    assert "reads" not in figures.fitting(table)
+
+
+def test_training_on_the_chip_is_not_drawn_against_reads(with_policies):
+    row = with_policies[with_policies["method"] == "swim"].assign(method="in_situ", reads=0.0)
+    figure = figures.reads_figure(pd.concat([with_policies, row]), "0.3")
+    assert "in_situ" not in lines_of(figure)
+
+
+def test_many_methods_have_their_legend_beside_the_panel(table):
+    more = [table.assign(method=table["method"].replace("own", f"own{i}")) for i in range(8)]
+    figure = figures.accuracy_figure(pd.concat([table, *more]), "0.3")
+    (legend,) = figure.legends
+    figure.canvas.draw()
+    assert legend.get_window_extent().x0 > figure.axes[0].get_window_extent().x1
+    assert {text.get_text() for text in legend.get_texts()} >= {f"own{i}" for i in range(8)}
+
+
+CYCLES = pd.DataFrame([
+    {"experiment": "mine", "sigma": "0.3", "device": "d", "within": within, "method": method,
+     "nwc": nwc, "nwc_low": low, "nwc_high": high, "reads": 0.5, "ratio_to_swim": np.nan,
+     "ratio_low": np.nan, "ratio_high": np.nan, "seeds": 3, "chips": 20, "reached": reached,
+     "seeds_low": 0.0, "seeds_high": 0.4, "first": 0.01, "last": 0.2}
+    for within in ("0.5", "1")
+    for method, nwc, low, high, reached in (
+        ("swim", 0.1, 0.05, 0.2, 3), ("random", 0.9, 0.8, np.nan, 3),
+        ("reslice", 0.0, 0.0, 0.0, 3), ("compensate", np.nan, 0.1, np.nan, 1))
+])[cycles.COLUMNS]  # fmt: skip
+
+
+def test_the_bars_are_the_table():
+    figure = cycles_figure.cycles_figure(CYCLES, "0.3")
+    assert [axes.get_title() for axes in figure.axes] == ["within 0.5 points", "within 1 point"]
+    assert figure.axes[0].get_ylabel() == "mine, d"
+    for axes in figure.axes:
+        assert axes.get_xscale() == "log"
+        ends = {bar.get_gid(): bar.get_x() + bar.get_width() for bar in axes.patches}
+        assert ends == {"swim": pytest.approx(0.1), "random": pytest.approx(0.9)}
+        lines = {line.get_gid(): line.get_xdata() for line in axes.lines}
+        np.testing.assert_allclose(lines["swim nwc"], [0.05, 0.2])
+        # An open interval goes on beyond everything, one from 0 starts at the edge.
+        assert lines["random nwc"][0] == pytest.approx(0.8)
+        assert 1 < lines["random nwc"][1] < axes.get_xlim()[1]
+        np.testing.assert_allclose(lines["swim seeds"], [axes.get_xlim()[0], 0.4])
+        texts = [text.get_text() for text in axes.texts]
+        assert {"0.1", "0.9", "within at no rewrite"} <= set(texts)
+        assert "not reached by NWC 0.2 by 2 of 3 seeds" in texts
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["swim", "random", "compensate", "reslice"]
+
+
+def test_bars_far_below_the_first_points_do_not_stretch_the_axis():
+    low = CYCLES.assign(nwc_low=CYCLES["nwc_low"] * 1e-9)
+    low.loc[low["method"] == "swim", "nwc"] = 1e-7
+    axes = cycles_figure.cycles_figure(low, "0.3").axes[0]
+    assert axes.get_xlim()[0] == pytest.approx(0.01 / 20)
+    assert {bar.get_gid(): bar.get_width() for bar in axes.patches}["swim"] == 0
+    assert "1e-07" in {text.get_text() for text in axes.texts}
+
+
+def test_bars_are_reproducible_and_sigmas_checked(tmp_path):
+    one, other = (list(cycles_figure.draw_all(CYCLES, tmp_path / name)) for name in "ab")
+    assert [path.name for path in one] == ["cycles-sigma-0.3.png", "cycles-sigma-0.3.svg"]
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+    with pytest.raises(SettingError, match=r"it has 0\.3"):
+        list(cycles_figure.draw_all(CYCLES, tmp_path, ["0.1"]))

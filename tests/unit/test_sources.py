@@ -17,6 +17,8 @@ CHOICES = {
     "perturb": {"network": "lenet"},
     "correlate": {"method": "swim"},
     "summarise": {},
+    "cycles": {},
+    "where": {"policy": "swim_device"},
     "plot": {},
     "describe": {},
 }
@@ -46,6 +48,7 @@ def digests():
 EDITS = [
     ("train.py", "momentum=0.9", "momentum=0.8", {"train"}),
     ("figures.py", 'alpha=0.25', 'alpha=0.3', {"plot"}),
+    ("cycles.py", "RESAMPLES = 2000", "RESAMPLES = 1000", {"cycles", "plot"}),
     ("curvature/recursion.py", "(40, 0, -40)", "(40, 0)", {"sensitivity"}),
     ("curvature/passes.py", "(stream, start=1)", "(stream, start=2)", {"sensitivity"}),
     ("curvature/hutchinson.py", "BLOCK = 50", "BLOCK = 60", set()),
@@ -58,18 +61,20 @@ EDITS = [
     ("datasets/mnist.py", "60_000", "60_001", set()),
     ("datasets/folder.py", "labelled = []", "labelled = list()", set()),
     ("download.py", "TRIES = 10", "TRIES = 11", set()),
-    ("policies/by_mask.py", "weight_std(True)", "weight_std(False)", {"evaluate"}),
-    ("devices/variance.py", "1 / math.sqrt", "2 / math.sqrt", {"evaluate", "perturb"}),
+    ("policies/by_mask.py", "weight_std(True)", "weight_std(False)", {"evaluate", "where"}),
+    ("devices/variance.py", "1 / math.sqrt", "2 / math.sqrt", {"evaluate", "perturb", "where"}),
     ("devices/fefet6.py", "s=6", "s=5", set()),
     ("together.py", "repeat(self.chips)", "repeat(1)", {"evaluate", "perturb"}),
     ("perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
     ("correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
     ("scatter.py", "alpha=0.25", "alpha=0.3", {"correlate"}),
-    ("stats.py", "array, 5", "array, 6", {"summarise", "plot"}),
-    ("stopping.py", "0.975", "0.995", {"evaluate", "summarise", "plot"}),
+    ("stats.py", "array, 5", "array, 6", {"summarise", "cycles", "plot"}),
+    ("stopping.py", "0.975", "0.995", {"evaluate", "summarise", "cycles", "plot"}),
     ("cli/console.py", "leave=False", "leave=True", set()),
     ("cli/running.py", "tf32 = False", "tf32 = True",
-     {"train", "sensitivity", "evaluate", "perturb"}),
+     {"train", "sensitivity", "evaluate", "perturb", "where"}),
+    ("policies/swim_device.py", "cells.gain /", "cells.gain * 2 /", {"where"}),
+    ("where.py", "cycles > 0", "cycles >= 1", {"where"}),
     ("io.py", "indent=2", "indent=3", set(CHOICES)),
     ("registry.py", '"random": "swim.methods.random"', '"chance": "swim.methods.random"', set()),
     ("spec/sections.py", "Field(20, ge=0", "Field(21, ge=0", set()),
@@ -156,11 +161,16 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
                       tmp_path / "f.png"],
         "summarise": [chips / "swim/0.1.csv", chips / "clean.csv", "--experiment", "e", "--model",
                       "m", "--dataset", "d", "--out", at["table.csv"]],
+        "cycles": [tmp_path / "chips", "--experiment", "e", "--out", tmp_path / "cycles.csv"],
+        "where": ["--model", at["model"], "--sensitivity", at["second"], "--mask", at["mask"],
+                  "--policy", "swim_device", "--chips", 1, "--out", tmp_path / "where.csv"],
         "plot": [at["table.csv"], "--out", tmp_path],
         "describe": ["--out", tmp_path / "settings.json"],
     }  # fmt: skip
     assert list(runs) == list(CHOICES)
     for step, arguments in runs.items():
+        if step == "cycles":  # which needs something to compare with
+            io.write_text(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
         covered = set(sources.sources(f"swim.cli.{step}", **CHOICES[step])) | sources.INERT
         assert modules_of(step, *arguments) <= covered, step
 

@@ -256,7 +256,7 @@ def test_no_experiment_is_named_like_a_rule():
         name for file in root.glob("*.smk")
         for name in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)
     }  # fmt: skip
-    assert rules | {"all", "data", "summary"} == spec.TAKEN
+    assert rules | {"all", "data", "summary", "cycles_to_accuracy"} == spec.TAKEN
     for name in rules:
         with pytest.raises(SettingError, match="is taken"):
             spec.load({**GOOD, "experiments": {name: {}}})
@@ -283,3 +283,34 @@ def test_what_a_perturbation_depends_on():
     assert spec.section_json(job) == spec.section_json(spec.PerturbJob())
     coarse = spec.PerturbJob(device=spec.DeviceSettings(M=8, K=1))
     assert spec.section_json(coarse) != spec.section_json(spec.PerturbJob())
+
+
+PAIR = {"one": {}, "two": {"seed": 1}}
+
+
+def comparison(*names, **changes):
+    experiments = {name: {**PAIR[name], **changes.get(name, {})} for name in PAIR}
+    compared = {"both": {"experiments": list(names)}}
+    return spec.load({**GOOD, "experiments": experiments, "comparisons": compared})
+
+
+def test_a_comparison_is_of_experiments_that_differ_in_their_seed():
+    assert comparison("one", "two").comparisons["both"].experiments == ["one", "two"]
+    comparison("two")
+    comparison("one", "two", one={"checkpoint": "a.pt"}, two={"checkpoint": "b.pt"})
+    where = r"comparisons\.both\.experiments: "
+    with pytest.raises(SettingError, match=where + "unknown experiment 'tow'; did you mean 'two'"):
+        spec.load({**GOOD, "experiments": PAIR, "comparisons": {"both": {"experiments": ["tow"]}}})
+    with pytest.raises(SettingError, match=where + "two differs from one in chips; only seed and"):
+        comparison("one", "two", two={"chips": 5})
+    with pytest.raises(SettingError, match=where + r"each needs a seed of its own, .*\[0, 0\]"):
+        comparison("one", "one")
+    with pytest.raises(SettingError, match=r"comparisons\.both\.experiment: unknown setting"):
+        spec.load({**GOOD, "comparisons": {"both": {"experiment": ["mine"]}}})
+
+
+def test_within_are_quoted_points_of_accuracy():
+    assert "experiments.mine.within.0" in faulty(within=[0.5])
+    assert "within" in faulty(within=["0.5", "0.5"])
+    assert 'spelt "0.5"' in faulty(within=["0.50"])
+    assert "between 0 and 100" in faulty(within=["101"])

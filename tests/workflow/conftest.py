@@ -33,11 +33,16 @@ class Project:
     experiments: dict = field(default_factory=lambda: {"tiny": dict(TINY)})
     data_sets: dict = field(default_factory=dict)
     devices: dict = field(default_factory=dict)
+    comparisons: dict = field(default_factory=dict)
 
     def write(self):
         shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
-        own = {"experiments": self.experiments, "data_sets": self.data_sets}
-        own["devices"] = {**shipped["devices"], **self.devices}
+        own = {
+            "experiments": self.experiments,
+            "data_sets": self.data_sets,
+            "devices": {**shipped["devices"], **self.devices},
+            "comparisons": self.comparisons,
+        }
         content = {**shipped, **own, "download": False}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(content))
 

@@ -11,7 +11,7 @@ CONDA = yaml.safe_load((ROOT / "envs/swim.yaml").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMPUTING = {
     "train", "sensitivity", "evaluate", "evaluate_none_verified", "evaluate_all_verified",
-    "program", "in_situ", "perturb",
+    "program", "in_situ", "perturb", "where",
 }  # fmt: skip
 
 

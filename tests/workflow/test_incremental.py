@@ -54,7 +54,11 @@ def project(finished, tmp_path):
 
 
 def outcome(name):
-    return {("summarise", name), ("plot", name, "0.3")}
+    return {("summarise", name), ("cycles", name)} | figures(name)
+
+
+def figures(name, sigma="0.3"):
+    return {("plot", name, sigma), ("plot_cycles", name, sigma)}
 
 
 def points(name, *pairs, sigma="0.3"):
@@ -123,7 +127,7 @@ EDITS = {
     ),
     "another sigma": (
         setting(sigmas=["0.3", "0.1"]),
-        {("settings", "a"), ("plot", "a", "0.1")}
+        {("settings", "a")} | figures("a", "0.1")
         | evaluations("a", *BOTH, sigma="0.1") | ends("a", "0.1") | outcome("a"),
     ),
     "more training": (
@@ -141,7 +145,15 @@ EDITS = {
     "where it runs": (setting(accelerator="cpu"), {("settings", "a")}),
     "plotting code": (
         code("swim/figures.py", "alpha=0.25", "alpha=0.3"),
-        {("plot", "a", "0.3"), ("plot", "b", "0.3")},
+        figures("a") | figures("b"),
+    ),
+    "how near is near enough": (
+        setting(within=["0.2"]),
+        {("settings", "a"), ("cycles", "a"), ("plot_cycles", "a", "0.3")},
+    ),
+    "code of cycles to accuracy": (
+        code("swim/cycles.py", "RESAMPLES = 2000", "RESAMPLES = 1000"),
+        {("cycles", "a"), ("cycles", "b")} | figures("a") | figures("b"),
     ),
     "sensitivity code": (
         code("swim/curvature/passes.py", "progress(done)", "progress(done + 0)"),

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swim import io, tables
+from swim import cycles, io, tables
+from tests.workflow.conftest import TINY
 
 METHOD = '''"""Smallest weights first."""
 
@@ -32,6 +33,13 @@ def test_from_nothing_to_figures(project):
     }  # fmt: skip
     assert (made / "figures/accuracy-sigma-0.3.png").stat().st_size > 10_000
     assert b"<svg" in (made / "figures/accuracy-sigma-0.3.svg").read_bytes()
+    drawn = {path.name for path in (made / "figures").iterdir()}
+    assert drawn == {f"{figure}-sigma-0.3.{suffix}" for suffix in ("png", "svg")
+                     for figure in ("accuracy", "accuracy-log", "cycles")}  # fmt: skip
+    found = cycles.read(made / "cycles_to_accuracy.csv")
+    assert found["within"].tolist() == ["0.1", "0.1", "0.5", "0.5", "1", "1"]
+    assert set(found["method"]) == {"swim", "random"}
+    assert "Within 0.1 points:" in (made / "cycles_to_accuracy.md").read_text()
     summary = (project.folder / "results/summary/tiny.md").read_text()
     assert summary.count("| 0.3 |") == 3  # two methods, and their difference
     paired = pd.read_csv(made / "paired.csv")
@@ -59,6 +67,41 @@ def test_from_nothing_to_figures(project):
     report = project.folder / "report.zip"
     project.make("tiny", "--report", str(report))
     assert report.stat().st_size > 100_000
+
+
+SEEDS = {**TINY, "model": {"name": "lenet"}, "training": {"epochs": 1, "quantised_epochs": 0},
+         "devices": ["redrawn"], "methods": ["swim", "read_first"], "chips": 2,
+         "test_images": 50, "within": ["2"]}  # fmt: skip
+
+
+def test_a_comparison_averages_over_seeds_what_its_experiments_made(project):
+    project.experiments = {"one": {**SEEDS, "seed": 3}, "two": {**SEEDS, "seed": 4}}
+    project.devices = {"redrawn": {"M": 4, "K": 2, "write_verify": "redraw"}}
+    run = project.snakemake("comparisons")
+    assert run.returncode != 0
+    assert "nothing under `comparisons:` to compare" in run.stdout + run.stderr
+    project.comparisons = {"both": {"experiments": ["one", "two"]}}
+    project.make("comparisons", "one", "two")
+    folder = project.folder / "results"
+    assert {path.name for path in (folder / "one/figures").iterdir()} >= {"reads-sigma-0.3.svg"}
+    joined = cycles.read(folder / "summary/cycles_to_accuracy.csv")
+    alone = [cycles.read(folder / name / "cycles_to_accuracy.csv") for name in ("one", "two")]
+    assert joined[["experiment", "method"]].values.tolist() == [
+        ["both", "swim"], ["both", "read_first"],
+    ]  # fmt: skip
+    np.testing.assert_allclose(joined["nwc"], (alone[0]["nwc"] + alone[1]["nwc"]) / 2)
+    assert (folder / "summary/both/figures/cycles-sigma-0.3.png").stat().st_size > 10_000
+    assert "over seeds" in (folder / "summary/cycles_to_accuracy.md").read_text()
+    assert "Nothing to be done" in project.make("comparisons")
+
+    target = "figures/where-redrawn-0.1-sigma-0.3.svg"
+    project.make(f"results/one/{target}")
+    assert (folder / "one" / target).exists()
+    table = tables.read_where(folder / "one/where/redrawn/sigma-0.3/0.1.csv")
+    assert set(table["method"]) == {"swim", "read_first"}
+    assert set(table["slice"]) == {0, 1}
+    run = project.snakemake("results/one/figures/where-redrawn-0.7-sigma-0.3.svg")
+    assert "one: no method has a point at NWC 0.7" in run.stdout + run.stderr
 
 
 def test_a_method_is_one_file_and_one_line(project):

@@ -1,0 +1,68 @@
+"""``swim cycles``."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from swim import cycles as cycles_to_accuracy
+from swim import faults, io, spec
+from swim.cli.console import FILE
+from swim.cli.options import json_object
+from swim.decimals import canonical
+from swim.errors import DataError, SettingError
+
+
+@click.command()
+@click.argument("folders", nargs=-1, type=click.Path(file_okay=False))
+@click.option("--points", help="devices, sigmas, methods, fractions, as JSON; without: all there")
+@click.option("--experiment", help="name in the table's first column; with FOLDERS")
+@click.option(
+    "--within",
+    multiple=True,
+    default=("0.1", "0.5", "1"),
+    show_default=True,
+    help="points of accuracy below everything verified; may be repeated",
+)
+@click.option("--table", "parts", multiple=True, type=FILE, help="one to join, instead of FOLDERS")
+@click.option("--out", required=True, type=FILE, help="table to write (.csv)")
+@click.option("--markdown", type=FILE, help="the same to read, to write (.md)")
+def cycles(
+    folders: tuple[str, ...],
+    points: str | None,
+    experiment: str | None,
+    within: tuple[str, ...],
+    parts: tuple[str, ...],
+    out: str,
+    markdown: str | None,
+) -> None:
+    """Write cycles from which on a method is nearly as accurate as everything verified.
+
+    FOLDERS are chips folders, with the files of `swim evaluate` in
+    DEVICE/sigma-SIGMA/METHOD/FRACTION.csv; several are of networks that differ in their seed.
+    """
+    if bool(folders) == bool(parts) or bool(folders) != bool(experiment):
+        raise SettingError("give either FOLDERS with --experiment, or --table")
+    if parts:
+        found = pd.concat([cycles_to_accuracy.read(part) for part in parts])
+    else:
+        job = points and faults.parse(spec.SummariseJob, json_object(points), "points")
+        seeds = [_files(Path(folder), job or None) for folder in folders]
+        try:
+            within = tuple(canonical(part, Decimal(0), Decimal(100), "within") for part in within)
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+        found = cycles_to_accuracy.table(seeds, experiment or "", within)
+    io.write_text(out, found.to_csv(index=False, lineterminator="\n"))
+    if markdown:
+        io.write_text(markdown, cycles_to_accuracy.markdown(found))
+
+
+def _files(folder: Path, job: spec.SummariseJob | None) -> list[Path]:
+    if job:
+        return [folder / file for file in job.files()]
+    found = sorted(path for path in folder.glob("*/sigma-*/*/*.csv"))
+    if not found:
+        raise DataError(f"{folder}: no DEVICE/sigma-SIGMA/METHOD/FRACTION.csv in it")
+    return found

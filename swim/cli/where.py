@@ -1,0 +1,52 @@
+"""``swim where``."""
+
+import click
+import torch
+
+from swim import devices, io, registry, spec
+from swim import where as places
+from swim.cli.console import FILE
+from swim.cli.options import settings_options
+from swim.cli.running import start
+from swim.errors import DataError, SettingError
+from swim.policies import VerifyMask
+from swim.policies.greedy import Greedy
+
+
+@click.command()
+@click.option("--model", required=True, type=FILE, help="checkpoint")
+@click.option("--sensitivity", type=FILE, help="an estimator's file, for policies to rank by")
+@click.option("--mask", "masks", multiple=True, type=FILE, help="of `swim select`; several")
+@click.option("--policy", "policies", multiple=True, help="a programming policy; several")
+@click.option("--out", required=True, type=FILE, help="table to write (.csv)")
+@settings_options(spec.WhereJob)
+def where(
+    model: str,
+    sensitivity: str | None,
+    masks: tuple[str, ...],
+    policies: tuple[str, ...],
+    out: str,
+    settings: spec.WhereJob,
+) -> None:
+    """Where methods spend their write cycles: devices rewritten in each layer and slice."""
+    if not masks and not policies:
+        raise SettingError("give --mask or --policy, or several of them")
+    place = start(settings)
+    arrays, checkpoint = io.load_arrays(model)
+    if "programmed" not in checkpoint:
+        raise DataError(f"{model}: not a checkpoint of ours")
+    targets = {name: torch.from_numpy(arrays[name]).to(place) for name in checkpoint["programmed"]}
+    methods: dict[str, places.Spending] = {}
+    for path in masks:
+        mask, made = io.load_mask(path)
+        methods[made["method"]] = VerifyMask({n: torch.from_numpy(m) for n, m in mask.items()})
+    if policies:
+        if sensitivity is None:
+            raise SettingError("policies need --sensitivity")
+        second = {name: torch.from_numpy(h) for name, h in io.load_arrays(sensitivity)[0].items()}
+        for name in policies:
+            rule = registry.find("policy", registry.canonical("policy", name))
+            methods[name] = Greedy(rule, float(settings.budget), second)
+    device = devices.of_settings(settings.device, settings.sigma)
+    found = places.table(methods, targets, device=device, seed=settings.seed, chips=settings.chips)
+    io.write_text(out, found.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,198 @@
+"""Cycles to accuracy: from chips files to a table, and what it says where there is no number."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from swim import cycles, io, tables
+from swim.errors import DataError
+
+COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
+# Means of every chip: crossings of 0.97 - w are exact.
+POINTS = {
+    "none/0": (0.60, 0.0, 0.0), "all/1": (0.97, 1.0, 3.0),
+    "swim/0.1": (0.95, 0.1, 0.5), "swim/0.5": (0.97, 0.5, 1.5),
+    "random/0.5": (0.80, 0.5, 1.5),
+    "read_first/0.01": (0.96, 0.01, 1.01), "read_first/0.1": (0.94, 0.12, 1.2),
+    "reslice/0": (0.968, 0.0, 1.0), "reslice/0.1": (0.975, 0.1, 1.1),
+    "compensate/0.1": (0.9, 0.1, 1.3),
+}  # fmt: skip
+
+
+def write(folder, points, chips=12, spread=0.0, seed=0):
+    """Chips files, and their paths; a chip's luck is the same at all points."""
+    luck = np.random.default_rng(seed).normal(0, spread, chips)
+    paths = []
+    for point, (mean, nwc, reads) in points.items():
+        path = folder / "d" / "sigma-0.3" / f"{point}.csv"
+        rows = [(r, mean + e, 1.0, nwc, reads, 1000) for r, e in enumerate(luck)]
+        io.write_rows(path, COLUMNS, rows)
+        paths.append(path)
+    return paths
+
+
+def made(paths, within=("1", "0.1"), **options):
+    found = cycles.table([paths], "mine", within, resamples=200, **options)
+    return found, found.set_index(["within", "method"])
+
+
+def test_a_table_of_known_crossings(tmp_path):
+    found, rows = made(write(tmp_path, POINTS))
+    assert list(found)[:9] == [
+        "experiment", "sigma", "within", "method", "nwc", "nwc_low", "nwc_high", "reads",
+        "ratio_to_swim",
+    ]  # fmt: skip
+    assert list(found) == cycles.COLUMNS
+    assert found["method"].tolist()[:5] == ["swim", "compensate", "random", "read_first", "reslice"]
+    swim = rows.loc["1", "swim"]  # half way from 0.95 to 0.97, from 0.1 to 0.5
+    assert (swim["nwc"], swim["reads"]) == (pytest.approx(0.3), pytest.approx(1.0))
+    # Chips that agree leave nothing open.
+    assert swim[["nwc_low", "nwc_high"]].tolist() == pytest.approx(2 * [swim["nwc"]])
+    assert swim["ratio_to_swim"] == 1
+    random = rows.loc["1", "random"]
+    assert random["nwc"] == pytest.approx(0.5 + 0.5 * 16 / 17)
+    assert random["ratio_to_swim"] == pytest.approx(random["nwc"] / 0.3)
+    # 0.96 is within, but 0.94 after it is not.
+    first = rows.loc["1", "read_first"]
+    assert first["nwc"] == pytest.approx(0.12 + 0.88 * 2 / 3)
+    reslice = rows.loc["1", "reslice"]
+    assert (reslice["nwc"], reslice["reads"], reslice["ratio_to_swim"]) == (0, 1, 0)
+    assert rows.loc["0.1", "reslice"]["nwc"] == pytest.approx(0.1 / 7)
+    never = rows.loc["1", "compensate"]
+    assert never[["nwc", "nwc_low", "nwc_high", "reads", "ratio_to_swim"]].isna().all()
+    assert (never["reached"], never["seeds"], never["last"]) == (0, 1, pytest.approx(0.1))
+
+
+def test_the_notes_say_what_a_number_does_not(tmp_path):
+    text = cycles.markdown(made(write(tmp_path, POINTS))[0])
+    lines = [line for line in text.splitlines() if line.startswith("| 0.3 |")]
+    assert lines[:5] == [
+        "| 0.3 | swim | 0.3 [0.3, 0.3] | 1 | 1 |  |",
+        "| 0.3 | compensate | – | – | – | not reached by NWC 0.1 |",
+        "| 0.3 | random | 0.971 [0.971, 0.971] | 2.91 | 3.24 [3.24, 3.24] |  |",
+        "| 0.3 | read_first | 0.707 [0.707, 0.707] | 2.4 | 2.36 [2.36, 2.36] |  |",
+        "| 0.3 | reslice | 0 [0, 0] | 1 | 0 [0, 0] | within at no rewrite |",
+    ]
+    assert "below the first point, 0.1" in lines[9]
+    assert "Within 1 point:" in text
+    assert "12 chips" in text
+
+
+def test_what_reads_all_devices_first_has_read_them_where_nothing_is_rewritten(tmp_path):
+    """The straight line to its first budget starts at one read a device, swim's at none."""
+    points = {**POINTS, "read_first/0.01": (0.97, 0.01, 1.02), "read_first/0.1": (0.97, 0.1, 1.2),
+              "swim/0.1": (0.97, 0.1, 0.5)}  # fmt: skip
+    rows = made(write(tmp_path, points))[1]
+    part = 36 / 37
+    assert rows.loc["1", "read_first"]["reads"] == pytest.approx(1 + 0.02 * part)
+    assert rows.loc["1", "swim"]["reads"] == pytest.approx(0.5 * part)
+
+
+@pytest.mark.parametrize(("heights", "place"), [
+    ([-1, 1], 0.5), ([-1, -0.5, 0.5], 1.5), ([-1, 0, 1], 1.0), ([0, 1], 0.0), ([1, 2], 0.0),
+    ([-1, -2], np.inf), ([1, -1, 1], 1.5), ([1, -1], np.inf), ([-1, 3, -1, 1, 2], 2.5),
+    ([1], 0.0), ([-1], np.inf), ([-1, 0, 0, 0], 1.0), ([-1, np.nan], np.inf),
+])  # fmt: skip
+def test_where_a_curve_is_above_for_good(heights, place):
+    assert cycles.place(np.array([heights], dtype=float)) == pytest.approx([place])
+
+
+def test_equal_accuracies_are_equal_whatever_the_rounding(tmp_path):
+    """0.97 - 0.96 is more than 0.01 in binary: a point 1 point below counts as within 1."""
+    assert 0.96 - 0.97 + 0.01 < 0
+    rows = made(write(tmp_path, {**POINTS, "swim/0.1": (0.96, 0.1, 0.5)}))[1]
+    assert rows.loc["1", "swim"]["nwc"] == pytest.approx(0.1)
+
+
+def test_several_seeds_are_averaged(tmp_path):
+    """t over the seeds' own values; NWC is empty where one does not reach it."""
+    moved = {**POINTS, "swim/0.5": (0.965, 0.5, 1.5), "reslice/0.1": (0.9, 0.1, 1.1)}
+    seeds = [write(tmp_path / "a", POINTS), write(tmp_path / "b", moved)]
+    alone = [made(paths)[1] for paths in seeds]
+    both = cycles.table(seeds, "mine", ["1"], resamples=50).set_index("method")
+    one, other = (rows.loc["1", "swim"]["nwc"] for rows in alone)
+    swim = both.loc["swim"]
+    assert swim["nwc"] == pytest.approx((one + other) / 2)
+    half = 12.7062 * abs(one - other) / 2
+    assert swim["seeds_high"] == pytest.approx((one + other) / 2 + half, rel=1e-4)
+    assert swim["seeds_low"] == max(0, (one + other) / 2 - half)
+    assert both.loc["random"]["ratio_to_swim"] == pytest.approx(
+        both.loc["random"]["nwc"] / swim["nwc"]
+    )
+    reslice = both.loc["reslice"]
+    assert np.isnan(reslice["nwc"])
+    assert (reslice["reached"], reslice["seeds"]) == (1, 2)
+    text = cycles.markdown(both.reset_index()[cycles.COLUMNS])
+    assert "not reached by NWC 0.1 by 1 of 2 seeds" in text
+    assert "over seeds" in text
+
+
+def test_an_interval_whose_end_is_not_reached_is_open(tmp_path):
+    """Some resamples of chips whose own luck decides reach it, others do not."""
+    paths = write(tmp_path, POINTS)
+    uneven = pd.read_csv(paths[-1])
+    uneven["accuracy"] = np.where(uneven["chip"] < 10, 0.97, 0.94)
+    uneven.to_csv(paths[-1], index=False)
+    found, rows = made(paths)
+    row = rows.loc["1", "compensate"]
+    assert 0 < row["nwc_low"] < row["nwc"] < 0.1
+    assert np.isnan(row["nwc_high"])
+    assert f"[{row['nwc_low']:.3g}, …]" in cycles.markdown(found)
+
+
+def test_the_order_of_files_and_rows_changes_nothing(tmp_path):
+    paths = write(tmp_path, POINTS, spread=0.02)
+    before = made(paths)[0]
+    for path in paths:
+        pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
+    pd.testing.assert_frame_equal(before, made(paths[::-1])[0])
+
+
+def test_a_written_table_is_read_as_it_was(tmp_path):
+    found = made(write(tmp_path, POINTS))[0]
+    io.write_text(tmp_path / "t.csv", found.to_csv(index=False))
+    pd.testing.assert_frame_equal(cycles.read(tmp_path / "t.csv"), found, check_dtype=False)
+    assert cycles.markdown(cycles.read(tmp_path / "t.csv")) == cycles.markdown(found)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    paths = write(tmp_path, POINTS)
+    with pytest.raises(DataError, match=r"mine: d/sigma-0\.3/all/1\.csv is missing"):
+        cycles.table([[p for p in paths if p.parent.name != "all"]], "mine", ["1"])
+    with pytest.raises(DataError, match="seeds' chips files are not of the same points"):
+        cycles.table([paths, paths[:-1]], "mine", ["1"])
+    io.write_text(tmp_path / "t.csv", "experiment\n1\n")
+    with pytest.raises(DataError, match="lacks the columns sigma"):
+        cycles.read(tmp_path / "t.csv")
+    with pytest.raises(DataError, match="cannot be read"):
+        cycles.read(tmp_path / "none.csv")
+
+
+def test_reading_policies_are_those_that_read_before(tmp_path):
+    """The registry's word against what each policy offers on a layer."""
+    import torch
+
+    from swim import registry
+    from swim.devices import Device
+    from swim.policies import Chip
+    from swim.policies.cells import Cells
+
+    device = Device(M=4, K=1, sigma=0.2, write_verify="redraw")
+    targets = {"w": torch.linspace(-1, 1, 40).view(5, 8)}
+    for name in registry.POLICIES:
+        cells = Cells(Chip(targets, device, 0, 0), "w")
+        offers = registry.find("policy", name).offers(cells, torch.ones(40, dtype=torch.float64))
+        assert (offers.read_before > 0) == (name in registry.READING), name
+        assert offers.read_before in (0, 160)
+
+
+def test_methods_and_points_as_the_curves_of_the_figures(tmp_path):
+    """NWC of the crossing is on the line that the figure draws of the same table."""
+    paths = write(tmp_path, POINTS, spread=0.01)
+    constants = {"experiment": "mine", "model": "m", "dataset": "d"}
+    accuracy = tables.accuracy_table(paths, constants)
+    best = accuracy.loc[accuracy["method"] == "all", "mean"].item()
+    for method in ("swim", "random", "read_first"):
+        curve = tables.curve(accuracy, method)
+        nwc = made(paths)[1].loc["1", method]["nwc"]
+        assert np.interp(nwc, curve["nwc"], curve["mean"]) == pytest.approx(best - 0.01)
