@@ -46,7 +46,7 @@ def ran(text):
 PROGRAMMING = (
     "evaluate", "evaluate_none_verified", "evaluate_all_verified", "program", "in_situ",
 )  # fmt: skip
-TABLES = {("summarise",), ("plot",), ("tiny",)}
+TABLES = {(rule,) for rule in ("summarise", "plot", "cycles", "plot_cycles", "plot_reads", "tiny")}
 
 
 def test_a_change_runs_what_programs_that_device(own):
