@@ -81,8 +81,14 @@ def sources(*modules: str, **chosen: str) -> tuple[str, ...]:
 
 @functools.cache
 def _digest(modules: tuple[str, ...]) -> str:
-    trees = {name: _release(name) or _skeleton(_tree(name)) for name in modules}
-    return hashlib.blake2b(json.dumps(trees).encode(), digest_size=8).hexdigest()
+    contents = {name: _content(name) for name in modules}
+    return hashlib.blake2b(json.dumps(contents).encode(), digest_size=8).hexdigest()
+
+
+@functools.cache
+def _content(name: str) -> Any:
+    """What a module adds to a digest: most are part of many."""
+    return _release(name) or _skeleton(_tree(name))
 
 
 @functools.cache

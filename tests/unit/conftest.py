@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from swim import io
+from swim import io, sources
 from swim.cli import cli
 from swim.data import DataSet
 from tests.unit.server import serving
@@ -15,6 +15,13 @@ def run(*arguments):
     result = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def forget_sources():
+    """Let digests see files that have changed since they were read in this process."""
+    for value in vars(sources).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
 
 
 @pytest.fixture(scope="module")

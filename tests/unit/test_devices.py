@@ -15,7 +15,7 @@ from swim.devices.middle_levels import MiddleLevels
 from swim.devices.table import Table
 from swim.errors import DataError, SettingError
 from swim.policies import Chip
-from tests.unit.conftest import run
+from tests.unit.conftest import forget_sources, run
 
 FOUR = torch.tensor([0, 1 / 3, 2 / 3, 1])
 RATIOS = {"rram1": 1, "fefet2": 2, "rram4": 4, "fefet6": 6}
@@ -182,15 +182,9 @@ def module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     name = f"own_{os.urandom(4).hex()}"
     (tmp_path / f"{name}.py").write_text(CODE)
-    clear()
+    forget_sources()
     yield name
-    clear()
-
-
-def clear():
-    for cached in (sources._digest, sources._reachable, sources._tree, sources._path,
-                   sources._release):  # fmt: skip
-        cached.cache_clear()
+    forget_sources()
 
 
 @pytest.mark.parametrize("name", ["rising", "Rising"])
@@ -225,7 +219,7 @@ def test_the_code_of_a_device_is_among_the_sources_of_what_programs_it(module, t
     chosen = {"network": "lenet", "variation": f"{module}:rising"}
     before = sources.digest("evaluate", **chosen)
     (tmp_path / f"{module}.py").write_text(CODE.replace("1 + slope", "2 + slope"))
-    clear()
+    forget_sources()
     assert sources.digest("evaluate", **chosen) != before
     found = {
         name: set(sources.sources("swim.cli.evaluate", variation=name))

@@ -11,6 +11,7 @@ from swim import network, registry, sources, spec
 from swim.cli import cli
 from swim.errors import DataError, SettingError
 from swim.spec import ModelSettings
+from tests.unit.conftest import forget_sources
 
 CODE = '''
 """Two layers."""
@@ -37,15 +38,9 @@ def package(tmp_path, monkeypatch):
     (folder / "__init__.py").write_text("")
     (folder / "nets.py").write_text(CODE)
     (folder / "blocks.py").write_text("from torch import nn\nhidden = nn.ReLU\n")
-    clear()
+    forget_sources()
     yield folder
-    clear()
-
-
-def clear():
-    for cached in (sources._digest, sources._reachable, sources._tree, sources._path,
-                   sources._release):  # fmt: skip
-        cached.cache_clear()
+    forget_sources()
 
 
 def settings(package, function="make", **arguments):
@@ -87,15 +82,15 @@ def test_its_code_is_among_the_sources(package):
     covered = sources.sources("swim.cli.train", network=name)
     assert {f"{package.name}.nets", f"{package.name}.blocks", package.name} <= set(covered)
     (package / "blocks.py").write_text("from torch import nn\nhidden = nn.Tanh\n")
-    clear()
+    forget_sources()
     assert sources.digest("train", network=name) != before
     (package / "blocks.py").write_text("from torch import nn\n\n# as before\nhidden = nn.ReLU\n")
-    clear()
+    forget_sources()
     assert sources.digest("train", network=name) == before
 
 
 def test_an_installed_package_is_its_release():
-    clear()
+    forget_sources()
     found = sources.sources("swim.cli.train", network="torchvision.models:mobilenet_v2")
     assert [name for name in found if name.startswith("torchvision")] == ["torchvision.models"]
 

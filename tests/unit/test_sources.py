@@ -7,6 +7,7 @@ import pytest
 
 from swim import io, registry, sources
 from swim.errors import SettingError
+from tests.unit.conftest import forget_sources
 
 CHOICES = {
     "prepare": {"data_set": "mnist5k"},
@@ -30,18 +31,13 @@ def code(tmp_path, monkeypatch):
     for path in sources.ROOT.rglob("*.py"):
         io.write_text(tmp_path / path.relative_to(sources.ROOT), path.read_text())
     monkeypatch.setattr(sources, "ROOT", tmp_path)
-    clear()
+    forget_sources()
     yield tmp_path
-    clear()
-
-
-def clear():
-    for cached in (sources._digest, sources._reachable, sources._tree, sources._path):
-        cached.cache_clear()
+    forget_sources()
 
 
 def digests():
-    clear()
+    forget_sources()
     return {step: sources.digest(step, **chosen) for step, chosen in CHOICES.items()}
 
 
@@ -102,7 +98,7 @@ def test_relative_imports_are_followed(code):
     (code / "methods/swim.py").write_text("from . import helper\nfrom .other import thing\n")
     (code / "methods/helper.py").write_text("from ..streams import key\n")
     (code / "methods/other.py").write_text("thing = 1\n")
-    clear()
+    forget_sources()
     found = sources.sources("swim.methods.swim")
     assert {"swim.methods.helper", "swim.methods.other", "swim.streams"} <= set(found)
 
@@ -110,10 +106,10 @@ def test_relative_imports_are_followed(code):
 def test_when_to_stop_is_no_part_of_a_chip(code):
     """Another block size reruns evaluations, which then go on from the chips that are done."""
     modules = ("swim.chips", "swim.network", "swim.data")
-    clear()
+    forget_sources()
     before = sources.digest_of(*modules, network="lenet"), sources.digest("evaluate")
     (code / "stopping.py").write_text((code / "stopping.py").read_text().replace("50", "60"))
-    clear()
+    forget_sources()
     assert sources.digest_of(*modules, network="lenet") == before[0]
     assert sources.digest("evaluate") != before[1]
 
