@@ -13,7 +13,8 @@ import pandas as pd
 
 from swim import registry
 from swim.errors import DataError, SettingError
-from swim.tables import ENDS, IN_SITU, ends_verified, place_of, read_chips
+from swim.registry import IN_SITU
+from swim.tables import ENDS, place_of, read_chips
 
 COLUMNS = ["device", "sigma", "method", "chips", "stopped", "nwc", "nwc_p95", "reads"]
 
@@ -60,7 +61,7 @@ def _points(methods: dict[str, dict[str, pd.DataFrame]], method: str) -> list[pd
     points = dict(methods[method])
     if method not in registry.FREE and "none" in methods:
         points["0"] = methods["none"]["0"]
-    if ends_verified(method) and "all" in methods:
+    if registry.ends_verified(method) and "all" in methods:
         points["1"] = methods["all"]["1"]
     return [points[fraction].set_index("chip") for fraction in sorted(points, key=float)]
 

@@ -223,14 +223,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         DataError: the file is missing or lacks a column.
     """
     text = dict.fromkeys(["experiment", "sigma", "within", "method", "device"], str)
-    try:
-        found = pd.read_csv(path, dtype=text)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    missing = [name for name in COLUMNS if name not in found]
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
-    return found
+    return tables.read_table(path, COLUMNS, dtype=text)
 
 
 def markdown(found: pd.DataFrame) -> str:

@@ -89,6 +89,8 @@ FREE = frozenset({"reslice", "reslice_pair"})
 READING = frozenset({"read_first", "compensate", "reslice", "reslice_pair"})
 # Those that verify device after device, until all are: their curves end where everything is.
 VERIFYING = frozenset({"uswim", "swim_device", "magnitude_device", "top_slice", "read_first"})
+# On-device training: no method to choose, but a curve beside theirs, with budgets beyond 1.
+IN_SITU = "in_situ"
 
 # Functions of levels that give factors of sigma; see swim.devices.
 VARIATIONS = {
@@ -130,6 +132,11 @@ KINDS = {
     "variation": VARIATIONS,
     "method": {**METHODS, **POLICIES},
 }
+
+
+def ends_verified(method: str) -> bool:
+    """Whether spending more and more by a method ends with everything verified."""
+    return method in VERIFYING or method not in (IN_SITU, *POLICIES)
 
 
 def suggest(value: str, known: Collection[str]) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from swim import registry, stats
 from swim.errors import DataError
+from swim.registry import IN_SITU
 
 COLUMNS = [
     "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
@@ -23,7 +24,6 @@ PAIRED = [
 WHERE = ["method", "layer", "slice", "devices", "rewritten", "cycles"]
 KEYS = ["device", "sigma", "method", "fraction"]
 ENDS = {"none": "nothing verified", "all": "everything verified"}
-IN_SITU = "in_situ"  # trains on the chip: its fraction is a budget of NWC, which may exceed 1
 
 
 def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -32,10 +32,7 @@ def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         DataError: it is missing, empty or cut off.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+    table = read_table(path)
     if not len(table) or "accuracy" not in table or table["accuracy"].isna().any():
         raise DataError(f"{path}: not a complete chips file; delete it and make it again")
     return table
@@ -155,13 +152,24 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
         DataError: the file is missing or lacks a column.
     """
     text = dict.fromkeys(["experiment", "model", "dataset", *KEYS], str)
+    numbers = ("nwc", "reads", "chips", "mean", "std", "ci95", "p05", "p01")
+    empty = {name: [""] for name in numbers}
+    return read_table(path, COLUMNS, dtype=text, keep_default_na=False, na_values=empty)
+
+
+def read_table(
+    path: str | os.PathLike[str], columns: Iterable[str] = (), **options: Any
+) -> pd.DataFrame:
+    """A CSV file that has these columns, read by pandas with these options.
+
+    Raises:
+        DataError: the file is missing or lacks a column.
+    """
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={
-            name: [""] for name in ("nwc", "reads", "chips", "mean", "std", "ci95", "p05", "p01")
-        })  # fmt: skip
+        table = pd.read_csv(path, **options)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    missing = [name for name in COLUMNS if name not in table]
+    missing = [name for name in columns if name not in table]
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
     return table
@@ -173,14 +181,7 @@ def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         DataError: the file is missing or lacks a column.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    missing = [name for name in WHERE if name not in table]
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
-    return table
+    return read_table(path, WHERE)
 
 
 def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -190,16 +191,11 @@ def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
     end where everything is verified; those that act at no cycle do not start where nothing is.
     Those that read all devices before they rewrite any have read each once where nothing is.
     """
-    ends = {"none": method not in registry.FREE, "all": ends_verified(method)}
+    ends = {"none": method not in registry.FREE, "all": registry.ends_verified(method)}
     points = table[table["method"].isin([method, *(end for end, on in ends.items() if on)])]
     if method in registry.READING:
         points = points.assign(reads=points["reads"].mask(points["method"] == "none", 1.0))
     return points.sort_values("nwc", ignore_index=True)
-
-
-def ends_verified(method: str) -> bool:
-    """Whether spending more and more by a method ends with everything verified."""
-    return method in registry.VERIFYING or method not in (IN_SITU, *registry.POLICIES)
 
 
 def methods_of(table: pd.DataFrame) -> list[str]:

@@ -1,15 +1,14 @@
 """The rows of a chips file: one a programmed accelerator, gone on with after a kill."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 
-from swim import chips, devices, level_table, machine, sources, spec, stopping
+from swim import chips, devices, spec, stopping
+from swim.cli.circumstances import circumstances
 from swim.cli.console import progress_bar
 from swim.policies import Policy
 from swim.progress import Progress
@@ -35,14 +34,7 @@ def content(
         yield inputs.numpy().tobytes()
         yield labels.numpy().tobytes()
     yield spec.section_json(settings, exclude=_ELSEWHERE).encode()
-    made_by = spec.ModelSettings.model_validate(checkpoint["model"]).network
-    chosen = {"network": made_by}
-    if variation := settings.device.variation:
-        chosen["variation"] = variation.source
-        if variation.table:
-            yield json.dumps(level_table.read(variation.table)).encode()
-    code = sources.digest_of(*_HOME, *home, **chosen)
-    yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()
+    yield from circumstances(settings.device, place, checkpoint, *_HOME, *home)
 
 
 def rows(

@@ -1,6 +1,5 @@
 """``swim perturb``."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ import click
 import numpy as np
 import torch
 
-from swim import devices, io, level_table, machine, perturbation, sources, spec, streams
+from swim import devices, io, perturbation, spec, streams
 from swim import network as networks
+from swim.cli.circumstances import circumstances
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
@@ -83,11 +83,5 @@ def _content(
     yield Path(model).read_bytes()
     yield Path(data).read_bytes()
     yield spec.section_json(settings, exclude={"accelerator"}).encode()
-    made_by = spec.ModelSettings.model_validate(checkpoint["model"]).network
-    chosen = {"network": made_by}
-    if variation := settings.device.variation:
-        chosen["variation"] = variation.source
-        if variation.table:
-            yield json.dumps(level_table.read(variation.table)).encode()
-    code = sources.digest_of("swim.perturbation", "swim.network", "swim.data", **chosen)
-    yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()
+    home = ("swim.perturbation", "swim.network", "swim.data")
+    yield from circumstances(settings.device, place, checkpoint, *home)

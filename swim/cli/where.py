@@ -8,7 +8,8 @@ from swim import where as places
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.errors import DataError, SettingError
+from swim.cli.second_file import weights_of
+from swim.errors import SettingError
 from swim.policies import VerifyMask
 from swim.policies.greedy import Greedy
 
@@ -32,10 +33,7 @@ def where(
     if not masks and not policies:
         raise SettingError("give --mask or --policy, or several of them")
     place = start(settings)
-    arrays, checkpoint = io.load_arrays(model)
-    if "programmed" not in checkpoint:
-        raise DataError(f"{model}: not a checkpoint of ours")
-    targets = {name: torch.from_numpy(arrays[name]).to(place) for name in checkpoint["programmed"]}
+    targets = {name: torch.from_numpy(w).to(place) for name, w in weights_of(model).items()}
     methods: dict[str, places.Spending] = {}
     for path in masks:
         mask, made = io.load_mask(path)

@@ -232,8 +232,8 @@ class SummariseJob(Section):
             spent = self.fractions
             if method in registry.POLICIES:
                 spent = self.fractions if self.budgets is None else self.budgets
-            ends = method in registry.VERIFYING or method not in registry.POLICIES
-            own = [part for part in spent if part != "0" and not (part == "1" and ends)]
+            ends = {"0", "1"} if registry.ends_verified(method) else {"0"}
+            own = [part for part in spent if part not in ends]
             points += [f"{method}/{p}" for p in (["0"] if method in registry.FREE else []) + own]
         points += [f"in_situ/{budget}" for budget in self.in_situ]
         return [

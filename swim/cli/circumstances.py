@@ -1,0 +1,23 @@
+"""What a row of results depends on beside its job's files and settings."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from swim import level_table, machine, sources, spec
+
+
+def circumstances(
+    device: spec.DeviceSettings, place: torch.device, checkpoint: dict[str, Any], *home: str
+) -> Iterator[bytes]:
+    """The device's table, the kind of machine, and the code of some modules and of what is chosen."""
+    chosen = {"network": spec.ModelSettings.model_validate(checkpoint["model"]).network}
+    if device.variation:
+        chosen["variation"] = device.variation.source
+        if device.variation.table:
+            yield json.dumps(level_table.read(device.variation.table)).encode()
+    code = sources.digest_of(*home, **chosen)
+    yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()
