@@ -311,28 +311,17 @@ def writer(device: Device) -> Redraw | Pulse:
 
 
 def residual(device: Device) -> float:
-    """Root mean square error that write-verify leaves, to plan with, if all have one sigma.
-
-    ``verified_sigma`` in the closed form. For ``redraw`` that of ``N(0, sigma^2)`` cut at the
-    tolerance t, with a = t/sigma: ``sigma^2 (1 - 2 a phi(a) / (2 Phi(a) - 1))``, which read noise
-    and clipping change little. For ``pulse`` that of simulated trains.
-    """
-    if device.write_verify == "closed_form":
-        return device.verified_sigma
-    if device.write_verify == "pulse":
-        return _trains(device, device.sigma)[2]
-    if device.sigma == 0:
-        return 0.0
-    a = device.tolerance / device.sigma
-    inside = math.erf(a / math.sqrt(2))
-    density = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
-    return device.sigma * math.sqrt(max(0.0, 1 - 2 * a * density / inside))
+    """Root mean square error that write-verify leaves, to plan with, if all have one sigma."""
+    return float(residual_at(device, torch.tensor(device.sigma, dtype=torch.float64)))
 
 
 def residual_at(device: Device, sigma: Tensor) -> Tensor:
     """The same for devices of these sigmas, alike in shape.
 
-    ``pulse`` takes the trains of the device's largest, as its cycles do.
+    ``verified_sigma`` in the closed form. For ``redraw`` that of ``N(0, sigma^2)`` cut at the
+    tolerance t, with a = t/sigma: ``sigma^2 (1 - 2 a phi(a) / (2 Phi(a) - 1))``, which read noise
+    and clipping change little. For ``pulse`` that of simulated trains of the device's largest
+    sigma, as its cycles are.
     """
     if device.write_verify == "closed_form" or not sigma.numel():
         return torch.full_like(sigma, device.verified_sigma)
@@ -340,7 +329,7 @@ def residual_at(device: Device, sigma: Tensor) -> Tensor:
         return torch.full_like(sigma, _trains(device, Pulse(device).largest_sigma())[2])
     a = device.tolerance / sigma.double().clamp(min=1e-30)
     inside = torch.special.erf(a / math.sqrt(2))
-    density = torch.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
+    density = torch.exp(-(a**2) / 2) / SQRT_TAU
     part = (1 - 2 * a * density / inside).clamp(min=0).sqrt()
     return sigma * part.to(sigma.dtype)
 

@@ -13,7 +13,7 @@ from swim import level_table, machine, sources, spec
 def circumstances(
     device: spec.DeviceSettings, place: torch.device, checkpoint: dict[str, Any], *home: str
 ) -> Iterator[bytes]:
-    """The device's table, the kind of machine, and the code of some modules and of what is chosen."""
+    """The device's table, the machine, and the code of ``home`` and of what is chosen."""
     chosen = {"network": spec.ModelSettings.model_validate(checkpoint["model"]).network}
     if device.variation:
         chosen["variation"] = device.variation.source

@@ -1,7 +1,6 @@
 """The mask policy: weights chosen beforehand are write-verified, all others written once."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from swim.errors import DataError
 from swim.policies.base import Chip, Programmed
 from swim.policies.cells import Cells
+from swim.policies.greedy import Offers, by_weight, programmed
 from swim.write_verify import expected_rewrites
 
 
@@ -38,7 +38,7 @@ class VerifyMask:
         device = chip.device
         counted = device.write_verify != "closed_form" and any(m.any() for m in self.mask.values())
         if counted or device.clip or device.variation:
-            return self._by_device(chip)
+            return programmed(self._taken(chip))
         return self._by_weight(chip)
 
     def _by_weight(self, chip: Chip) -> Programmed:
@@ -57,20 +57,6 @@ class VerifyMask:
         part = verified / total
         return Programmed(weights, part, part * (1 + expected_rewrites(device)))
 
-    def _by_device(self, chip: Chip) -> Programmed:
-        weights, spent, verifying, reads, devices = {}, 0.0, 0.0, 0.0, 0
-        for name, target in chip.targets.items():
-            cells = Cells(chip, name)
-            mask = self._flat(name, target)
-            made = cells.verified
-            weights[name] = cells.weight(torch.where(mask, made.errors, cells.errors))
-            cycles = float(made.cycles[:, mask].sum())
-            spent += cycles
-            verifying += float(made.cycles.sum())
-            reads += int(mask.sum()) * cells.shape[0] + cycles
-            devices += math.prod(cells.shape)
-        return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
-
     def spent(self, chip: Chip) -> dict[str, Tensor]:
         """Cycles of each device beyond its first: name -> (slices, weights).
 
@@ -79,13 +65,16 @@ class VerifyMask:
         """
         self._check(chip.targets)
         return {
-            name: Cells(chip, name).verified.cycles * self._flat(name, target)
-            for name, target in chip.targets.items()
+            cells.name: cells.verified.cycles * chosen for cells, _, chosen in self._taken(chip)
         }
 
-    def _flat(self, name: str, target: Tensor) -> Tensor:
-        mask = self.mask.get(name, torch.zeros_like(target, dtype=torch.bool))
-        return mask.to(target.device).flatten()
+    def _taken(self, chip: Chip) -> Iterator[tuple[Cells, Offers, Tensor]]:
+        """Each layer, its weights as offers, and those of the mask: (1, weights)."""
+        for name, target in chip.targets.items():
+            cells = Cells(chip, name)
+            mask = self.mask.get(name, torch.zeros_like(target, dtype=torch.bool))
+            chosen = mask.to(target.device).view(1, -1)
+            yield cells, by_weight(cells, torch.zeros(target.numel())), chosen
 
     def _check(self, targets: Mapping[str, Tensor]) -> None:
         for name, mask in self.mask.items():

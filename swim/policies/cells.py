@@ -51,7 +51,7 @@ class Cells:
     @property
     def magnitudes(self) -> Tensor:
         """``|W| / max|W_layer|``: float32 (weights,)."""
-        return self.target.abs().flatten().float() / (self.scale or 1.0)
+        return self.device.magnitudes(self.target).flatten()
 
     @property
     def _alike(self) -> bool:

@@ -1,7 +1,7 @@
 """Spend a budget of write cycles where it is worth most: what all simulated policies share."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,16 +73,7 @@ class Greedy:
             DataError: curvature is of another network.
             SettingError: the rule looks at single cycles, which the device does not simulate.
         """
-        layers, offers, taken = self._decide(chip)
-        verifying = sum(float(cells.cycles.sum()) for cells in layers)
-        weights, spent, reads = {}, 0.0, 0.0
-        for cells, offer, chosen in zip(layers, offers, taken, strict=True):
-            weights[cells.name] = offer.take(chosen)
-            cycles = float(offer.cycles[chosen].sum())
-            reads += offer.read_before + offer.reads_each * int(chosen.sum()) + cycles
-            spent += cycles
-        devices = sum(math.prod(cells.shape) for cells in layers)
-        return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
+        return programmed(zip(*self._decide(chip), strict=True))
 
     def spent(self, chip: Chip) -> dict[str, Tensor]:
         """Cycles of each device that programming ``chip`` takes: name -> (slices, weights).
@@ -126,6 +117,19 @@ class Greedy:
         taken = affordable(keys, cycles, planned, torch.cat([part.flatten() for part in ties]))
         parts = taken.split([offer.keys.numel() for offer in offers])
         return [part.view(o.keys.shape) for part, o in zip(parts, offers, strict=True)]
+
+
+def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
+    """A chip, and what it cost, from what is offered and what of it is taken in each layer."""
+    weights, spent, verifying, reads, devices = {}, 0.0, 0.0, 0.0, 0
+    for cells, offer, chosen in layers:
+        weights[cells.name] = offer.take(chosen)
+        cycles = float(offer.cycles[chosen].sum())
+        spent += cycles
+        verifying += float(cells.cycles.sum())
+        reads += offer.read_before + offer.reads_each * int(chosen.sum()) + cycles
+        devices += math.prod(cells.shape)
+    return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
 
 
 def affordable(keys: Tensor, cycles: Tensor, budget: float, ties: Tensor) -> Tensor:
