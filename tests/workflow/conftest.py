@@ -57,6 +57,16 @@ class Project:
             command, cwd=cwd or self.folder, env=environment, capture_output=True, text=True
         )
 
+    def refuses_before_any_work(self, target, parts):
+        """Snakemake ends with an error that says these parts, and nothing was made."""
+        run = self.snakemake(target)
+        assert run.returncode != 0
+        text = run.stdout + run.stderr
+        for part in parts:
+            assert part in text
+        assert "Traceback" not in text
+        assert not (self.folder / "results").exists()
+
     def make(self, *arguments, **options):
         run = self.snakemake(*arguments, **options)
         assert run.returncode == 0, run.stdout + run.stderr
