@@ -71,8 +71,8 @@ METHODS = {
     "random": "swim.methods.random",
 }
 
-# Modules with offers(cells, curvature): policies that decide on each chip, by what is read, within
-# a budget of write cycles; see swim.policies.greedy.
+# Policies that decide on each chip, by what is read, within a budget of write cycles: modules with
+# offers(cells, curvature), see swim.policies.greedy, or classes, made of a budget and curvature.
 POLICIES = {
     "uswim": "swim.policies.uswim",
     "swim_device": "swim.policies.swim_device",
@@ -80,13 +80,14 @@ POLICIES = {
     "top_slice": "swim.policies.top_slice",
     "read_first": "swim.policies.read_first",
     "compensate": "swim.policies.compensate",
-    "reslice": "swim.policies.reslice",
-    "reslice_pair": "swim.policies.reslice_pair",
+    "marginal": "swim.policies.marginal:Marginal",
+    "reslice": "swim.policies.reslice:Reslice",
+    "reslice_pair": "swim.policies.reslice_pair:ReslicePair",
 }
 # Those that change a chip at no write cycle: their curves begin at a point of their own.
 FREE = frozenset({"reslice", "reslice_pair"})
 # Those that read every device before any cycle: where nothing is rewritten, it is read once.
-READING = frozenset({"read_first", "compensate", "reslice", "reslice_pair"})
+READING = frozenset({"read_first", "compensate", "marginal", "reslice", "reslice_pair"})
 # Those that verify device after device, until all are: their curves end where everything is.
 VERIFYING = frozenset({"uswim", "swim_device", "magnitude_device", "top_slice", "read_first"})
 # On-device training: no method to choose, but a curve beside theirs, with budgets beyond 1.

@@ -55,6 +55,10 @@ class Redraw:
     def __init__(self, device: Device):
         self._device = device
 
+    def once(self, error: Tensor, centre: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of a device's error after one cycle, before clipping."""
+        return torch.zeros_like(error), sigma.to(error.dtype)
+
     def chance(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
         """Probability p that one write is read within the tolerance of ``centre``.
 
@@ -219,6 +223,11 @@ class Pulse:
     def __init__(self, device: Device):
         self._device = device
 
+    def once(self, error: Tensor, centre: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`Redraw.once`, of one pulse towards ``centre``, without erasing."""
+        gain = self._device.pulse_gain
+        return torch.lerp(error, centre, gain), sigma * math.sqrt(1 - (1 - gain) ** 2)
+
     def verifying(self, sigma: Tensor, level: Tensor) -> Tensor:
         """Cycles that verifying a device takes on average, once it is found outside."""
         return self.expected(sigma, level, torch.zeros_like(sigma))
@@ -266,14 +275,13 @@ class Pulse:
         errors = in_range(device, _normal(draws, left) * sigma - level, level)
         readings = errors + device.read_noise * _normal(draws, left)
         cycles = torch.ones_like(left)
-        noise = sigma * math.sqrt(1 - (1 - device.pulse_gain) ** 2)
         for _ in range(device.cycle_limit - 1):
             outside = (readings[left] - centre[left]).abs() >= device.tolerance
             left = left[outside]
             if not len(left):
                 break
-            moved = torch.lerp(errors[left], centre[left], device.pulse_gain)
-            moved += _normal(draws, left) * noise[left]
+            mean, spread = self.once(errors[left], centre[left], sigma[left])
+            moved = mean + _normal(draws, left) * spread
             errors[left] = in_range(device, moved, level[left])
             readings[left] = errors[left] + device.read_noise * _normal(draws, left)
             cycles[left] += 1

@@ -5,14 +5,13 @@ from pathlib import Path
 import click
 import torch
 
-from swim import chips, io, registry, spec
+from swim import chips, io, policies, registry, spec
 from swim import network as networks
 from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
 from swim.data import DataSet
-from swim.policies.greedy import Greedy
 from swim.progress import Progress, digest_of
 
 
@@ -41,8 +40,7 @@ def program(
     loaded.to(place)
     batches = list(DataSet(data).batches("test", settings.batch_size, settings.test_images))
     curvature = {name: torch.from_numpy(h) for name, h in io.load_arrays(sensitivity)[0].items()}
-    rule = registry.find("policy", settings.policy)
-    policy = Greedy(rule, float(settings.budget), curvature)
+    policy = policies.of_name(settings.policy, float(settings.budget), curvature)
     home = registry.home("policy", settings.policy)
     parts = chips_file.content(model, batches, settings, place, checkpoint, home)
     digest = digest_of([*parts, Path(sensitivity).read_bytes()])

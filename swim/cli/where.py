@@ -3,15 +3,14 @@
 import click
 import torch
 
-from swim import devices, io, registry, spec
+from swim import devices, io, spec
 from swim import where as places
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
 from swim.cli.running import start
 from swim.cli.second_file import weights_of
 from swim.errors import SettingError
-from swim.policies import VerifyMask
-from swim.policies.greedy import Greedy
+from swim.policies import VerifyMask, of_name
 
 
 @click.command()
@@ -43,8 +42,7 @@ def where(
             raise SettingError("policies need --sensitivity")
         second = {name: torch.from_numpy(h) for name, h in io.load_arrays(sensitivity)[0].items()}
         for name in policies:
-            rule = registry.find("policy", registry.canonical("policy", name))
-            methods[name] = Greedy(rule, float(settings.budget), second)
+            methods[name] = of_name(name, float(settings.budget), second)
     device = devices.of_settings(settings.device, settings.sigma)
     found = places.table(methods, targets, device=device, seed=settings.seed, chips=settings.chips)
     io.write_text(out, found.to_csv(index=False, lineterminator="\n"))

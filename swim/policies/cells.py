@@ -105,7 +105,7 @@ class Cells:
         """What is added to the first read of each device."""
         if not self.device.read_noise:
             return torch.zeros(1, 1, device=self.place).expand(self.shape)
-        noise = torch.from_numpy(self._draws("reads").standard_normal(self.shape, dtype="float32"))
+        noise = torch.from_numpy(self.draws("reads").standard_normal(self.shape, dtype="float32"))
         return noise.to(self.place) * self.device.read_noise
 
     @cached_property
@@ -145,7 +145,7 @@ class Cells:
             return self.verified.cycles
         at = self.outside
         cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
-        cycles[at] = self._writer.cycles(self._draws("rewrites"), *self._to_verify())
+        cycles[at] = self._writer.cycles(self.draws("rewrites"), *self._to_verify())
         return cycles
 
     def _to_verify(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,9 +165,10 @@ class Cells:
             level: what each is meant to hold, alike in shape.
             centre: error around which its reading shall lie, alike in shape.
         """
-        return self._writer.rewrite(self._draws(purpose), sigma, level, centre)
+        return self._writer.rewrite(self.draws(purpose), sigma, level, centre)
 
-    def _draws(self, purpose: str) -> np.random.Generator:
+    def draws(self, purpose: str) -> np.random.Generator:
+        """A generator for one purpose, of this chip and layer alone."""
         return streams.generator(self.chip.seed, purpose, self.chip.index, self.name)
 
     def expected(self, centre: Tensor, sigma: Tensor, level: Tensor) -> Tensor:

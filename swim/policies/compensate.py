@@ -21,36 +21,19 @@ ROUNDS = 4
 def offers(cells: Cells, curvature: Tensor) -> Offers:
     """Steps of each weight, by what they save per cycle."""
     cells.must_simulate("compensate")
-    offset = torch.zeros(cells.shape[1], device=curvature.device)
-    return from_state(cells, curvature, cells.errors, cells.readings, offset)
-
-
-def from_state(
-    cells: Cells, curvature: Tensor, errors: Tensor, readings: Tensor, offset: Tensor
-) -> Offers:
-    """The same for devices that may hold something else than the digits of their weight.
-
-    Args:
-        cells: the layer.
-        curvature: H * max|W_layer|^2: (weights,).
-        errors: of each device: (slices, weights).
-        readings: of each, once: (slices, weights).
-        offset: what the devices' nominal levels miss of the weight: (weights,).
-    """
     trust = cells.trust_at(cells.levels).expand(cells.shape)
-    sides = cells.sides.expand(cells.shape)
-    errors, believed = errors.clone(), readings * trust
+    errors, believed = cells.errors.clone(), cells.readings * trust
     left = torch.arange(cells.shape[1], device=errors.device)
     keys: list[Tensor] = []
     rewritten: list[Tensor] = []  # the slice of each step
-    cycles, totals = [], [offset + (cells.significance * errors).sum(0)]
+    cycles, totals = [], [(cells.significance * errors).sum(0)]
     for turn in range(ROUNDS):
-        worth, slices, aim = _best(cells, curvature, believed, trust, offset, left)
+        worth, slices, aim = _best(cells, curvature, believed, trust, left)
         worth, slices, aim, left = (part[worth > 0] for part in (worth, slices, aim, left))
         at = slices, left
         made = cells.rewrite(f"compensate {turn}", cells.sigma[at], cells.levels[at], aim)
-        errors[at] = made.errors * sides[at]
-        believed[at] = made.readings * sides[at] * trust[at]
+        errors[at] = made.errors
+        believed[at] = made.readings * trust[at]
         key = torch.full_like(curvature, -math.inf)
         spent = torch.zeros_like(key, dtype=torch.int64)
         key[left], spent[left] = worth, made.cycles
@@ -58,7 +41,7 @@ def from_state(
         # A step that is worth more than the one before it follows at once.
         keys.append(torch.minimum(key, keys[-1]) if keys else key)
         cycles.append(spent)
-        totals.append(offset + (cells.significance * errors).sum(0))
+        totals.append((cells.significance * errors).sum(0))
     history = torch.stack(totals)
 
     def take(chosen: Tensor) -> Tensor:
@@ -75,18 +58,16 @@ def from_state(
 
 
 def _best(
-    cells: Cells, curvature: Tensor, believed: Tensor, trust: Tensor, offset: Tensor, left: Tensor
+    cells: Cells, curvature: Tensor, believed: Tensor, trust: Tensor, left: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of each weight that is left: the worth of its best step, the slice, what it shall read."""
-    s, sides = cells.significance, cells.sides.expand(cells.shape)[:, left]
-    own, levels = believed[:, left], cells.levels[:, left]
-    total = offset[left] + (s * own).sum(0)
+    s, own, levels = cells.significance, believed[:, left], cells.levels[:, left]
+    total = (s * own).sum(0)
     centres = own - total / s
     if cells.device.clip:  # what cannot be reached is approached
-        centres = sides * (centres * sides).clamp(-levels, 1 - levels)
+        centres = centres.clamp(-levels, 1 - levels)
     saved = total**2 - (total - s * (own - centres)) ** 2 - (cells.residual[:, left] * s) ** 2
-    # A device's own error is on its own side of the pair; a reading is trusted in part.
-    aim = centres * sides / trust[:, left].clamp(min=1e-30)
+    aim = centres / trust[:, left].clamp(min=1e-30)  # a reading is trusted in part
     cost = cells.expected(aim, cells.sigma[:, left], levels)
     # Below zero the loss falls as errors grow, which nobody rewrites for.
     worth, slices = (curvature[left] * saved.clamp(min=0) / cost).max(0)

@@ -1,7 +1,8 @@
 """Spend a budget of write cycles where it is worth most: what all simulated policies share."""
 
+import abc
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,16 +46,15 @@ class Rule(Protocol):
         """What could be done to a layer, whose flat curvature is H * max|W_layer|^2."""
 
 
-class Greedy:
-    """The policy that takes a rule's offers, the best first, until a budget is met."""
+class Budgeted(abc.ABC):
+    """A policy that spends write cycles by curvature until a budget is met."""
 
-    def __init__(self, rule: Rule, budget: float, curvature: Mapping[str, Tensor]):
-        """A policy for :func:`swim.evaluate`.
+    def __init__(self, budget: float, curvature: Mapping[str, Tensor]):
+        """What is the same for every chip.
 
         Args:
-            rule: what is offered, and in which order.
             budget: normalised write cycles to spend, 1 is what verifying everything is expected
-                to take; the offer that crosses it is the last.
+                to take; the cycles that cross it are the last.
             curvature: weight name -> second derivatives, raw, as an estimator gives them.
 
         Raises:
@@ -62,7 +62,49 @@ class Greedy:
         """
         if not budget >= 0:
             raise SettingError(f"budget must be at least 0, not {budget}")
-        self._rule, self._budget, self._curvature = rule, budget, curvature
+        self._budget, self._curvature = budget, curvature
+
+    @abc.abstractmethod
+    def program(self, chip: Chip) -> Programmed:
+        """Write every device once, then spend the budget."""
+
+    @abc.abstractmethod
+    def spent(self, chip: Chip) -> Mapping[str, Tensor]:
+        """Cycles of each device beyond its first: name -> (slices, weights)."""
+
+    def _planned(self, layers: Iterable[Cells]) -> float:
+        """The budget in cycles."""
+        unit = sum(float(cells.planned.sum()) for cells in layers)
+        return self._budget * unit if unit else 0.0
+
+    def _of(self, cells: Cells) -> Tensor:
+        """H * max|W_layer|^2 of a layer: float64 (weights,)."""
+        found = self._curvature.get(cells.name)
+        if found is None or found.shape != cells.target.shape:
+            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
+            raise DataError(
+                f"curvature has {has} for {cells.name!r}, whose shape is "
+                f"{tuple(cells.target.shape)}"
+            )
+        return found.to(cells.target.device).double().flatten() * cells.scale**2
+
+
+class Greedy(Budgeted):
+    """The policy that takes a rule's offers, the best first, until a budget is met."""
+
+    def __init__(self, rule: Rule, budget: float, curvature: Mapping[str, Tensor]):
+        """A policy for :func:`swim.evaluate`.
+
+        Args:
+            rule: what is offered, and in which order.
+            budget: as in :class:`Budgeted`; the offer that crosses it is the last.
+            curvature: alike.
+
+        Raises:
+            SettingError: the budget is negative.
+        """
+        super().__init__(budget, curvature)
+        self._rule = rule
 
     def program(self, chip: Chip) -> Programmed:
         """Write every device once, then spend the budget.
@@ -92,19 +134,7 @@ class Greedy:
         """Each layer, what is offered there, and what of it is taken."""
         layers = [Cells(chip, name) for name in chip.targets]
         offers = [self._rule.offers(cells, self._of(cells)) for cells in layers]
-        unit = sum(float(cells.planned.sum()) for cells in layers)
-        planned = self._budget * unit if unit else 0.0
-        return layers, offers, self._taken(offers, planned)
-
-    def _of(self, cells: Cells) -> Tensor:
-        found = self._curvature.get(cells.name)
-        if found is None or found.shape != cells.target.shape:
-            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
-            raise DataError(
-                f"curvature has {has} for {cells.name!r}, whose shape is "
-                f"{tuple(cells.target.shape)}"
-            )
-        return found.to(cells.target.device).double().flatten() * cells.scale**2
+        return layers, offers, self._taken(offers, self._planned(layers))
 
     @staticmethod
     def _taken(offers: list[Offers], planned: float) -> list[Tensor]:
@@ -121,13 +151,24 @@ class Greedy:
 
 def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
     """A chip, and what it cost, from what is offered and what of it is taken in each layer."""
+
+    def parts() -> Iterator[tuple[Cells, Tensor, float, float]]:
+        for cells, offer, chosen in layers:
+            cycles = float(offer.cycles[chosen].sum())
+            reads = offer.read_before + offer.reads_each * int(chosen.sum()) + cycles
+            yield cells, offer.take(chosen), cycles, reads
+
+    return account(parts())
+
+
+def account(layers: Iterable[tuple[Cells, Tensor, float, float]]) -> Programmed:
+    """A chip, and what it cost, from each layer's programmed weight, cycles and reads."""
     weights, spent, verifying, reads, devices = {}, 0.0, 0.0, 0.0, 0
-    for cells, offer, chosen in layers:
-        weights[cells.name] = offer.take(chosen)
-        cycles = float(offer.cycles[chosen].sum())
+    for cells, weight, cycles, own_reads in layers:
+        weights[cells.name] = weight
         spent += cycles
         verifying += float(cells.cycles.sum())
-        reads += offer.read_before + offer.reads_each * int(chosen.sum()) + cycles
+        reads += own_reads
         devices += math.prod(cells.shape)
     return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
 

@@ -391,58 +391,48 @@ class Compensate(Steps):
     """Steps of weights: each rewrites a slice until the weight is right."""
 
     def __init__(self, layer):
-        super().__init__(layer)
-        self.levels = layer.levels
-        self.sides = [[1] * layer.n for _ in range(layer.m)]
-        self.offset = [0.0] * layer.n
-        self.readings = layer.readings
-        self.plan()
-
-    def plan(self):
         """All rounds of all weights; which are taken is decided later."""
-        layer, memory = self.layer, self.layer.memory
+        super().__init__(layer)
+        memory = layer.memory
         self.reads = layer.n * layer.m
         errors = [list(row) for row in self.errors]
-        trust = [[memory.trust(level) for level in row] for row in self.levels]
-        believed = [[trust[j][i] * self.readings[j][i] for i in range(layer.n)]
+        self.trust = [[memory.trust(level) for level in row] for row in layer.levels]
+        believed = [[self.trust[j][i] * layer.readings[j][i] for i in range(layer.n)]
                     for j in range(layer.m)]  # fmt: skip
         self.steps = {i: [] for i in range(layer.n)}  # (key, cycles, total afterwards)
         going = list(range(layer.n))
         for turn in range(ROUNDS):
             chosen = []
             for i in going:
-                best = self.best(i, believed, trust)
+                best = self.best(i, believed)
                 if best[0] > 0:
                     chosen.append((i, *best))
             made = memory.rewrite(
                 layer.draws(f"compensate {turn}"),
-                [self.levels[j][i] for i, _, j, _ in chosen],
+                [layer.levels[j][i] for i, _, j, _ in chosen],
                 [aim for *_, aim in chosen],
             )
             for (i, worth, j, _), error, reading, cycles in zip(chosen, *made, strict=True):
-                side = self.sides[j][i]
-                errors[j][i], believed[j][i] = side * error, side * reading * trust[j][i]
-                total = self.offset[i] + sum(memory.s[k] * errors[k][i] for k in range(layer.m))
+                errors[j][i], believed[j][i] = error, reading * self.trust[j][i]
+                total = sum(memory.s[k] * errors[k][i] for k in range(layer.m))
                 self.steps[i].append((worth, cycles, total))
             going = [i for i, *_ in chosen]
-        self.end = [self.offset[i] + sum(memory.s[j] * self.errors[j][i] for j in range(layer.m))
-                    for i in range(layer.n)]  # fmt: skip
+        self.end = layer.total(self.errors)
 
-    def best(self, i, believed, trust):
+    def best(self, i, believed):
         layer, memory = self.layer, self.layer.memory
-        total = self.offset[i] + sum(memory.s[j] * believed[j][i] for j in range(layer.m))
+        total = sum(memory.s[j] * believed[j][i] for j in range(layer.m))
         found = (0.0, 0, 0.0)
         for j in range(layer.m):
-            s, level, side = memory.s[j], self.levels[j][i], self.sides[j][i]
+            s, level = memory.s[j], layer.levels[j][i]
             others = total - s * believed[j][i]
-            centre = memory.limited(side * -others / s, level)  # of the device, on its side
-            rest = others + s * side * centre
-            saved = total**2 - rest**2 - memory.residual(level) ** 2 * s**2
+            centre = memory.limited(-others / s, level)
+            saved = total**2 - (others + s * centre) ** 2 - memory.residual(level) ** 2 * s**2
             if saved <= 0:
                 continue
-            if not trust[j][i]:  # it holds the same whenever it is written
+            if not self.trust[j][i]:  # it holds the same whenever it is written
                 continue
-            aim = centre / trust[j][i]
+            aim = centre / self.trust[j][i]
             worth = layer.H[i] * saved / memory.cost(level, aim)
             if worth > found[0]:
                 found = worth, j, aim
@@ -467,16 +457,128 @@ class Compensate(Steps):
         return self.end
 
 
-class Reslice(Compensate):
+class Marginal:
+    """A layer that is written cycle by cycle, whichever weight a cycle is worth most for."""
+
+    def __init__(self, layer):
+        self.layer, self.memory = layer, layer.memory
+        self.levels = [list(row) for row in layer.levels]
+        self.sides = [[1] * layer.n for _ in range(layer.m)]
+        self.offset = [0.0] * layer.n
+        self.errors = [list(row) for row in layer.errors]
+        self.readings = [list(row) for row in layer.readings]
+        self.begin()
+        self.spent = [[0] * layer.n for _ in range(layer.m)]
+        self.draws = layer.draws("marginal")
+
+    def begin(self):
+        """What was done before any cycle beyond the first of each device."""
+
+    def believed(self, j, i):
+        """A device's error, by its last reading, on its own side of the pair."""
+        return self.sides[j][i] * self.memory.trust(self.levels[j][i]) * self.readings[j][i]
+
+    def total(self, i, without=None):
+        """The weight's error by the readings, perhaps without a device."""
+        return self.offset[i] + sum(
+            self.memory.s[j] * self.sides[j][i] * self.believed(j, i)
+            for j in range(self.layer.m)
+            if j != without
+        )
+
+    def centre(self, j, i):
+        level = self.levels[j][i]
+        wanted = -self.sides[j][i] * self.total(i, j) / self.memory.s[j]
+        return min(max(wanted, -level), 1 - level)
+
+    def outcome(self, error, j, i):
+        """Mean and deviation of the device's error after one more cycle."""
+        memory, std = self.memory, self.memory.std(self.levels[j][i])
+        if memory.kind != "pulse":
+            return 0.0, std
+        kept = 1 - memory.gain
+        return kept * error + memory.gain * self.centre(j, i), std * math.sqrt(1 - kept**2)
+
+    def worth(self, i):
+        """Of the weight's best device, and which that is."""
+        memory, found = self.memory, (0.0, 0)
+        if memory.kind == "closed_form":
+            return found
+        total = self.total(i)
+        for j in range(self.layer.m):
+            level = self.levels[j][i]
+            if abs(total) <= memory.tolerance * memory.s[j] or self.spent[j][i] >= memory.limit:
+                continue
+            if not memory.trust(level):  # it holds the same whenever it is written
+                continue
+            mean, std = self.outcome(self.believed(j, i), j, i)
+            std *= math.sqrt(memory.trust(level))
+            ends = (-level, 1 - level) if memory.clip else (-math.inf, math.inf)
+            rest = self.sides[j][i] * self.total(i, j)
+            saved, chance = saving(total, rest, memory.s[j], mean, std, *ends)
+            if chance * memory.limit < 1:
+                continue
+            found = max(found, (max(self.layer.H[i], 0) * saved, j), key=lambda pair: pair[0])
+        return found
+
+    def cycle(self, chosen):
+        """One cycle of the best devices of these weights, and a read."""
+        best = [self.worth(i)[1] for i in chosen]
+        written = self.draws.standard_normal(len(chosen), dtype="float32")
+        read = np.zeros(len(chosen))
+        if self.memory.noise:
+            read = self.draws.standard_normal(len(chosen), dtype="float32")
+        for i, j, z, noise in zip(chosen, best, written, read, strict=True):
+            side = self.sides[j][i]
+            mean, std = self.outcome(side * self.errors[j][i], j, i)
+            error = self.memory.limited(mean + std * float(z), self.levels[j][i])
+            self.errors[j][i] = side * error
+            self.readings[j][i] = side * (error + self.memory.noise * float(noise))
+            self.spent[j][i] += 1
+
+    def totals(self):
+        pairs = zip(self.offset, self.layer.total(self.errors), strict=True)
+        return [offset + error for offset, error in pairs]
+
+
+NODES, SHARES = np.polynomial.legendre.leggauss(80)
+
+
+def saving(total, rest, s, mean, std, bottom, top):
+    """``E[max(0, total^2 - (rest + s e)^2)]`` for a normal e that stays between the ends.
+
+    And the probability that it is above zero.
+    """
+
+    def saved(e):
+        return np.maximum(0.0, total**2 - (rest + s * e) ** 2)
+
+    if std < 1e-20:
+        always = float(saved(min(max(mean, bottom), top)))
+        return always, float(always > 0)
+    # Where it is above zero: within |total| of what makes up for the rest.
+    low, high = (-abs(total) - rest) / s, (abs(total) - rest) / s
+    low, high = max(low, bottom, mean - 9 * std), min(high, top, mean + 9 * std)
+    inside, chance = 0.0, 0.0
+    if high > low:
+        e = (low + high) / 2 + (high - low) / 2 * NODES
+        masses = (high - low) / 2 * SHARES * norm.pdf(e, mean, std)
+        inside, chance = float(masses @ saved(e)), float(masses.sum())
+    if not math.isinf(top):
+        for end, mass in ((bottom, norm.cdf(bottom, mean, std)), (top, norm.sf(top, mean, std))):
+            inside += float(mass * saved(end))
+            chance += float(mass * (saved(end) > 0))
+    return inside, chance
+
+
+class Reslice(Marginal):
     """Slices written in turn, each for what those before have left."""
 
     signed = False
 
-    def plan(self):
-        layer, memory = self.layer, self.layer.memory
+    def begin(self):
+        layer, memory = self.layer, self.memory
         top = 2**memory.K - 1
-        self.levels = [[0.0] * layer.n for _ in range(layer.m)]
-        self.readings = [[0.0] * layer.n for _ in range(layer.m)]
         for i in range(layer.n):
             left, nominal = layer.sizes[i], 0.0
             for j in range(layer.m):
@@ -494,12 +596,6 @@ class Reslice(Compensate):
                 left -= memory.shares[j] * digit / top
                 left -= memory.s[j] * memory.trust(level) * self.readings[j][i]
             self.offset[i] = nominal - layer.sizes[i]
-        if memory.kind == "closed_form":
-            self.reads = layer.n * layer.m
-            self.steps = {i: [] for i in range(layer.n)}
-            self.end = [self.offset[i] + e for i, e in enumerate(layer.total(self.errors))]
-        else:
-            super().plan()
 
 
 class ReslicePair(Reslice):
@@ -513,9 +609,10 @@ POLICIES = {
     "top_slice": lambda layer: Single(layer, top_slice),
     "read_first": ReadFirst,
     "compensate": Compensate,
-    "reslice": Reslice,
-    "reslice_pair": ReslicePair,
 }
+# Those that go cycle by cycle, with a price that falls.
+SEARCHES = {"marginal": Marginal, "reslice": Reslice, "reslice_pair": ReslicePair}
+FALL = 0.8
 
 
 def layers_of(memory, seed, index, weights, curvature):
@@ -524,6 +621,8 @@ def layers_of(memory, seed, index, weights, curvature):
 
 def program(policy, layers, budget):
     """Weights, NWC and reads a device: the best offer first, until the budget is met."""
+    if policy in SEARCHES:
+        return search(policy, layers, budget)
     steps = [POLICIES[policy](layer) for layer in layers]
     queue, spent = [], 0.0
     for number, own in enumerate(steps):
@@ -538,6 +637,29 @@ def program(policy, layers, budget):
             heapq.heappush(queue, (-key, -tie, number, following))
     return _result(layers, spent, sum(own.reads for own in steps),
                    [own.totals() for own in steps])  # fmt: skip
+
+
+def search(policy, layers, budget):
+    """The same cycle by cycle: all weights that are worth more than the price get one."""
+    own = [SEARCHES[policy](layer) for layer in layers]
+    left = budget * sum(layer.planned(j, i) for layer in layers for j, i in layer.places())
+    worths = {(k, i): layer.worth(i)[0] for k, layer in enumerate(own)
+              for i in range(layer.layer.n)}  # fmt: skip
+    price, cycles = math.inf, 0
+    while left > 0 and max(worths.values()) > 0:
+        if max(worths.values()) <= price:
+            price = FALL * max(worths.values())
+        chosen = [place for place, worth in worths.items() if worth > price]
+        if len(chosen) > left:
+            chosen = sorted(sorted(chosen, key=lambda p: -worths[p])[: math.ceil(left)])
+        for k, layer in enumerate(own):
+            here = [i for number, i in chosen if number == k]
+            layer.cycle(here)
+            worths.update({(k, i): layer.worth(i)[0] for i in here})
+        cycles += len(chosen)
+        left -= len(chosen)
+    reads = cycles + sum(layer.n * layer.m for layer in layers)
+    return _result(layers, cycles, reads, [layer.totals() for layer in own])
 
 
 def by_mask(layers, masks):

@@ -10,7 +10,7 @@ import torch
 from swim import io, registry, tables, where, where_figure
 from swim.devices import Device
 from swim.errors import DataError, SettingError
-from swim.policies import Chip, VerifyMask
+from swim.policies import Chip, VerifyMask, of_name
 from swim.policies.by_mask import verify_all
 from swim.policies.cells import Cells
 from swim.policies.greedy import Greedy, Offers
@@ -24,7 +24,7 @@ REDRAW = Device(M=4, K=1, sigma=0.2, write_verify="redraw", convention="release"
 
 
 def greedy(name, budget):
-    return Greedy(registry.find("policy", name), budget, CURVATURE)
+    return of_name(name, budget, CURVATURE)
 
 
 @pytest.mark.parametrize("name", registry.POLICIES)
