@@ -131,7 +131,7 @@ def where_code(wildcards):
     _, policies = at_budget(wildcards)
     return [
         sources.digest("where", **variation_of(wildcards)),
-        *(sources.digest_of(registry.home("policy", name)) for name in policies),
+        *(sources.digest_of(policy=name) for name in policies),
     ]
 
 

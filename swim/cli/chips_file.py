@@ -27,14 +27,18 @@ def content(
     place: torch.device,
     checkpoint: dict[str, Any],
     *home: str,
+    **chosen: str,
 ) -> Iterator[bytes]:
-    """What any chip's row depends on; ``home`` are modules beside those of evaluation."""
+    """What any chip's row depends on.
+
+    Beside what evaluation does: modules, and what is chosen of the registry, kind -> name.
+    """
     yield Path(model).read_bytes()
     for inputs, labels in batches:
         yield inputs.numpy().tobytes()
         yield labels.numpy().tobytes()
     yield spec.section_json(settings, exclude=_ELSEWHERE).encode()
-    yield from circumstances(settings.device, place, checkpoint, *_HOME, *home)
+    yield from circumstances(settings.device, place, checkpoint, *_HOME, *home, **chosen)
 
 
 def rows(

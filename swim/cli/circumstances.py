@@ -11,10 +11,17 @@ from swim import level_table, machine, sources, spec
 
 
 def circumstances(
-    device: spec.DeviceSettings, place: torch.device, checkpoint: dict[str, Any], *home: str
+    device: spec.DeviceSettings,
+    place: torch.device,
+    checkpoint: dict[str, Any],
+    *home: str,
+    **chosen: str,
 ) -> Iterator[bytes]:
-    """The device's table, the machine, and the code of ``home`` and of what is chosen."""
-    chosen = {"network": spec.ModelSettings.model_validate(checkpoint["model"]).network}
+    """The device's table, the machine, and the code of ``home`` and of what is chosen.
+
+    ``chosen``: kind -> name, of the registry, beside the network and the device's variation.
+    """
+    chosen = chosen | {"network": spec.ModelSettings.model_validate(checkpoint["model"]).network}
     if device.variation:
         chosen["variation"] = device.variation.source
         if device.variation.table:

@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 import torch
 
-from swim import chips, io, policies, registry, spec
+from swim import chips, io, policies, spec
 from swim import network as networks
 from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
+from swim.cli.second_file import scores_of
 from swim.data import DataSet
 from swim.progress import Progress, digest_of
 
@@ -39,10 +40,9 @@ def program(
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
     batches = list(DataSet(data).batches("test", settings.batch_size, settings.test_images))
-    curvature = {name: torch.from_numpy(h) for name, h in io.load_arrays(sensitivity)[0].items()}
-    policy = policies.of_name(settings.policy, float(settings.budget), curvature)
-    home = registry.home("policy", settings.policy)
-    parts = chips_file.content(model, batches, settings, place, checkpoint, home)
+    scores = {name: torch.from_numpy(h) for name, h in scores_of(sensitivity, model).items()}
+    policy = policies.of_name(settings.policy, float(settings.budget), scores)
+    parts = chips_file.content(model, batches, settings, place, checkpoint, policy=settings.policy)
     digest = digest_of([*parts, Path(sensitivity).read_bytes()])
     rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest))
     io.write_rows(out, chips.COLUMNS, rows)

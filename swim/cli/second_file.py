@@ -1,4 +1,4 @@
-"""An estimator's file, read for a method that ranks by it; numpy only."""
+"""An estimator's file, read for what ranks by it; numpy only."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from swim import io
 from swim.errors import DataError
+from swim.methods.base import Inputs, by_full_scale
 
 
 def weights_of(model: str) -> dict[str, np.ndarray]:
@@ -33,3 +34,13 @@ def curvature_of(
     if shapes != {name: layer.shape for name, layer in weights.items()}:
         raise DataError(f"{sensitivity}: is of another network than {model}")
     return curvature, made.get("estimator")
+
+
+def scores_of(sensitivity: str, model: str) -> dict[str, np.ndarray]:
+    """``H * max|W_layer|^2`` of each weight of a checkpoint.
+
+    Raises:
+        DataError: a file is missing or incomplete, or they are of different networks.
+    """
+    weights = weights_of(model)
+    return by_full_scale(Inputs(weights, curvature_of(sensitivity, model, weights)[0], 0))

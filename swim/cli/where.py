@@ -8,7 +8,7 @@ from swim import where as places
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import weights_of
+from swim.cli.second_file import scores_of, weights_of
 from swim.errors import SettingError
 from swim.policies import VerifyMask, of_name
 
@@ -40,9 +40,9 @@ def where(
     if policies:
         if sensitivity is None:
             raise SettingError("policies need --sensitivity")
-        second = {name: torch.from_numpy(h) for name, h in io.load_arrays(sensitivity)[0].items()}
+        scores = {name: torch.from_numpy(h) for name, h in scores_of(sensitivity, model).items()}
         for name in policies:
-            methods[name] = of_name(name, float(settings.budget), second)
+            methods[name] = of_name(name, float(settings.budget), scores)
     device = devices.of_settings(settings.device, settings.sigma)
     found = places.table(methods, targets, device=device, seed=settings.seed, chips=settings.chips)
     io.write_text(out, found.to_csv(index=False, lineterminator="\n"))

@@ -17,19 +17,19 @@ from swim.policies.greedy import Budgeted, Greedy
 __all__ = ["Budgeted", "Chip", "Policy", "Programmed", "VerifyMask", "of_name"]
 
 
-def of_name(name: str, budget: float, curvature: Mapping[str, Tensor]) -> Budgeted:
+def of_name(name: str, budget: float, scores: Mapping[str, Tensor]) -> Budgeted:
     """A policy of :data:`swim.registry.POLICIES`, for :func:`swim.evaluate`.
 
     Args:
         name: such as ``"marginal"``.
         budget: normalised write cycles to spend, 1 is what verifying everything is expected to
             take.
-        curvature: weight name -> second derivatives, as :func:`swim.sensitivity` gives them.
+        scores: weight name -> ``H_ii * max|W_layer|^2``, as :func:`swim.sensitivity` gives them.
 
     Raises:
         SettingError: no policy has the name, or the budget is negative.
     """
     found = registry.find("policy", registry.canonical("policy", name))
     make = found if callable(found) else functools.partial(Greedy, found)
-    policy: Budgeted = make(budget, curvature)
+    policy: Budgeted = make(budget, scores)
     return policy

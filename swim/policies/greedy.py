@@ -47,22 +47,22 @@ class Rule(Protocol):
 
 
 class Budgeted(abc.ABC):
-    """A policy that spends write cycles by curvature until a budget is met."""
+    """A policy that spends write cycles by sensitivity until a budget is met."""
 
-    def __init__(self, budget: float, curvature: Mapping[str, Tensor]):
+    def __init__(self, budget: float, scores: Mapping[str, Tensor]):
         """What is the same for every chip.
 
         Args:
             budget: normalised write cycles to spend, 1 is what verifying everything is expected
                 to take; the cycles that cross it are the last.
-            curvature: weight name -> second derivatives, raw, as an estimator gives them.
+            scores: weight name -> ``H_ii * max|W_layer|^2``, what :func:`swim.sensitivity` gives.
 
         Raises:
             SettingError: the budget is negative.
         """
         if not budget >= 0:
             raise SettingError(f"budget must be at least 0, not {budget}")
-        self._budget, self._curvature = budget, curvature
+        self._budget, self._scores = budget, scores
 
     @abc.abstractmethod
     def program(self, chip: Chip) -> Programmed:
@@ -78,32 +78,31 @@ class Budgeted(abc.ABC):
         return self._budget * unit if unit else 0.0
 
     def _of(self, cells: Cells) -> Tensor:
-        """H * max|W_layer|^2 of a layer: float64 (weights,)."""
-        found = self._curvature.get(cells.name)
+        """The scores of a layer: float64 (weights,)."""
+        found = self._scores.get(cells.name)
         if found is None or found.shape != cells.target.shape:
             has = "nothing" if found is None else f"shape {tuple(found.shape)}"
             raise DataError(
-                f"curvature has {has} for {cells.name!r}, whose shape is "
-                f"{tuple(cells.target.shape)}"
+                f"scores have {has} for {cells.name!r}, whose shape is {tuple(cells.target.shape)}"
             )
-        return found.to(cells.target.device).double().flatten() * cells.scale**2
+        return found.to(cells.target.device).double().flatten()
 
 
 class Greedy(Budgeted):
     """The policy that takes a rule's offers, the best first, until a budget is met."""
 
-    def __init__(self, rule: Rule, budget: float, curvature: Mapping[str, Tensor]):
+    def __init__(self, rule: Rule, budget: float, scores: Mapping[str, Tensor]):
         """A policy for :func:`swim.evaluate`.
 
         Args:
             rule: what is offered, and in which order.
             budget: as in :class:`Budgeted`; the offer that crosses it is the last.
-            curvature: alike.
+            scores: alike.
 
         Raises:
             SettingError: the budget is negative.
         """
-        super().__init__(budget, curvature)
+        super().__init__(budget, scores)
         self._rule = rule
 
     def program(self, chip: Chip) -> Programmed:
@@ -112,7 +111,7 @@ class Greedy(Budgeted):
         Where every device is inside the tolerance at once, nothing can be spent and NWC is 0.
 
         Raises:
-            DataError: curvature is of another network.
+            DataError: scores are of another network.
             SettingError: the rule looks at single cycles, which the device does not simulate.
         """
         return programmed(zip(*self._decide(chip), strict=True))

@@ -182,7 +182,7 @@ class Marginal(Budgeted):
         """Write and read every device once, then spend the budget.
 
         Raises:
-            DataError: curvature is of another network.
+            DataError: scores are of another network.
             SettingError: the device does not simulate single cycles.
         """
         made = self._spend(chip)

@@ -84,7 +84,11 @@ def twins(name):
 
 
 def spend(policy, budget, chip, curvature):
-    return of_name(policy, budget, curvature).program(chip)
+    return of_name(policy, budget, scores(chip, curvature)).program(chip)
+
+
+def scores(chip, curvature):
+    return {name: h.double() * chip.scales[name] ** 2 for name, h in curvature.items()}
 
 
 def agree(made, expected):
@@ -224,7 +228,9 @@ def test_slices_written_in_turn_leave_less(name):
     for index in range(40):
         chip, curvature = chip_of(device, index)
         policies = [VerifyMask({})]
-        policies += [of_name(policy, 0, curvature) for policy in ("reslice", "reslice_pair")]
+        policies += [
+            of_name(policy, 0, scores(chip, curvature)) for policy in ("reslice", "reslice_pair")
+        ]
         # On the grid of the device, so that no digit is lost.
         top = 2**device.M - 1
         grid = {key: (w / (w.abs().max() or 1) * top).round() for key, w in chip.targets.items()}
@@ -245,8 +251,7 @@ def test_chips_do_not_depend_on_each_other_and_the_model_is_left_alone(policy, m
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
     batches = [(torch.randn(30, 6), torch.randint(0, 3, (30,)))]
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    curvature = swim.sensitivity(model, batches)
-    rule = of_name(policy, 0.3, curvature)
+    rule = of_name(policy, 0.3, swim.sensitivity(model, batches))
     device = swim.Device(0.15, M=8, K=2, write_verify="redraw", read_noise=0.01)
 
     def run(**options):
@@ -331,8 +336,8 @@ def test_mistakes():
     for budget in (-0.1, math.nan):
         with pytest.raises(SettingError, match="budget must be at least 0, not"):
             spend("uswim", budget, chip, curvature)
-    with pytest.raises(DataError, match="curvature has nothing for 'zeros', whose shape is"):
-        spend("uswim", 1, chip, {"first": curvature["first"]})
+    with pytest.raises(DataError, match="scores have nothing for 'zeros', whose shape is"):
+        of_name("uswim", 1, {"first": curvature["first"]}).program(chip)
     wrong = curvature | {"last": curvature["last"].T}
-    with pytest.raises(DataError, match=r"has shape \(5, 4\) for 'last', whose shape is \(4, 5\)"):
-        spend("uswim", 1, chip, wrong)
+    with pytest.raises(DataError, match=r"have shape \(5, 4\) for 'last', whose shape is \(4, 5\)"):
+        of_name("uswim", 1, wrong).program(chip)

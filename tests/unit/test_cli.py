@@ -291,7 +291,7 @@ WRONG = {
     PROGRAM + " --budget -1": "at least 0",
     PROGRAM + " --policy compensate": "compensate decides by what is read after each write",
     PROGRAM + " --device-pulse-gain 0": "greater than 0",
-    PROGRAM.replace("{second}", "{data}"): "curvature has nothing for 'conv1.weight'",
+    PROGRAM.replace("{second}", "{data}"): "is of another network than",
     EVALUATE.replace("{data}", "{model}") + " --verify all": "not a prepared data set",
     "sensitivity --model {model} --data {data} --out {out} --accelerator cuda": "no GPU",
     PERTURB + " --sigma 0": "change must be positive, not 0.0 of its full scale",

@@ -150,6 +150,8 @@ def test_from_files(tmp_path):
     with pytest.raises(SettingError, match="need --sensitivity"):
         cli.main(arguments, standalone_mode=False)
     cli.main([*arguments, "--sensitivity", str(tmp_path / "second")], standalone_mode=False)
-    methods = {"random": verify_all(TARGETS), "swim_device": greedy("swim_device", 0.1)}
+    scores = {name: h * TARGETS[name].abs().max() ** 2 for name, h in CURVATURE.items()}
+    swim_device = of_name("swim_device", 0.1, scores)
+    methods = {"random": verify_all(TARGETS), "swim_device": swim_device}
     expected = where.table(methods, TARGETS, device=REDRAW, seed=3, chips=2)
     pd.testing.assert_frame_equal(tables.read_where(tmp_path / "t.csv"), expected)
