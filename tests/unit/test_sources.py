@@ -50,7 +50,7 @@ EDITS = [
     ("curvature/hutchinson.py", "BLOCK = 50", "BLOCK = 60", set()),
     ("selection.py", '"0.5"', '"0.4"', {"select"}),
     ("methods/swim.py", '"curvature"', '"release"', {"select", "correlate"}),
-    ("methods/base.py", "** 2", "** 3", {"select", "correlate"}),
+    ("methods/base.py", "** 2", "** 3", {"select", "correlate", "where"}),
     ("methods/magnitude.py", "np.abs(weight)", "-weight", set()),
     ("models/lenet.py", "120", "121", {"train", "sensitivity", "evaluate", "perturb"}),
     ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
