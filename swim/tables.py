@@ -217,13 +217,21 @@ def markdown(table: pd.DataFrame) -> str:
             f"Accuracy in per cent, mean ± standard deviation over {_list(chips)} chips"
             + (" (none where chips saw samples of the images); " if sampled.any() else "; ")
             + (f"before programming {clean.iloc[0]:.2%}. " if len(clean) else "")
-            + "NWC is the verified part of the weights"
+            + _meaning(part)
             + ("; in_situ spends what whole steps fit into it." if _trains(part) else "."),
             "",
             *_grid(part),
             "",
         ]
     return "\n".join(lines)
+
+
+def _meaning(part: pd.DataFrame) -> str:
+    """What the NWC at the head of a column is."""
+    verified = "NWC is the verified part of the weights"
+    if set(part["method"]) & set(registry.POLICIES):
+        verified += ", or a policy's budget of write cycles; accuracy.csv has what was counted"
+    return verified
 
 
 def _trains(part: pd.DataFrame) -> bool:

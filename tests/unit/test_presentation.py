@@ -164,6 +164,9 @@ def test_the_markdown_table(table):
     assert "| 0.3 | own |" in text
     assert "20 chips" in text
     assert "before programming 98.00%" in text
+    assert "NWC is the verified part of the weights." in text
+    spent = table.assign(method=table["method"].replace("own", "marginal"))
+    assert "or a policy's budget of write cycles" in tables.markdown(spent)
 
 
 @pytest.mark.parametrize("sigma", ["0.1", "0.3"])
