@@ -245,6 +245,28 @@ def test_slices_written_in_turn_leave_less(name):
         assert difference.mean() > 5 * error
 
 
+@pytest.mark.parametrize("name", ["redraw", "noise", "redraw, one-bit"])
+def test_cycles_at_the_margin_leave_less(name):
+    """Expected losses of 60 chips, paired: the mean differences are 5 standard errors or more.
+
+    In truth they are 10 or more, so that each fails by chance with probability below 1e-6.
+    """
+    device, draws = swim.Device(**settings(name)), torch.Generator().manual_seed(0)
+    target = torch.randn(40, 50, generator=draws)
+    score = torch.rand(40, 50, generator=draws).double() ** 4
+    found = []
+    for index in range(60):
+        chip = Chip({"w": target}, device, 7, index)
+        made = [of_name(policy, 0.1, {"w": score}).program(chip).weights["w"]
+                for policy in ("marginal", "compensate", "read_first")]  # fmt: skip
+        found.append([float((score * (weight - target).double() ** 2).sum()) for weight in made])
+    marginal, *others = np.array(found).T
+    for other in others:
+        difference = other - marginal
+        error = difference.std(ddof=1) / math.sqrt(len(difference))
+        assert difference.mean() > 5 * error
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_chips_do_not_depend_on_each_other_and_the_model_is_left_alone(policy, monkeypatch):
     torch.manual_seed(0)
