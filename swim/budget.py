@@ -61,6 +61,8 @@ def _points(methods: dict[str, dict[str, pd.DataFrame]], method: str) -> list[pd
     points = dict(methods[method])
     if method not in registry.FREE and "none" in methods:
         points["0"] = methods["none"]["0"]
+        if method in registry.READING:  # which have read every device by then
+            points["0"] = points["0"].assign(reads=1.0)
     if registry.ends_verified(method) and "all" in methods:
         points["1"] = methods["all"]["1"]
     return [points[fraction].set_index("chip") for fraction in sorted(points, key=float)]

@@ -25,7 +25,8 @@ POINTS = {  # three chips each
 def folder(tmp_path):
     at = tmp_path / "chips/release/sigma-0.3"
     for point, (accuracies, nwc) in POINTS.items():
-        rows = [(r, a, 1.0, nwc + r / 1000, 1 + nwc, 1000) for r, a in enumerate(accuracies)]
+        reads = 0 if point == "none/0" else 1 + nwc
+        rows = [(r, a, 1.0, nwc + r / 1000, reads, 1000) for r, a in enumerate(accuracies)]
         io.write_rows(at / f"{point}.csv", COLUMNS, rows)
     io.write_rows(at / "clean.csv", ("accuracy", "loss"), [(0.91, 0.1)])
     return tmp_path / "chips"
@@ -47,6 +48,11 @@ def test_each_chip_stops_at_the_first_point_within_the_bound(folder):
     assert table.loc["reslice", "nwc"] == pytest.approx(np.mean([0.0, 0.101, 0.102]))
     assert table.loc["reslice", "reads"] == pytest.approx(np.mean([1, 1.1, 1.1]))
     assert table.loc["compensate", "stopped"] == pytest.approx(1 / 3)
+
+
+def test_who_reads_first_has_read_where_nothing_is_rewritten(folder):
+    table = table_of(folder, 0.32)  # which every chip meets from the start
+    assert table.loc[["compensate", "swim"], "reads"].tolist() == [1, 0]
 
 
 def test_a_bound_that_nothing_meets(folder):
