@@ -72,7 +72,7 @@ METHODS = {
 }
 
 # Policies that decide on each chip, by what is read, within a budget of write cycles: modules with
-# offers(cells, curvature), see swim.policies.greedy, or classes, made of a budget and curvature.
+# offers(cells, curvature), see swim.policies.greedy, or classes, made of a budget and scores.
 POLICIES = {
     "uswim": "swim.policies.uswim",
     "swim_device": "swim.policies.swim_device",

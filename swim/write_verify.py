@@ -35,7 +35,7 @@ class Rewritten:
     cycles: Tensor
 
 
-def _between(low: Tensor, high: Tensor, std: Tensor | float) -> Tensor:
+def between(low: Tensor, high: Tensor, std: Tensor | float) -> Tensor:
     """Probability that ``N(0, std^2)`` lies between; ``std`` 0 is a point at zero."""
     std = torch.as_tensor(std, dtype=low.dtype, device=low.device).clamp(min=1e-30)
     # In the tail that is short, so that differences keep their digits.
@@ -69,12 +69,12 @@ class Redraw:
         low, high = centre - device.tolerance, centre + device.tolerance
         sigma, level = sigma.to(low.dtype), level.to(low.dtype)
         if not device.clip:
-            return _between(low, high, (sigma**2 + device.read_noise**2).sqrt())
+            return between(low, high, (sigma**2 + device.read_noise**2).sqrt())
         bottom, top = -level, 1 - level
         total = self._in_range(low, high, sigma, bottom, top)
         for end in (bottom, top):
             beyond = torch.special.ndtr(-end.abs() / sigma.clamp(min=1e-30))
-            total = total + beyond * _between(low - end, high - end, device.read_noise)
+            total = total + beyond * between(low - end, high - end, device.read_noise)
         return total.clamp(max=1)
 
     def _in_range(
@@ -88,7 +88,7 @@ class Redraw:
 
         def inside(noise: Tensor | float) -> Tensor:
             left, right = torch.maximum(low - noise, bottom), torch.minimum(high - noise, top)
-            return _between(left, torch.maximum(left, right), sigma)
+            return between(left, torch.maximum(left, right), sigma)
 
         spread = self._device.read_noise
         if not spread:
@@ -200,9 +200,9 @@ class Redraw:
         errors, readings = torch.zeros_like(centre), torch.zeros_like(centre)
         left = torch.arange(len(centre), device=centre.device)
         while len(left):
-            tried = _normal(draws, left) * sigma[left]
+            tried = normal(draws, left) * sigma[left]
             tried = in_range(self._device, tried, level[left])
-            read = tried + self._device.read_noise * _normal(draws, left)
+            read = tried + self._device.read_noise * normal(draws, left)
             inside = (read - centre[left]).abs() < self._device.tolerance
             # A window that is hardly ever met is not tried for: its device was given up.
             taken = inside != given_up[left]
@@ -272,8 +272,8 @@ class Pulse:
         sigma, level = (part.expand(shape).reshape(-1) for part in (sigma, level))
         centre = centre.reshape(-1)
         left = torch.arange(len(centre), device=centre.device)
-        errors = in_range(device, _normal(draws, left) * sigma - level, level)
-        readings = errors + device.read_noise * _normal(draws, left)
+        errors = in_range(device, normal(draws, left) * sigma - level, level)
+        readings = errors + device.read_noise * normal(draws, left)
         cycles = torch.ones_like(left)
         for _ in range(device.cycle_limit - 1):
             outside = (readings[left] - centre[left]).abs() >= device.tolerance
@@ -281,14 +281,15 @@ class Pulse:
             if not len(left):
                 break
             mean, spread = self.once(errors[left], centre[left], sigma[left])
-            moved = mean + _normal(draws, left) * spread
+            moved = mean + normal(draws, left) * spread
             errors[left] = in_range(device, moved, level[left])
-            readings[left] = errors[left] + device.read_noise * _normal(draws, left)
+            readings[left] = errors[left] + device.read_noise * normal(draws, left)
             cycles[left] += 1
         return Rewritten(*(part.view(shape) for part in (errors, readings, cycles)))
 
 
-def _normal(draws: np.random.Generator, like: Tensor) -> Tensor:
+def normal(draws: np.random.Generator, like: Tensor) -> Tensor:
+    """Standard normals, as many as ``like`` is long, and where it is: float32."""
     return torch.from_numpy(draws.standard_normal(len(like), dtype="float32")).to(like.device)
 
 

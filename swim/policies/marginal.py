@@ -17,7 +17,7 @@ from torch import Tensor
 from swim.policies.base import Chip, Programmed
 from swim.policies.cells import Cells
 from swim.policies.greedy import Budgeted, account
-from swim.write_verify import SQRT_TAU, in_range, writer
+from swim.write_verify import SQRT_TAU, between, in_range, normal, writer
 
 # Weights whose worth is within a fifth of the largest get their cycles at once.
 FALL = 0.8
@@ -68,18 +68,16 @@ class Layer:
         best = self._best[at]
         place, side = (best, at), self._sides[best, at]
         level, sigma = cells.levels[place], cells.sigma[place]
-        centre = self._centres(at).gather(0, best[None])[0]
+        centre = self._centres(at, self._rest(at)[1]).gather(0, best[None])[0]
         mean, spread = self._writer.once(self.errors[place] * side, centre, sigma)
-        error = in_range(device, mean + spread * self._normal(at), level)
-        reading = error + device.read_noise * self._normal(at) if device.read_noise else error
+        error = in_range(device, mean + spread * normal(self._draws, at), level)
+        reading = (
+            error + device.read_noise * normal(self._draws, at) if device.read_noise else error
+        )
         self.errors[place] = error * side
         self._believed[place] = reading * self._trust[place] * side
         self.spent[place] += 1
         self._rank(at)
-
-    def _normal(self, like: Tensor) -> Tensor:
-        drawn = self._draws.standard_normal(len(like), dtype="float32")
-        return torch.from_numpy(drawn).to(like.device)
 
     def _rest(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """The error of each weight, and what it would be without each device: float64."""
@@ -87,10 +85,10 @@ class Layer:
         total = self._offset[at] + own.sum(0)
         return total, total - own
 
-    def _centres(self, at: Tensor) -> Tensor:
+    def _centres(self, at: Tensor, rest: Tensor) -> Tensor:
         """The error that would make each device make up for its weight, within its range."""
         level = self.cells.levels[:, at]
-        wanted = -self._sides[:, at] * self._rest(at)[1] / self.cells.significance
+        wanted = -self._sides[:, at] * rest / self.cells.significance
         return torch.minimum(torch.maximum(wanted, -level), 1 - level).to(self.errors.dtype)
 
     def _rank(self, at: Tensor) -> None:
@@ -99,7 +97,7 @@ class Layer:
         total, rest = self._rest(at)
         side, trust = self._sides[:, at], self._trust[:, at]
         mean, spread = self._writer.once(
-            self._believed[:, at] * side, self._centres(at), cells.sigma[:, at]
+            self._believed[:, at] * side, self._centres(at, rest), cells.sigma[:, at]
         )
         level = cells.levels[:, at].double()
         ends = (-level, 1 - level) if device.clip else None
@@ -157,9 +155,7 @@ def expected_saving(
             mass = torch.special.ndtr(beyond)
             on_ends += saved * mass
             reached += mass * (saved > 0)
-    # In the tail that is short, so that differences keep their digits.
-    flip = (low > 0).to(low.dtype) * -2 + 1
-    inside = (torch.special.ndtr(flip * high) - torch.special.ndtr(flip * low)).abs()
+    inside = between(low, high, 1.0)
     density_low, density_high = _density(low), _density(high)
     saved = (square - centre**2 - width**2) * inside
     saved += 2 * centre * width * (density_high - density_low)
