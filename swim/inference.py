@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from swim.errors import DataError, SettingError
 from swim.kernels import FastKernels, keep_freed_memory
+from swim.replay import Replayed, record
 from swim.together import CannotRunTogetherError, Together
 from swim.tracing import (
     Call,
@@ -31,7 +33,11 @@ _SMALL = 1_000_000
 # Elements of a pass's largest activation, of one chip and of a group: what a CPU's caches and its
 # allocator hold on to, and a fair part of a GPU's memory. Not taken from the machine, since
 # results must not depend on it.
-_ROOM = {"cpu": (2**22, 2**21), "cuda": (2**26, 2**26)}
+_ROOM = {"cpu": (2**22, 3 * 2**19), "cuda": (2**26, 2**26)}
+# Images that a group's layers behind its convolutions take at once, where that is more, and into
+# how many parts convolutions may split these: their activations are all in memory once, when the
+# pass is recorded.
+_BLOCK, _PARTS = 512, 16
 
 
 class _ProgrammedCalls(Replay):
@@ -104,9 +110,12 @@ class Network:
         self._joined: tuple[Tensor, Tensor] | None = None
         size = len(self._batches[0][1])
         self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
+        self._replays: dict[Any, Replayed | None] = {}
         self._channels_last = True
         self._try_one_chip()
         self.group = GROUP if self._runs_together() else 1
+        if self.group > 1 and len({x.shape[1:] for x, _ in self._batches}) == 1:
+            self._batches = [self._all()]
 
     def answers(
         self, chips: Sequence[Mapping[str, Tensor]], positions: Sequence[Tensor] | None = None
@@ -144,7 +153,10 @@ class Network:
             found = each_loss(self._loss, outputs.flatten(0, 1), labels.flatten(0, 1))
             return [part.view(len(chips), -1) for part in found]
 
-        found = self._passes(chips, self._chosen(positions, self._size[len(chips) > 1]), answer)
+        size = self._size[together := len(chips) > 1]
+        if together and 1 < _BLOCK // size <= _PARTS:
+            size *= _BLOCK // size
+        found = self._passes(chips, self._chosen(positions, size), answer)
         right, losses = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
         return right, losses
 
@@ -156,7 +168,7 @@ class Network:
     ) -> list[Any]:
         """What is taken from each pass's outputs, (chips, n, classes), and labels."""
         together = len(chips) > 1
-        run = Together(self._calls, chips) if together else self._alone(chips[0])
+        run = self._group(chips) if together else self._alone(chips[0])
         state = dict(self._state)
         if not together:
             for name, parameters in self._direct.items():
@@ -181,12 +193,51 @@ class Network:
                 for part in zip(inputs.split(size), labels.split(size), strict=True):
                     yield part[0][None], part[1][None]
             return
+        inputs, labels = self._all()
+        for chosen in torch.stack(list(positions)).to(labels.device).split(size, 1):
+            yield inputs[chosen], labels[chosen]
+
+    def _all(self) -> tuple[Tensor, Tensor]:
         if self._joined is None:
             inputs, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
             self._joined = inputs, labels
-        inputs, labels = self._joined
-        for chosen in torch.stack(list(positions)).to(labels.device).split(size, 1):
-            yield inputs[chosen], labels[chosen]
+        return self._joined
+
+    def _group(
+        self, chips: Sequence[Mapping[str, Tensor]]
+    ) -> Callable[[nn.Module, Tensor], Tensor]:
+        """A pass of all chips: inputs (1 or chips, n, ...) to outputs (chips, n, classes)."""
+        together = Together(self._calls, chips)
+
+        def run(model: nn.Module, inputs: Tensor) -> Tensor:
+            images, most = inputs.shape[1], self._size[True]
+            if images <= most:
+                return together(model, inputs)
+            few = images // -(-images // most)
+            whole = images - images % few
+            if whole < images:
+                return torch.cat([run(model, part) for part in inputs.split(whole, 1)], 1)
+            replayed = self._replayed(together, model, inputs, few)
+            if replayed is None:
+                return torch.cat([together(model, part) for part in inputs.split(few, 1)], 1)
+            return replayed(inputs, together.ready)
+
+        return run
+
+    def _replayed(
+        self, together: Together, model: nn.Module, inputs: Tensor, few: int
+    ) -> Replayed | None:
+        """A pass on inputs of this shape, recorded the first time."""
+        if inputs.device.type != "cpu":
+            return None
+        key = (inputs.shape, few, together.shared)
+        if key not in self._replays:
+            together(model, inputs[:, :few])
+            weights = {made: together.ready(*made) for made in together.made}
+            self._replays[key] = None
+            with contextlib.suppress(torch.OutOfMemoryError):  # of all images at once
+                self._replays[key] = record(partial(together, model), inputs, few, weights)
+        return self._replays[key]
 
     def _alone(self, weights: Mapping[str, Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
         """A pass of one chip: inputs (1, n, ...) to outputs (1, n, ...)."""

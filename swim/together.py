@@ -10,7 +10,8 @@ modules. What may run so is a list; a model with anything else is run chip by ch
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -32,18 +33,35 @@ class CannotRunTogetherError(Exception):
     """The model runs something that has no rule for several chips; never seen by a user."""
 
 
-class Chips(Tensor):
-    """Marks an activation that holds all chips, (N, R x C, ...).
+# All chips' weights of a call: "one" that they share, "joined" (R x out, ...), or "stacked"
+# (R, out, in).
+Form = Literal["one", "joined", "stacked"]
+
+
+@dataclass
+class Mark:
+    """What is known of an activation that holds all chips, (N, R x C, ...).
 
     Attributes:
         fresh: it shares its memory with no other tensor, and no call has used it yet; the first
             that does may write its result there.
         overwritten: that has happened, so a second use must not.
+        unrectified: a ReLU is still to be applied, in place, before anything but maxima, which
+            leave fewer elements to apply it to, or a quantiser that does it too.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    fresh = False
-    overwritten = False
+    fresh: bool
+    overwritten: bool = False
+    unrectified: bool = False
+
+
+def _mark(tensor: Any) -> Mark | None:
+    return getattr(tensor, "_swim_mark", None)
+
+
+def _marked(tensor: Tensor, mark: Mark) -> Tensor:
+    tensor._swim_mark = mark  # type: ignore[attr-defined]
+    return tensor
 
 
 # Each element or channel by itself.
@@ -67,10 +85,8 @@ _ARITHMETIC = {
     torch.clamp, Tensor.clamp, Tensor.clamp_,
     torch.fake_quantize_per_tensor_affine,
 }  # fmt: skip
-_IN_PLACE: dict[Any, Callable[..., Tensor]] = {
-    **dict.fromkeys((torch.relu, F.relu, Tensor.relu), lambda x, inplace=False: x.relu_()),
-    torch.fake_quantize_per_tensor_affine: fake_quantize_,
-}  # fmt: skip
+_RELU = {torch.relu, F.relu, Tensor.relu}
+_MAXIMA = {F.max_pool1d, F.max_pool2d, torch.max_pool2d, F.max_pool3d}
 _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 
 
@@ -78,7 +94,7 @@ class Together(Watch):
     """While active, one forward pass of the model runs all chips.
 
     The n-th weighted call of a pass is given the n-th weight, as :func:`swim.tracing.trace`
-    listed them. Tensors marked :class:`Chips` hold all chips, others one.
+    listed them. Tensors with a :class:`Mark` hold all chips, others one.
     """
 
     def __init__(self, calls: Sequence[Call], weights: Sequence[Mapping[str, Tensor]]):
@@ -86,8 +102,12 @@ class Together(Watch):
         self.chips = len(weights)
         self._calls = calls
         self._weights = weights
-        self._ready: dict[tuple[int, bool], Tensor] = {}
+        self._ready: dict[tuple[int, Form], Tensor] = {}
         self._next = 0
+        self.shared = tuple(
+            call.name is not None and len({id(chip[call.name]) for chip in weights}) == 1
+            for call in calls
+        )
         self._by_name: dict[str, Callable[..., Tensor]] = dict(_BY_NAME)
         self._by_name["batch_norm"], self._by_name["cat"] = self._batch_norm, self._cat
 
@@ -107,43 +127,48 @@ class Together(Watch):
         self._next = 0
         shown = inputs[0]
         if len(inputs) > 1:
-            shown = inputs.transpose(0, 1).flatten(1, 2).as_subclass(Chips)
+            shown = _marked(inputs.transpose(0, 1).flatten(1, 2), Mark(fresh=False))
         with self:
             outputs = model(shown)
         _only(isinstance(outputs, Tensor) and outputs.dim() == 2, "outputs of another shape")
-        if not isinstance(outputs, Chips):  # nothing that differs between chips has reached them
+        if _mark(outputs) is None:  # nothing that differs between chips has reached them
             return outputs.expand(self.chips, *outputs.shape)
+        _rectify(outputs)
         split: Tensor = outputs.unflatten(1, (self.chips, -1)).transpose(0, 1)
         return split
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        held = [t for t in tensors_in([args, kwargs]) if isinstance(t, Chips)]
-        _only(not any(t.overwritten for t in held), "an activation used again")
-        if func in WEIGHTED:
-            if not held and (shared := self._shared()) is not None:
-                args, kwargs = with_weight(args, kwargs, shared)
-                return func(*args, **kwargs)
-            result = self._weighted(func, *args, **kwargs)
-        elif not held:
-            return SUBSTITUTES.get(func, func)(*args, **kwargs)
-        elif asks(func):
+        held = [(t, mark) for t in tensors_in([args, kwargs]) if (mark := _mark(t))]
+        _only(not any(mark.overwritten for _, mark in held), "an activation used again")
+        if held and asks(func):
             answer = func(*args, **kwargs)
             _only(not isinstance(answer, Tensor), "a transposed view")
             return answer
-        elif func in _IN_PLACE and held[0].fresh:
-            result = _IN_PLACE[func](*args, **kwargs)
-            held[0].overwritten = True
+        over = unrectified = False
+        if held and func in _RELU and held[0][1].fresh:
+            result, over, unrectified = held[0][0], True, True
+        elif held and func in _MAXIMA:
+            result, unrectified = _pool(func, *args, **kwargs), held[0][1].unrectified
+        elif held and func is torch.fake_quantize_per_tensor_affine and held[0][1].fresh:
+            result, over = _quantise(*args, **kwargs), True
         else:
-            result = self._rule(func)(func, *args, **kwargs)
-        return self._marked(result, held)
-
-    def _marked(self, result: Tensor, held: list[Chips]) -> Chips:
-        taken = {_memory(t) for t in held if not t.overwritten}
-        for tensor in held:
-            tensor.fresh = False
-        marked = result.as_subclass(Chips)
-        marked.fresh = _memory(result) not in taken
-        return marked
+            for tensor, _ in held:
+                _rectify(tensor)
+            if func in WEIGHTED:
+                if not held and (shared := self._shared()) is not None:
+                    args, kwargs = with_weight(args, kwargs, shared)
+                    return func(*args, **kwargs)
+                result = self._weighted(func, *args, **kwargs)
+            elif not held:
+                return SUBSTITUTES.get(func, func)(*args, **kwargs)
+            else:
+                result = self._rule(func)(func, *args, **kwargs)
+        if over:  # the same values no longer, so another tensor, in the same memory
+            held[0][1].overwritten, result = True, result.view_as(result)
+        taken = {_memory(t) for t, mark in held if not mark.overwritten}
+        for _, mark in held:
+            mark.fresh = False
+        return _marked(result, Mark(_memory(result) not in taken, unrectified=unrectified))
 
     def _rule(self, func: Any) -> Callable[..., Tensor]:
         if func in _ALIKE:
@@ -176,21 +201,17 @@ class Together(Watch):
 
     def _cat(self, func: Any, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         """Channels of each chip, not of all chips, one after the other."""
-        _only(all(isinstance(t, Chips) for t in tensors), "chips joined with a constant")
+        _only(all(_mark(t) for t in tensors), "chips joined with a constant")
         _only(dim == 1, "joining other dimensions than channels")
         split = [t.unflatten(1, (self.chips, -1)) for t in tensors]
         return torch.cat(split, 2).flatten(1, 2)
 
     def _shared(self) -> Tensor | None:
         """The next call's weight where all chips hold the same tensor; the call then counts."""
-        name = self._calls[self._next].name if self._next < len(self._calls) else None
-        if name is None:
-            return None
-        first, *others = (chip[name] for chip in self._weights)
-        if any(weight is not first for weight in others):
+        if self._next >= len(self._calls) or not self.shared[self._next]:
             return None
         self._next += 1
-        return first
+        return self.ready(self._next - 1, "one")
 
     def _weighted(
         self, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any,
@@ -219,18 +240,23 @@ class Together(Watch):
         dilation: Any = 1,
         groups: int = 1,
     ) -> Tensor:
-        stacked = self._stacked(number, weight, joined=True)
-        if not isinstance(input, Chips) and groups > 1:
-            input = input.repeat(1, self.chips, *[1] * (input.dim() - 2)).as_subclass(Chips)
-        if isinstance(input, Chips):
+        stacked = self.ready(number, "joined", weight)
+        each = _mark(input) is not None
+        if not each and groups > 1:
+            input, each = input.repeat(1, self.chips, *[1] * (input.dim() - 2)), True
+        if each:
             groups *= self.chips
+        elif input.dim() == 4 and input.size(1) == 1 and input.is_contiguous():
+            # Strides that say channels last, which those of one channel leave open.
+            step = input.size(3)
+            input = input.as_strided(input.shape, (input.size(2) * step, 1, step, 1))
         result: Tensor = func(input, stacked, bias, stride, padding, dilation, groups)
         return result
 
     def _linear(self, number: int, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not isinstance(input, Chips):
-            return F.linear(input, self._stacked(number, weight, joined=True), bias)
-        stacked = self._stacked(number, weight, joined=False)  # (R, out, in)
+        if _mark(input) is None:
+            return F.linear(input, self.ready(number, "joined", weight), bias)
+        stacked = self.ready(number, "stacked", weight)  # (R, out, in)
         inputs = input.unflatten(1, (self.chips, -1)).transpose(0, 1)  # (R, N, in)
         if bias is None:
             outputs = torch.bmm(inputs, stacked.mT)
@@ -238,20 +264,46 @@ class Together(Watch):
             outputs = torch.baddbmm(bias.view(self.chips, 1, -1), inputs, stacked.mT)
         return outputs.transpose(0, 1).flatten(1)
 
-    def _stacked(self, number: int, weight: Tensor, joined: bool) -> Tensor:
-        """A call's weight on every chip, (R, out, ...), or joined to (R x out, ...)."""
-        if (number, joined) not in self._ready:
-            name = self._calls[number].name
-            chips = [weight if name is None else chip[name] for chip in self._weights]
-            stacked = torch.cat(chips) if joined else torch.stack(chips)
-            if joined and weight.dim() == 4:
-                stacked = stacked.contiguous(memory_format=torch.channels_last)
-            self._ready[number, joined] = stacked
-        return self._ready[number, joined]
+    def ready(self, number: int, form: Form, weight: Tensor | None = None) -> Tensor:
+        """A call's weight on all chips, made once; ``weight`` on each where no device holds it."""
+        name = self._calls[number].name
+        if name is None:
+            return _in_form(form, [cast(Tensor, weight)] * self.chips)
+        if (number, form) not in self._ready:
+            self._ready[number, form] = _in_form(form, [chip[name] for chip in self._weights])
+        return self._ready[number, form]
+
+    @property
+    def made(self) -> list[tuple[int, Form]]:
+        """Arguments of :meth:`ready` so far."""
+        return list(self._ready)
+
+
+def _in_form(form: Form, chips: list[Tensor]) -> Tensor:
+    if form == "one":
+        return chips[0]
+    if form == "stacked":
+        return torch.stack(chips)
+    joined = torch.cat(chips)
+    return joined.contiguous(memory_format=torch.channels_last) if joined.dim() == 4 else joined
 
 
 def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
+
+
+def _rectify(tensor: Tensor) -> None:
+    mark = _mark(tensor)
+    if mark and mark.unrectified:
+        tensor.relu_()
+        mark.unrectified = False
+
+
+def _quantise(input: Tensor, scale: Any, zero_point: Any, low: int, high: int) -> Tensor:
+    """Over the input, whose ReLU does nothing where no level is below zero."""
+    if input.device.type != "cpu" or low < int(zero_point):
+        _rectify(input)
+    return fake_quantize_(input, scale, zero_point, low, high)
 
 
 def _only(holds: bool, otherwise: str) -> None:
@@ -274,9 +326,9 @@ def _pool(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def _arithmetic(func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """Between activations of all chips, and with single numbers."""
     tensors = list(tensors_in([args, kwargs]))
-    shapes = {(t.dim(), t.size(1)) for t in tensors if isinstance(t, Chips)}
+    shapes = {(t.dim(), t.size(1)) for t in tensors if _mark(t)}
     _only(len(shapes) == 1, "arithmetic between other shapes")
-    _only(all(isinstance(t, Chips) or t.numel() == 1 for t in tensors), "arithmetic with a vector")
+    _only(all(_mark(t) or t.numel() == 1 for t in tensors), "arithmetic with a vector")
     return _alike(func, *args, **kwargs)
 
 
