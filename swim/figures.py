@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Colour, marker and dashes. Okabe and Ito's colours, which colour-blind readers tell apart; the
-# methods of the paper keep their own, the others take what is spare in turn: a style
-# comes back after 105.
+# methods of the paper keep their own, the others take what is spare in turn, and then those of the
+# paper's methods that are not drawn.
 _KNOWN = {
     "swim": ("#0072B2", "o", "-"),
     "magnitude": ("#D55E00", "s", "-"),
@@ -34,11 +34,13 @@ _ORDER = {name: place for place, name in enumerate(_KNOWN)}
 def styles(methods: list[str]) -> dict[str, tuple[str, str, Any]]:
     """Colour, marker and dashes of each method."""
     others = [name for name in methods if name not in _KNOWN]
+    absent = {name: style for name, style in _KNOWN.items() if name not in methods}
+    colours = [*_COLOURS, *(colour for colour, *_ in absent.values() if colour[0] == "#")]
     spare = {
         name: (
-            _COLOURS[i % len(_COLOURS)],
+            colours[i % len(colours)],
             _MARKERS[i % len(_MARKERS)],
-            _DASHES[i // len(_COLOURS) % len(_DASHES)],
+            _DASHES[i // len(colours) % len(_DASHES)],
         )
         for i, name in enumerate(others)
     }

@@ -214,6 +214,13 @@ def test_files_are_written_and_reproducible(table, tmp_path):
         list(figures.draw_all(table, tmp_path, ["0.2"]))
 
 
+def test_colours_of_the_papers_methods_serve_where_these_are_not_drawn():
+    policies = ["swim", *(name for name in registry.POLICIES if "magnitude" not in name)][:8]
+    colours = [colour for colour, *_ in figures.styles(policies).values()]
+    assert len(set(colours)) == 8
+    assert figures.styles(["swim", "random", *policies[1:]])["random"] == ("#009E73", "^", "-")
+
+
 def test_many_methods_have_their_own_styles():
     styles = figures.styles(list(registry.METHODS))
     assert len(set(styles.values())) == len(registry.METHODS) >= 13
