@@ -202,33 +202,34 @@ class Marginal(Budgeted):
         own = [Cells(chip, name) for name in chip.targets]
         layers = [self.start(cells, self._of(cells)) for cells in own]
         left = self._planned(own)
-        price = math.inf
         while left > 0:
             most = max(float(layer.worth.max()) for layer in layers)
             if not most > 0:
                 break
-            if most <= price:
-                price = FALL * most
-            chosen = self._chosen(layers, price, left)
-            for layer, at in zip(layers, chosen, strict=True):
-                if len(at):
-                    layer.cycle(at)
-            left -= sum(len(at) for at in chosen)
+            price = FALL * most
+            dear = [(layer.worth > price).nonzero().squeeze(1) for layer in layers]
+            while left > 0 and any(len(at) for at in dear):
+                chosen = self._affordable(layers, dear, left)
+                for layer, at in zip(layers, chosen, strict=True):
+                    if len(at):
+                        layer.cycle(at)
+                left -= sum(len(at) for at in chosen)
+                # What was not written is worth what it was.
+                dear = [at[layer.worth[at] > price] for layer, at in zip(layers, dear, strict=True)]
         return own, layers
 
     @staticmethod
-    def _chosen(layers: list[Layer], price: float, left: float) -> list[Tensor]:
-        """Weights worth more than the price, no more than the best that the budget reaches."""
-        chosen = [(layer.worth > price).nonzero().squeeze(1) for layer in layers]
-        count = sum(len(at) for at in chosen)
+    def _affordable(layers: list[Layer], dear: list[Tensor], left: float) -> list[Tensor]:
+        """These weights, or no more than the best of them that the budget reaches."""
+        count = sum(len(at) for at in dear)
         if count <= left:
-            return chosen
-        worth = torch.cat([layer.worth[at] for layer, at in zip(layers, chosen, strict=True)])
+            return dear
+        worth = torch.cat([layer.worth[at] for layer, at in zip(layers, dear, strict=True)])
         best = torch.zeros(count, dtype=torch.bool, device=worth.device)
         order = torch.sort(worth, descending=True, stable=True).indices
         best[order[: math.ceil(left)]] = True
-        parts = best.split([len(at) for at in chosen])
-        return [at[part] for at, part in zip(chosen, parts, strict=True)]
+        parts = best.split([len(at) for at in dear])
+        return [at[part] for at, part in zip(dear, parts, strict=True)]
 
     @staticmethod
     def _accounts(
