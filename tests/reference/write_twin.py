@@ -470,6 +470,7 @@ class Marginal:
         self.begin()
         self.spent = [[0] * layer.n for _ in range(layer.m)]
         self.draws = layer.draws("marginal")
+        self.known = {}
 
     def begin(self):
         """What was done before any cycle beyond the first of each device."""
@@ -500,7 +501,12 @@ class Marginal:
         return kept * error + memory.gain * self.centre(j, i), std * math.sqrt(1 - kept**2)
 
     def worth(self, i):
-        """Of the weight's best device, and which that is."""
+        """Of the weight's best device, and which that is; as long as nothing is written."""
+        if i not in self.known:
+            self.known[i] = self.best(i)
+        return self.known[i]
+
+    def best(self, i):
         memory, found = self.memory, (0.0, 0)
         if memory.kind == "closed_form":
             return found
@@ -535,6 +541,7 @@ class Marginal:
             self.errors[j][i] = side * error
             self.readings[j][i] = side * (error + self.memory.noise * float(noise))
             self.spent[j][i] += 1
+            del self.known[i]
 
     def totals(self):
         pairs = zip(self.offset, self.layer.total(self.errors), strict=True)
