@@ -97,11 +97,23 @@ class Together(Watch):
     listed them. Tensors with a :class:`Mark` hold all chips, others one.
     """
 
-    def __init__(self, calls: Sequence[Call], weights: Sequence[Mapping[str, Tensor]]):
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        weights: Sequence[Mapping[str, Tensor]],
+        in_place: bool = True,
+    ):
+        """For one network and group of chips.
+
+        Args:
+            calls: of the network.
+            weights: weight name -> weight, of each chip.
+            in_place: write ReLUs and quantised values over their input where nothing else seems
+                to use it. A model that does use it then raises, but not without this.
+        """
         super().__init__()
         self.chips = len(weights)
-        self._calls = calls
-        self._weights = weights
+        self._calls, self._weights, self._in_place = calls, weights, in_place
         self._ready: dict[tuple[int, Form], Tensor] = {}
         self._next = 0
         self.shared = tuple(
@@ -145,11 +157,12 @@ class Together(Watch):
             _only(not isinstance(answer, Tensor), "a transposed view")
             return answer
         over = unrectified = False
-        if held and func in _RELU and held[0][1].fresh:
+        fresh = self._in_place and bool(held) and held[0][1].fresh
+        if fresh and func in _RELU:
             result, over, unrectified = held[0][0], True, True
         elif held and func in _MAXIMA:
             result, unrectified = _pool(func, *args, **kwargs), held[0][1].unrectified
-        elif held and func is torch.fake_quantize_per_tensor_affine and held[0][1].fresh:
+        elif fresh and func is torch.fake_quantize_per_tensor_affine:
             result, over = _quantise(*args, **kwargs), True
         else:
             for tensor, _ in held:
