@@ -426,3 +426,17 @@ def test_a_pass_takes_as_many_images_as_its_activations_allow():
         assert seen == []
         network.answers([network.targets])
         assert seen == [200]
+
+
+def test_a_pass_with_large_activations_is_not_recorded(monkeypatch):
+    """All of a block's activations would be in memory at once."""
+    monkeypatch.setattr(inference, "_ROOM", {"cpu": (2**22, 20 * 48 * 28 * 28)})
+    seen = []
+    model = LeNet().eval()
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    network = Network(model, images(200, (1, 28, 28)), "cross_entropy")
+    seen.clear()
+    with torch.no_grad():
+        network.answers(weights_of_chips(network))
+    assert seen == [20] * 10
+    assert not network._replays
