@@ -49,7 +49,7 @@ lint: $(VENV)/installed-dev  ## formatting, lint and types
 	mypy
 
 test: $(VENV)/installed-dev  ## set up and run all tests
-	pytest -n $(CORES) --dist loadfile $(PYTEST_ARGS)
+	pytest -n $(CORES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 $(VENV)/installed-bench: envs/requirements-bench.txt $(VENV)/installed-dev
 	$(PIP) -r envs/requirements-bench.txt

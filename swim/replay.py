@@ -194,7 +194,10 @@ def record(
 
 
 def _cut(steps: Sequence[_Step], result: int, few: int, weights: int) -> tuple[int, int] | None:
-    """Before which step the smallest single tensor crosses from convolutions to products."""
+    """Before which step the smallest single tensor crosses from convolutions to products.
+
+    The last of them, so that element-wise operations find their input in a cache.
+    """
     convolutions = [i for i, step in enumerate(steps) if step.function is _CONVOLUTION]
     start = max(convolutions, default=len(steps))
     products = [i for i, step in enumerate(steps) if step.function in _PRODUCTS and i > start]
@@ -209,5 +212,5 @@ def _cut(steps: Sequence[_Step], result: int, few: int, weights: int) -> tuple[i
             found.append((shapes[crossing[0]].numel(), at, crossing[0]))
     if not found:
         return None
-    _, at, number = min(found)
+    _, at, number = min(found, key=lambda cut: (cut[0], -cut[1]))
     return at, number
