@@ -312,11 +312,11 @@ def _rectify(tensor: Tensor) -> None:
         mark.unrectified = False
 
 
-def _quantise(input: Tensor, scale: Any, zero_point: Any, low: int, high: int) -> Tensor:
+def _quantise(input: Tensor, scale: Any, zero_point: Any, quant_min: int, quant_max: int) -> Tensor:
     """Over the input, whose ReLU does nothing where no level is below zero."""
-    if input.device.type != "cpu" or low < int(zero_point):
+    if input.device.type != "cpu" or quant_min < int(zero_point):
         _rectify(input)
-    return fake_quantize_(input, scale, zero_point, low, high)
+    return fake_quantize_(input, scale, zero_point, quant_min, quant_max)
 
 
 def _only(holds: bool, otherwise: str) -> None:

@@ -440,3 +440,14 @@ def test_a_pass_with_large_activations_is_not_recorded(monkeypatch):
         network.answers(weights_of_chips(network))
     assert seen == [20] * 10
     assert not network._replays
+
+
+def test_groups_of_other_sizes_have_recordings_of_their_own():
+    network = Network(LeNet().eval(), images(100, (1, 28, 28)), "cross_entropy")
+    chips = weights_of_chips(network)
+    with torch.no_grad():
+        _, losses = network.answers(chips)
+        _, fewer = network.answers(chips[:3])
+    assert len(network._replays) == 2
+    assert None not in network._replays.values()
+    torch.testing.assert_close(fewer, losses[:3])
