@@ -75,7 +75,6 @@ class Recording(TorchDispatchMode):
         self.steps: list[_Step] = []
         self.faithful = True
         self._slots = {id(tensor): number for number, tensor in enumerate(given)}
-        self._constants: set[int] = set()
         self._kept: list[Any] = list(given)  # an id is one tensor's while that lives
 
     def slot(self, tensor: Tensor) -> int | None:
@@ -95,15 +94,12 @@ class Recording(TorchDispatchMode):
             for i, argument in enumerate(func._schema.arguments)
             if argument.alias_info is not None and argument.alias_info.is_write
         ]
-        own = self._slots if slots else self._constants
-        self.faithful &= all(id(tensor) in own for tensor in written)
+        self.faithful &= all(id(tensor) in self._slots for tensor in written)
+        self.faithful &= torch.Tag.nondeterministic_seeded not in func.tags
         results = tuple(result) if isinstance(result, tuple | list) else (result,)
         if not slots:
-            self._constants.update(id(r) for r in results)
             return result
-        if torch.Tag.nondeterministic_seeded in func.tags or not all(
-            isinstance(r, Tensor) for r in results
-        ):
+        if not all(isinstance(r, Tensor) for r in results):
             self.faithful = False
             return result
         numbers = tuple(self._slots.setdefault(id(r), len(self._slots)) for r in results)
@@ -172,12 +168,15 @@ def record(
             outputs = run(shown)
         return recording, outputs
 
-    (small, _), (large, expected) = recorded(inputs[:, :few]), recorded(inputs)
-    result = large.slot(expected)
+    small, outputs = recorded(inputs[:, :few])
+    result = small.slot(outputs)
+    if result is None or not small.faithful or _cut(small.steps, result, few, len(weights)) is None:
+        return None
+    large, expected = recorded(inputs)
     alike = [(step.function, step.results, step.uses) for step in small.steps] == [
         (step.function, step.results, step.uses) for step in large.steps
     ]
-    if result is None or not (alike and small.faithful and large.faithful):
+    if large.slot(expected) != result or not (alike and large.faithful):
         return None
     cut = _cut(small.steps, result, few, len(weights))
     if cut is None:

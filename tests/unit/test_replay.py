@@ -43,7 +43,7 @@ def normalised(w, x):
 
 
 def constants_written_to(w, x):
-    """Tensors of the pass's own, computed from no image, may be written to."""
+    """An earlier step would see the last value."""
     scale = torch.ones(4, 1, 1)
     scale[1:] *= 3
     return head(w, F.max_pool2d(F.conv2d(x[0], w["conv",], padding=1) * scale, 2))
@@ -57,7 +57,7 @@ def skipped(w, x):
     )
 
 
-REPLAYED = [plain, joined, normalised, constants_written_to, skipped]
+REPLAYED = [plain, joined, normalised, skipped]
 
 
 @pytest.mark.parametrize("run", REPLAYED, ids=lambda run: run.__name__)
@@ -137,7 +137,7 @@ def constant(w, x):
 
 NOT_REPLAYED = [
     draws, asks_for_a_value, writes_outside, counts, hidden, other_operations, no_convolution,
-    two_tensors_cross, constant,
+    two_tensors_cross, constant, constants_written_to,
 ]  # fmt: skip
 
 
