@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from swim.errors import DataError, SettingError
 from swim.kernels import FastKernels, keep_freed_memory
-from swim.replay import Replayed, record
+from swim.replay import Replayed, record, same_but_for_rounding
 from swim.together import CannotRunTogetherError, Together
 from swim.tracing import (
     Call,
@@ -34,9 +34,8 @@ _SMALL = 1_000_000
 # allocator hold on to, and a fair part of a GPU's memory. Not taken from the machine, since
 # results must not depend on it.
 _ROOM = {"cpu": (2**22, 3 * 2**19), "cuda": (2**26, 2**26)}
-# Images that a group's layers behind its convolutions take at once, where that is more, and into
-# how many parts convolutions may split these: their activations are all in memory once, when the
-# pass is recorded.
+# A recorded pass takes so many images, in at most so many parts in its convolutions. While it is
+# recorded, the activations of all layers for all of these images are in memory.
 _BLOCK, _PARTS = 512, 16
 
 
@@ -198,6 +197,7 @@ class Network:
             yield inputs[chosen], labels[chosen]
 
     def _all(self) -> tuple[Tensor, Tensor]:
+        """All inputs and labels, joined."""
         if self._joined is None:
             inputs, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
             self._joined = inputs, labels
@@ -227,7 +227,7 @@ class Network:
     def _replayed(
         self, together: Together, model: nn.Module, inputs: Tensor, few: int
     ) -> Replayed | None:
-        """A pass on inputs of this shape, recorded the first time."""
+        """A pass on inputs of this layout, recorded the first time."""
         if inputs.device.type != "cpu":
             return None
         key = (together.chips, inputs.shape, inputs.stride(), inputs.dtype, few, together.shared)
@@ -289,8 +289,7 @@ class Network:
     def _runs_together(self) -> bool:
         """Whether a group answers as its chips do alone, tried on two images.
 
-        Chips are told apart by a factor. A layer that mixes them up is wrong by far more than
-        rounding, or a quantiser that rounding tips over, can change.
+        Chips are told apart by a factor; a layer that mixes them up is far off.
         """
         if GROUP == 1 or sum(weight.numel() for weight in self.targets.values()) > _SMALL:
             return False
@@ -303,11 +302,10 @@ class Network:
         for self._in_place in (True, False):
             try:
                 expected = torch.cat([self._try([chip], images) for chip in chips])
-                errors = [(self._try(chips, shown) - expected).abs().mean()
-                          for shown in (images, same_for_each)]  # fmt: skip
+                found = [self._try(chips, shown) for shown in (images, same_for_each)]
             except Exception:  # whatever its layers say to shapes that they do not expect
                 continue
-            return bool(max(errors) <= 0.01 * expected.abs().mean())
+            return all(same_but_for_rounding(outputs, expected) for outputs in found)
         return False
 
 

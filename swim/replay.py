@@ -5,8 +5,8 @@ activations should stay in a cache, and many in the layers after them, whose wei
 worth fetching. A recorded pass is cut between the two, where a single tensor crosses.
 
 What does not depend on the images is a constant of the recording. Where that might be wrong,
-nothing is replayed: an operation draws at random, hands Python a value, or writes to a tensor
-from outside.
+nothing is replayed: torch draws at random, or an operation hands Python a value or writes to a
+constant.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,7 +67,7 @@ class Recording(TorchDispatchMode):
 
     Attributes:
         steps: these operations, in their order; the tensors are slots 0, 1, ...
-        faithful: whether they are all there is to a pass.
+        faithful: whether running them again makes the pass again.
     """
 
     def __init__(self, given: Sequence[Tensor]):
@@ -134,27 +134,23 @@ class _Part:
 
 
 class Replayed:
-    """A pass on a block of images, recorded: convolutions on a few at once, then all.
-
-    Attributes:
-        few: how many images at once.
-    """
+    """A recorded pass on a block of images: convolutions on a few at once, what follows on all."""
 
     def __init__(self, few: int, keys: Sequence[Any], front: _Part, back: _Part, crossing: int):
-        self.few = few
-        self._keys, self._front, self._back, self._crossing = keys, front, back, crossing
+        self._few, self._keys = few, keys
+        self._front, self._back, self._crossing = front, back, crossing
 
     def __call__(self, inputs: Tensor, weight: Callable[..., Tensor]) -> Tensor:
         """Outputs for inputs (1 or chips, images, ...), with ``weight(*key)`` for each key."""
         given = {number: weight(*key) for number, key in enumerate(self._keys, 1)}
-        parts = [self._front({0: part, **given}) for part in inputs.split(self.few, 1)]
+        parts = [self._front({0: part, **given}) for part in inputs.split(self._few, 1)]
         return self._back({self._crossing: torch.cat(parts), **given})
 
 
 def record(
     run: Callable[[Tensor], Tensor], inputs: Tensor, few: int, weights: Mapping[Any, Tensor]
 ) -> Replayed | None:
-    """A pass that can be replayed on inputs of the same shape, or None.
+    """A pass that can be replayed on inputs of the same shape, strides and type, or None.
 
     Args:
         run: a pass, which uses the weights.
@@ -170,32 +166,35 @@ def record(
 
     small, outputs = recorded(inputs[:, :few])
     result = small.slot(outputs)
-    if result is None or not small.faithful or _cut(small.steps, result, few, len(weights)) is None:
+    if result is None or not small.faithful:
         return None
-    large, expected = recorded(inputs)
+    cut = _cut(small.steps, result, few, len(weights))
+    if cut is None:  # before all images are in memory
+        return None
+    large, outputs = recorded(inputs)
     alike = [(step.function, step.results, step.uses) for step in small.steps] == [
         (step.function, step.results, step.uses) for step in large.steps
     ]
-    if large.slot(expected) != result or not (alike and large.faithful):
-        return None
-    cut = _cut(small.steps, result, few, len(weights))
-    if cut is None:
+    if large.slot(outputs) != result or not (alike and large.faithful):
         return None
     at, crossing = cut
     front, back = _Part(small.steps[:at], crossing), _Part(large.steps[at:], result)
     replay = Replayed(few, list(weights), front, back, crossing)
-    # Rounding may differ, and a quantiser tip over; constants that were of these images, taken
-    # where torch does not see it, are far off.
+    # On other images: constants may be of these, taken where torch does not see it.
     others = inputs / 2
-    expected = run(others)
-    error = (replay(others, lambda *key: weights[key]) - expected).abs().mean()
-    return replay if error <= 0.01 * expected.abs().mean() else None
+    found = replay(others, lambda *key: weights[key])
+    return replay if same_but_for_rounding(found, run(others)) else None
+
+
+def same_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
+    """Whether two passes' outputs are as near as rounding, and quantisers that it tips, allow."""
+    return bool((found - expected).abs().mean() <= 0.01 * expected.abs().mean())
 
 
 def _cut(steps: Sequence[_Step], result: int, few: int, weights: int) -> tuple[int, int] | None:
     """Before which step the smallest single tensor crosses from convolutions to products.
 
-    The last of them, so that element-wise operations find their input in a cache.
+    Of several as small the last, so that element-wise operations find their input in a cache.
     """
     convolutions = [i for i, step in enumerate(steps) if step.function is _CONVOLUTION]
     start = max(convolutions, default=len(steps))
