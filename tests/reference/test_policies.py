@@ -107,8 +107,7 @@ def test_as_the_twin_device_by_device(name, policy):
     if name.startswith("closed") and policy in SIMULATED:
         pytest.skip("single cycles are not simulated")
     chip, curvature = chip_of(swim.Device(**settings(name)))
-    # Cycle by cycle the twin takes long to spend much; without end it goes as far as it can.
-    for budget in (0.4, math.inf) if policy in write_twin.SEARCHES else BUDGETS:
+    for budget in BUDGETS:
         expected = write_twin.program(policy, twins(name), budget)
         agree(spend(policy, budget, chip, curvature), expected)
 

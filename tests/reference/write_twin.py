@@ -470,7 +470,6 @@ class Marginal:
         self.begin()
         self.spent = [[0] * layer.n for _ in range(layer.m)]
         self.draws = layer.draws("marginal")
-        self.known = {}
 
     def begin(self):
         """What was done before any cycle beyond the first of each device."""
@@ -501,12 +500,7 @@ class Marginal:
         return kept * error + memory.gain * self.centre(j, i), std * math.sqrt(1 - kept**2)
 
     def worth(self, i):
-        """Of the weight's best device, and which that is; as long as nothing is written."""
-        if i not in self.known:
-            self.known[i] = self.best(i)
-        return self.known[i]
-
-    def best(self, i):
+        """Of the weight's best device, and which that is."""
         memory, found = self.memory, (0.0, 0)
         if memory.kind == "closed_form":
             return found
@@ -527,9 +521,8 @@ class Marginal:
             found = max(found, (max(self.layer.H[i], 0) * saved, j), key=lambda pair: pair[0])
         return found
 
-    def cycle(self, chosen):
-        """One cycle of the best devices of these weights, and a read."""
-        best = [self.worth(i)[1] for i in chosen]
+    def cycle(self, chosen, best):
+        """One cycle of these weights' best devices, and a read."""
         written = self.draws.standard_normal(len(chosen), dtype="float32")
         read = np.zeros(len(chosen))
         if self.memory.noise:
@@ -541,7 +534,6 @@ class Marginal:
             self.errors[j][i] = side * error
             self.readings[j][i] = side * (error + self.memory.noise * float(noise))
             self.spent[j][i] += 1
-            del self.known[i]
 
     def totals(self):
         pairs = zip(self.offset, self.layer.total(self.errors), strict=True)
@@ -650,19 +642,18 @@ def search(policy, layers, budget):
     """The same cycle by cycle: all weights that are worth more than the price get one."""
     own = [SEARCHES[policy](layer) for layer in layers]
     left = budget * sum(layer.planned(j, i) for layer in layers for j, i in layer.places())
-    worths = {(k, i): layer.worth(i)[0] for k, layer in enumerate(own)
-              for i in range(layer.layer.n)}  # fmt: skip
+    found = {(k, i): layer.worth(i) for k, layer in enumerate(own) for i in range(layer.layer.n)}
     price, cycles = math.inf, 0
-    while left > 0 and max(worths.values()) > 0:
-        if max(worths.values()) <= price:
-            price = FALL * max(worths.values())
-        chosen = [place for place, worth in worths.items() if worth > price]
+    while left > 0 and (most := max(worth for worth, _ in found.values())) > 0:
+        if most <= price:
+            price = FALL * most
+        chosen = [place for place, (worth, _) in found.items() if worth > price]
         if len(chosen) > left:
-            chosen = sorted(sorted(chosen, key=lambda p: -worths[p])[: math.ceil(left)])
+            chosen = sorted(sorted(chosen, key=lambda p: -found[p][0])[: math.ceil(left)])
         for k, layer in enumerate(own):
             here = [i for number, i in chosen if number == k]
-            layer.cycle(here)
-            worths.update({(k, i): layer.worth(i)[0] for i in here})
+            layer.cycle(here, [found[k, i][1] for i in here])
+            found.update({(k, i): layer.worth(i) for i in here})
         cycles += len(chosen)
         left -= len(chosen)
     reads = cycles + sum(layer.n * layer.m for layer in layers)
