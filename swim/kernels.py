@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swim.recording import one_step
 from swim.tracing import Watch
 
 
@@ -25,10 +26,12 @@ def keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """Height and width from one number or two."""
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
 
 
+@one_step
 def max_pool2d(
     input: Tensor,
     kernel_size: Any,
@@ -39,16 +42,17 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Tensor:
     """``F.max_pool2d`` of (..., H, W), as maxima of shifted views where nothing is padded."""
-    kernel = _pair(kernel_size)
+    kernel = pair(kernel_size)
     plain = (
         not (ceil_mode or return_indices)
-        and (_pair(padding), _pair(dilation)) == ((0, 0), (1, 1))
+        and (pair(padding), pair(dilation)) == ((0, 0), (1, 1))
         and all(size >= k for size, k in zip(input.shape[-2:], kernel, strict=True))
+        and kernel != (1, 1)  # nothing but a view
     )
     if not plain or input.device.type != "cpu":
         own: Callable[..., Tensor] = F.max_pool2d
         return own(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    step = _pair(stride or kernel_size)
+    step = pair(stride or kernel_size)
     for dim in (-2, -1):
         size = (input.shape[dim] - kernel[dim]) // step[dim] + 1
         parts = [_every(input, dim, start, step[dim], size) for start in range(max(kernel[dim], 1))]
@@ -64,6 +68,7 @@ def _every(x: Tensor, dim: int, start: int, step: int, count: int) -> Tensor:
     return x[tuple(index)]
 
 
+@one_step
 def fake_quantize(
     input: Tensor, scale: Any, zero_point: Any, quant_min: int, quant_max: int
 ) -> Tensor:
@@ -71,6 +76,7 @@ def fake_quantize(
     return fake_quantize_(input, scale, zero_point, quant_min, quant_max, torch.mul)
 
 
+@one_step
 def fake_quantize_(
     input: Tensor,
     scale: Any,
@@ -82,10 +88,17 @@ def fake_quantize_(
     """The same, over ``input`` itself where that can be."""
     if input.dtype != torch.float32 or input.device.type != "cpu":
         return torch.fake_quantize_per_tensor_affine(input, scale, zero_point, quant_min, quant_max)
+    inverse, step, low, high = grid(scale, zero_point, quant_min, quant_max)
+    return multiply(input, inverse).round_().clamp_(low, high).mul_(step)
+
+
+def grid(
+    scale: Any, zero_point: Any, quant_min: int, quant_max: int
+) -> tuple[float, float, int, int]:
+    """What a quantiser's arguments say: ``clamp(round(x inverse), low, high) step``."""
     zero, step = int(zero_point), float(scale)
     inverse = float(np.float32(1) / np.float32(step))  # rounded as PyTorch has it
-    on_grid = multiply(input, inverse).round_().clamp_(quant_min - zero, quant_max - zero)
-    return on_grid.mul_(step)
+    return inverse, step, quant_min - zero, quant_max - zero
 
 
 SUBSTITUTES: dict[Any, Callable[..., Tensor]] = {

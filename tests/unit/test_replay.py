@@ -79,8 +79,8 @@ def test_convolutions_see_few_images_and_products_all():
     weights = parameters(0)
     recorded = record(lambda x: plain(weights, x), images(), FEW, weights)
     seen = []
-    for part in (recorded._front, recorded._back):
-        shapes = {step.function.__name__.split(".")[0]: step.shape for step in part._steps}
+    for part in (recorded.front, recorded.back):
+        shapes = {step.function.__name__.split(".")[0]: step.layout.shape for step in part._steps}
         seen.append({name: shapes[name][0] for name in ("convolution", "relu_", "addmm")
                      if name in shapes})  # fmt: skip
     assert seen == [{"convolution": FEW, "relu_": FEW}, {"addmm": ALL}]

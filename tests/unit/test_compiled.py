@@ -1,0 +1,166 @@
+"""Compiled blocks against the operations that they stand for, in float64."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from swim import kernels
+from swim.compiled import Block, Quantiser, register
+
+SCALE = 0.3
+QUANTISER = Quantiser(*kernels.grid(SCALE, 0, -5, 15))
+PLAIN = Block(
+    groups=8, inputs=6, outputs=16, size=(14, 14), kernel=(3, 3), padding=(1, 1), rectified=True,
+    quantised=False, channels_last=True, register=register(),
+)  # fmt: skip
+
+
+def block(**changes):
+    return dataclasses.replace(PLAIN, **changes)
+
+
+def drawn(block, count=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    outputs = block.groups * block.outputs
+    images = torch.randn(count, block.groups * block.inputs, *block.size, generator=generator)
+    weight = torch.randn(outputs, block.inputs, *block.kernel, generator=generator) / 4
+    return images, weight, torch.randn(outputs, generator=generator)
+
+
+def run(block, images, weight, bias):
+    return block(images, block.packed(weight), bias, QUANTISER if block.quantised else None)
+
+
+def twin(block, images, weight, bias):
+    """The same in float64, before the quantiser."""
+    sums = F.conv2d(
+        images.double(), weight.double(), bias.double(), padding=block.padding, groups=block.groups
+    )
+    pooled = F.max_pool2d(sums, 2)
+    return pooled.relu() if block.rectified else pooled
+
+
+def random_block(seed):
+    """Any shape that a block can have; sizes that are no multiples of a register's among them."""
+    rng = np.random.default_rng(seed)
+    kernel = tuple(int(k) for k in rng.choice([1, 2, 3, 3, 5], 2))
+    if rng.random() < 0.5:
+        kernel = (3, 3)
+    return block(
+        groups=int(rng.integers(1, 5)),
+        inputs=int(rng.integers(1, 11)),
+        outputs=int(rng.integers(4, 36)),
+        size=(int(rng.integers(6, 18)), int(rng.integers(6, 18))),
+        kernel=kernel,
+        padding=(int(rng.integers(0, kernel[0])), int(rng.integers(0, kernel[1]))),
+        rectified=bool(rng.random() < 0.5),
+        channels_last=bool(rng.random() < 0.5),
+    )
+
+
+BLOCKS = [
+    PLAIN,
+    block(inputs=1, groups=1, outputs=48, size=(28, 28)),
+    block(kernel=(5, 5), padding=(0, 0), inputs=3),
+    block(channels_last=False, rectified=False),
+    *(random_block(seed) for seed in range(30)),
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: "x".join(map(str, [*block.kernel])))
+def test_sums_maxima_and_relu(block):
+    images, weight, bias = drawn(block)
+    found = run(block, images, weight, bias)
+    expected = twin(block, images, weight, bias)
+    # Both ways round in another order than PyTorch, over as many products.
+    scale = F.conv2d(images.abs(), weight.abs(), padding=block.padding, groups=block.groups).max()
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 1e-6 * scale
+    order = torch.channels_last if block.channels_last else torch.contiguous_format
+    assert found.is_contiguous(memory_format=order)
+
+
+@pytest.mark.parametrize("block", BLOCKS[:12], ids=lambda block: "x".join(map(str, block.kernel)))
+def test_levels_are_those_of_pytorch_but_for_ties(block):
+    block = dataclasses.replace(block, quantised=True)
+    images, weight, bias = drawn(block)
+    found = run(block, images, weight, bias)
+    exact = twin(block, images, weight, bias)
+    expected = torch.fake_quantize_per_tensor_affine(exact.float(), SCALE, 0, -5, 15)
+    to_a_tie = ((exact / SCALE) % 1 - 0.5).abs()
+    assert torch.equal(found[to_a_tie > 1e-4], expected[to_a_tie > 1e-4])
+    assert (to_a_tie <= 1e-4).double().mean() < 0.01
+
+
+@pytest.mark.parametrize("block", BLOCKS[:10], ids=lambda block: "x".join(map(str, block.kernel)))
+def test_registers_order_and_threads_change_no_bit(block):
+    given = drawn(block, count=5)
+    expected = run(block, *given)
+    for changed in (4, 8, 16):
+        assert torch.equal(run(dataclasses.replace(block, register=changed), *given), expected)
+    other = dataclasses.replace(block, channels_last=not block.channels_last)
+    assert torch.equal(run(other, *given), expected)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(run(block, *given), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_groups_and_images_do_not_see_each_other():
+    """So that a chip's answers do not depend on the others of its pass."""
+    images, weight, bias = drawn(PLAIN)
+    together = run(PLAIN, images, weight, bias)
+    one = block(groups=1)
+    for g in range(PLAIN.groups):
+        alone = run(one, images[:, 6 * g : 6 * g + 6], weight[16 * g :][:16], bias[16 * g :][:16])
+        assert torch.equal(together[:, 16 * g : 16 * g + 16], alone)
+    assert torch.equal(run(PLAIN, images[1:2], weight, bias), together[1:2])
+
+
+def test_writes_where_it_is_told_and_nowhere_else():
+    given = drawn(PLAIN)
+    expected = run(PLAIN, *given)
+    whole = torch.full_like(PLAIN.empty(5), 7)
+    before = [tensor.clone() for tensor in given]
+    result = PLAIN(given[0], PLAIN.packed(given[1]), given[2], None, whole[1:4])
+    assert result.data_ptr() == whole[1:].data_ptr()
+    assert torch.equal(whole[1:4], expected)
+    assert (whole[[0, 4]] == 7).all()
+    assert all(torch.equal(*pair) for pair in zip(before, given, strict=True))
+
+
+def test_images_in_any_layout():
+    images, weight, bias = drawn(PLAIN)
+    expected = run(PLAIN, images, weight, bias)
+    strided = torch.zeros(3, 48, 14, 28)[..., ::2].copy_(images)
+    for same in (images.contiguous(memory_format=torch.channels_last), strided):
+        assert torch.equal(run(PLAIN, same, weight, bias), expected)
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 3)])
+def test_unknown_numbers_stay_unknown(kernel, quantised):
+    """As in PyTorch, where a maximum, a ReLU and a quantiser hand NaN on."""
+    broken = block(kernel=kernel, quantised=quantised)
+    images, weight, bias = drawn(broken)
+    images[1, 7, 5, 5], bias[-1] = float("nan"), float("nan")
+    found = run(broken, images, weight, bias).isnan()
+    assert found[:, -1].all()
+    assert not found[0, :-1].any()
+    assert not found[1, :16].any()  # another group
+    reached = F.max_pool2d(F.conv2d(images[1:2].isnan().float(), torch.ones_like(weight),
+                                    padding=1, groups=8), 2) > 0  # fmt: skip
+    assert (found[1:2] >= reached).all()
+
+
+def test_what_is_left_to_pytorch():
+    assert block(inputs=6).worthwhile
+    assert not block(inputs=6, kernel=(5, 5)).worthwhile  # no faster
+    assert not block(outputs=3).worthwhile  # fewer than any register holds
+    assert not block(register=0).worthwhile  # no fused multiply-add
+    assert not block(size=(2, 2), padding=(0, 0)).worthwhile  # no window
