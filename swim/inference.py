@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from swim.errors import DataError, SettingError
 from swim.kernels import FastKernels, keep_freed_memory
-from swim.replay import Replayed, record, same_but_for_rounding
+from swim.replay import Replayed, record
 from swim.together import CannotRunTogetherError, Together
 from swim.tracing import (
     Call,
@@ -20,6 +20,7 @@ from swim.tracing import (
     buffers_of,
     device_of,
     first,
+    operation_name,
     parameters_of,
     trace,
     weights_of,
@@ -54,17 +55,31 @@ class _ProgrammedCalls(Replay):
         return func(*args, **kwargs)
 
 
-class _Largest(Watch):
-    """Notes how many elements the largest activation of some images has."""
+# Operations by which a difference in the last bits may become a large one; comparisons and whole
+# numbers are such too.
+_JUMPS = {"round", "floor", "ceil", "trunc", "frac", "sign", "sgn", "fmod", "remainder"}
+
+
+class _Seen(Watch):
+    """Notes what activations of some images are like.
+
+    Attributes:
+        elements: of the largest.
+        jumps: whether a quantiser or another step function is among the operations.
+    """
 
     def __init__(self, images: int):
         super().__init__()
-        self.elements, self._images = 1, images
+        self.elements, self.jumps, self._images = 1, False, images
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         result = func(*args, **kwargs)
-        if isinstance(result, Tensor) and result.dim() and len(result) == self._images:
-            self.elements = max(self.elements, result.numel())
+        if isinstance(result, Tensor):
+            name = operation_name(func).strip("_")
+            exact = result.is_floating_point() and result.element_size() >= 4
+            self.jumps |= not exact or name in _JUMPS or "quantize" in name
+            if result.dim() and len(result) == self._images:
+                self.elements = max(self.elements, result.numel())
         return result
 
 
@@ -97,9 +112,11 @@ class Network:
         place = device_of(model)
         (inputs, _), stream = first(batches)
         self._model, self._loss = model, loss
-        self._calls = trace(model, inputs[:1].to(place))
+        # Copies, since a forward may write to its own parameters.
+        own = {name: p.clone() for name, p in parameters_of(model, requires_grad=False).items()}
+        self._calls = trace(model, inputs[:1].clone().to(place), own)
         self._batches = [(x.to(place), y.to(place)) for x, y in stream]
-        self._state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
+        self._state = {**own, **buffers_of(model)}
         self._direct: dict[str, list[str]] = {}
         for call in self._calls:
             if call.direct and call.name and call.parameter:
@@ -111,6 +128,7 @@ class Network:
         self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
         self._replays: dict[Any, Replayed | None] = {}
         self._channels_last = self._in_place = True
+        self._overwrites = self._jumps = False  # its images; what rounding does
         self._try_one_chip()
         self.group = GROUP if self._runs_together() else 1
         if self.group > 1 and len({x.shape[1:] for x, _ in self._batches}) == 1:
@@ -137,10 +155,8 @@ class Network:
                     raise
                 self._size[together] //= 2
             except CannotRunTogetherError:  # on these images, though it could on those tried
-                found = [
-                    self.answers([chip], positions and [positions[r]])
-                    for r, chip in enumerate(chips)
-                ]
+                shown = [None] * len(chips) if positions is None else [[p] for p in positions]
+                found = [self.answers([chip], own) for chip, own in zip(chips, shown, strict=True)]
                 right, losses = (torch.cat(parts) for parts in zip(*found, strict=True))
                 return right, losses
 
@@ -177,7 +193,10 @@ class Network:
                 state.update(dict.fromkeys(parameters, weight))
 
         def passes(model: nn.Module) -> list[Any]:
-            return [take(run(model, inputs), labels) for inputs, labels in chosen]
+            return [
+                take(run(model, inputs.clone() if self._overwrites else inputs), labels)
+                for inputs, labels in chosen
+            ]
 
         state = {f"model.{name}": tensor for name, tensor in state.items()}
         found: list[Any] = torch.func.functional_call(_Within(self._model), state, (passes,))
@@ -236,8 +255,14 @@ class Network:
             weights = {made: together.ready(*made) for made in together.made}
             self._replays[key] = None
             with contextlib.suppress(Exception):  # memory, or an operation of another kind
-                self._replays[key] = record(partial(together, model), inputs, few, weights)
+                run = partial(together, model)
+                self._replays[key] = record(run, inputs, few, weights, self._same)
         return self._replays[key]
+
+    def _same(self, found: Tensor, expected: Tensor) -> bool:
+        """Whether outputs are as near as rounding, and quantisers that it tips, allow."""
+        bound = 0.01 if self._jumps else 1e-4
+        return bool((found - expected).abs().mean() <= bound * expected.abs().mean())
 
     def _alone(self, weights: Mapping[str, Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
         """A pass of one chip: inputs (1, n, ...) to outputs (1, n, ...)."""
@@ -261,11 +286,13 @@ class Network:
         Channels last is the layout that makes convolution and pooling fastest, but ``view`` may
         fail in it where it would not in another.
         """
+        shown = self._few()
         try:
-            self._try([self.targets], self._few())
+            self._try([self.targets], shown)
         except RuntimeError:
             self._channels_last = False
-            self._try([self.targets], self._few())
+            self._try([self.targets], shown := self._few())
+        self._overwrites = not torch.equal(shown[0][0], self._few()[0][0])
 
     def _try(
         self, chips: Sequence[Mapping[str, Tensor]], shown: list[tuple[Tensor, Tensor]]
@@ -273,25 +300,27 @@ class Network:
         """Outputs (chips, n, ...) for the images shown; sees how many fit into a pass."""
         together = len(chips) > 1
         images = shown[0][1].shape[1]
-        with _Largest(images) as largest:
+        with _Seen(images) as seen:
             (outputs,) = self._passes(chips, shown, lambda outputs, _: outputs)
+        self._jumps |= seen.jumps
         room = _ROOM["cuda" if outputs.is_cuda else "cpu"][together]
-        fitting = max(1, room * images // largest.elements)
+        fitting = max(1, room * images // seen.elements)
         self._size[together] = min(self._size[together], fitting)
         found: Tensor = outputs.double()
         return found
 
     def _few(self) -> list[tuple[Tensor, Tensor]]:
-        """At most two images, to try something on."""
+        """Copies of at most two images, to try something on."""
         inputs, labels = self._batches[0]
-        return [(inputs[None, :2], labels[None, :2])]
+        return [(inputs[None, :2].clone(), labels[None, :2])]
 
     def _runs_together(self) -> bool:
         """Whether a group answers as its chips do alone, tried on two images.
 
         Chips are told apart by a factor; a layer that mixes them up is far off.
         """
-        if GROUP == 1 or sum(weight.numel() for weight in self.targets.values()) > _SMALL:
+        small = sum(weight.numel() for weight in self.targets.values()) <= _SMALL
+        if GROUP == 1 or not small or self._overwrites:
             return False
         chips = [
             {name: weight * (1 + r / GROUP) for name, weight in self.targets.items()}
@@ -305,7 +334,7 @@ class Network:
                 found = [self._try(chips, shown) for shown in (images, same_for_each)]
             except Exception:  # whatever its layers say to shapes that they do not expect
                 continue
-            return all(same_but_for_rounding(outputs, expected) for outputs in found)
+            return all(self._same(outputs, expected) for outputs in found)
         return False
 
 

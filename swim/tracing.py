@@ -283,9 +283,13 @@ class _Recorder(Watch):
 
 def parameters_of(model: nn.Module, requires_grad: bool) -> dict[str, Tensor]:
     """Stand-ins for the model's parameters that share their memory."""
+    return _stand_ins(dict(model.named_parameters()), requires_grad)
+
+
+def _stand_ins(parameters: Mapping[str, Tensor], requires_grad: bool) -> dict[str, Tensor]:
     return {
         name: p.detach().requires_grad_(requires_grad and p.is_floating_point())
-        for name, p in model.named_parameters()
+        for name, p in parameters.items()
     }
 
 
@@ -294,8 +298,15 @@ def buffers_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: b.clone() for name, b in model.named_buffers()}
 
 
-def trace(model: nn.Module, inputs: Any) -> list[Call]:
+def trace(
+    model: nn.Module, inputs: Any, parameters: Mapping[str, Tensor] | None = None
+) -> list[Call]:
     """Run the model once on ``inputs`` and list its weighted calls, in order.
+
+    Args:
+        model: the network.
+        inputs: a batch for it.
+        parameters: what it runs with, and whose memory the weights are then of; its own if None.
 
     Raises:
         UnsupportedOperationError: a parameter enters a matrix product in a way that cannot be
@@ -307,7 +318,8 @@ def trace(model: nn.Module, inputs: Any) -> list[Call]:
                 f"{name or 'the model'!r} is a scripted or traced module, whose operations "
                 "cannot be seen; pass the original nn.Module"
             )
-    parameters = parameters_of(model, requires_grad=True)
+    given = dict(model.named_parameters()) if parameters is None else parameters
+    parameters = _stand_ins(given, requires_grad=True)
     recorder = _Recorder(parameters)
     with torch.enable_grad(), recorder:
         torch.func.functional_call(model, {**parameters, **buffers_of(model)}, (inputs,))

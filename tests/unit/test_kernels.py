@@ -12,8 +12,8 @@ POOLS = [
     {"kernel_size": 3, "stride": 2},
     {"kernel_size": (2, 3), "stride": (1, 2)},
     {"kernel_size": 2, "stride": 3},
-    {"kernel_size": 1},
     # Handed on to PyTorch:
+    {"kernel_size": 1},
     {"kernel_size": 3, "stride": 2, "padding": 1},
     {"kernel_size": 2, "dilation": 2},
     {"kernel_size": 2, "ceil_mode": True},
@@ -33,6 +33,15 @@ def test_max_pooling(geometry, layout):
         torch.testing.assert_close(
             torch.nn.MaxPool2d(**geometry)(x), expected, rtol=0, atol=0, equal_nan=True
         )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_maxima_of_one_element_are_a_copy(stride):
+    """A ReLU may be written over them."""
+    x = torch.randn(1, 2, 4, 4)
+    before = x.clone()
+    max_pool2d(x, 1, stride).zero_()
+    assert torch.equal(x, before)
 
 
 def test_a_window_larger_than_the_image_is_pytorchs_error():

@@ -1,5 +1,7 @@
 """Several chips at once answer as each does alone, or are not run at once."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -357,6 +359,68 @@ def test_a_network_that_changes_after_it_was_tried():
             outputs = torch.func.functional_call(model, chip, (batches[0][0],))
             expected = F.cross_entropy(outputs, batches[0][1], reduction="none")
             torch.testing.assert_close(found, expected)
+
+
+def answers_of(forward):
+    """A network's answers by eight chips, twice, and what a plain loop answers."""
+    model, batches = made(forward), images()
+    shown, weights = batches[0][0].clone(), copy.deepcopy(model.state_dict())
+    expected = []
+    with torch.no_grad():
+        network = Network(model, batches, "cross_entropy")
+        chips = weights_of_chips(network)
+        for chip in chips:
+            own = {name: weight.clone() for name, weight in chip.items()}
+            outputs = torch.func.functional_call(copy.deepcopy(model), own, (shown.clone(),))
+            expected.append(F.cross_entropy(outputs, batches[0][1], reduction="none"))
+        groups = [chips[i : i + network.group] for i in range(0, GROUP, network.group)]
+        first, second = (
+            torch.cat([network.answers(group)[1] for group in groups]) for _ in range(2)
+        )
+    assert torch.equal(batches[0][0], shown)
+    assert all(torch.equal(model.state_dict()[name], weights[name]) for name in weights)
+    torch.testing.assert_close(first, torch.stack(expected))
+    torch.testing.assert_close(second, first)
+    return network
+
+
+def test_a_forward_that_writes_to_its_weights():
+    def forward(m, x):
+        for layer in (m.a, m.fc):
+            layer.weight.data.clamp_(-0.1, 0.1)
+        return head(m, m.a(x))
+
+    assert answers_of(forward).group == 1
+
+
+def test_a_forward_that_writes_to_its_images():
+    assert answers_of(lambda m, x: head(m, m.a(x.mul_(2).add_(1)))).group == 1
+
+
+def test_a_forward_that_looks_at_the_number_of_channels():
+    """Chips' channels lie side by side; what that changes may be little."""
+
+    def forward(m, x):
+        y = m.a(x)
+        return head(m, y * (1 + 3e-3 * y.shape[1] ** -0.5))
+
+    assert answers_of(forward).group == 1
+
+
+def test_a_network_that_changes_on_images_of_each_chip():
+    """Answered chip by chip there; the images given as one tensor."""
+
+    def forward(m, x):
+        y = m.a(x)
+        return head(m, y.softmax(1) if len(x) > 2 else y)
+
+    network = Network(made(forward), images(), "cross_entropy")
+    chips = weights_of_chips(network)
+    positions = torch.arange(GROUP * 5).view(GROUP, 5) % 20
+    with torch.no_grad():
+        _, losses = network.answers(chips, positions)
+        for chip, places, found in zip(chips, positions, losses, strict=True):
+            torch.testing.assert_close(network.answers([chip], [places])[1][0], found)
 
 
 @pytest.mark.parametrize("group", [1, GROUP])
