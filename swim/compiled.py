@@ -28,8 +28,6 @@ _MINIMAL_FROM = 4
 _DEFINED_UP_TO = 128
 _F32, _I64 = ir.FloatType(), ir.IntType(64)
 _POINTER = _F32.as_pointer()
-# A sum over so many channels is written out, a longer one is a loop.
-_UNROLLED = 1
 
 
 @dataclass(frozen=True)

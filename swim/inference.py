@@ -330,7 +330,9 @@ class Network:
         same_for_each = [(x.expand(GROUP, *x.shape[1:]), y) for x, y in images]
         for self._in_place in (True, False):
             try:
-                expected = torch.cat([self._try([chip], images) for chip in chips])
+                # Copies, since a forward may write to its weights.
+                alone = [{name: weight.clone() for name, weight in c.items()} for c in chips]
+                expected = torch.cat([self._try([chip], images) for chip in alone])
                 found = [self._try(chips, shown) for shown in (images, same_for_each)]
             except Exception:  # whatever its layers say to shapes that they do not expect
                 continue
