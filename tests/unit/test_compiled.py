@@ -1,13 +1,16 @@
 """Compiled blocks against the operations that they stand for, in float64."""
 
+import ctypes
 import dataclasses
+import mmap
+import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from swim import kernels
+from swim import compiled, kernels
 from swim.compiled import Block, Quantiser, register
 
 SCALE = 0.3
@@ -132,6 +135,41 @@ def test_writes_where_it_is_told_and_nowhere_else():
     assert torch.equal(whole[1:4], expected)
     assert (whole[[0, 4]] == 7).all()
     assert all(torch.equal(*pair) for pair in zip(before, given, strict=True))
+
+
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def fenced(values, at_end):
+    """The address of a copy of some values, beside a page that nobody may touch."""
+    page, size = mmap.PAGESIZE, values.numel() * values.element_size()
+    inside = -(-size // page) * page
+    memory = mmap.mmap(-1, inside + 2 * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for fence in (base, base + page + inside):
+        assert LIBC.mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(page), 0) == 0
+    address = base + page + (inside - size if at_end else 0)
+    ctypes.memmove(address, values.data_ptr(), size)
+    return address, memory
+
+
+@pytest.mark.skipif(LIBC is None, reason="fences memory by Linux's own calls")
+@pytest.mark.parametrize("register", [4, 8, 16])
+def test_no_access_outside_of_the_tensors(register):
+    """One would end the process."""
+    for seed in range(12):
+        block = dataclasses.replace(random_block(seed), register=register)
+        images, weight, bias = drawn(block)
+        images = images.contiguous(memory_format=torch.channels_last)
+        kernel, result = compiled._kernel(block), block.empty(3)
+        given = [images, block.packed(weight), bias, result, torch.empty(kernel.workspace)]
+        expected = block(*given[:3])
+        for at_end in (False, True):
+            addresses, kept = zip(*(fenced(tensor, at_end) for tensor in given), strict=True)
+            kernel.function(*addresses, 3, 1, 1, 0, 0)
+            ctypes.memmove(result.data_ptr(), addresses[3], result.numel() * 4)
+            assert torch.equal(result, expected)
+            assert len(kept) == 5
 
 
 def test_images_in_any_layout():
