@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -104,8 +104,6 @@ class Recording(TorchDispatchMode):
         faithful: whether running them again makes the pass again.
     """
 
-    _active: "list[Recording]" = []  # noqa: RUF012 - the recordings of this process
-
     def __init__(self, given: Sequence[Tensor]):
         super().__init__()
         self.steps: list[Step] = []
@@ -113,15 +111,6 @@ class Recording(TorchDispatchMode):
         self._slots = WeakTensorKeyDictionary({tensor: i for i, tensor in enumerate(given)})
         self._next = len(given)
         self._within = False
-
-    def __enter__(self) -> "Recording":
-        Recording._active.append(self)
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        Recording._active.pop()
 
     def slot(self, tensor: Tensor) -> int | None:
         """A tensor's number, None if it is a constant."""
@@ -144,14 +133,16 @@ class Recording(TorchDispatchMode):
         self._note(func, args, kwargs, result, written)
         return result
 
-    def whole(self, function: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
+    def whole(self, name: Any, function: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
         """Runs a function and notes it as one step; it writes to nothing but what it returns."""
+        if self._within:
+            return function(*args, **kwargs)
         self._within = True
         try:
             result = function(*args, **kwargs)
         finally:
             self._within = False
-        self._note(function, args, kwargs, result, [a for a in args if a is result])
+        self._note(name, args, kwargs, result, [a for a in args if a is result])
         return result
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any, written: list[Any]) -> None:
@@ -186,8 +177,9 @@ def one_step(function: Callable[_Arguments, Tensor]) -> Callable[_Arguments, Ten
 
     @functools.wraps(function)
     def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Tensor:
-        if Recording._active and not Recording._active[-1]._within:
-            return Recording._active[-1].whole(call, args, kwargs)
+        mode = _get_current_dispatch_mode()
+        if isinstance(mode, Recording):
+            return mode.whole(call, function, args, kwargs)
         return function(*args, **kwargs)
 
     return call
