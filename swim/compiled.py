@@ -10,6 +10,7 @@ Two ways to the sums: as they are defined, and for 3 x 3 kernels the minimal fil
 """
 
 import ctypes
+import os
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ _MINIMAL_FROM = 4
 # Products in a sum up to which PyTorch's convolution and pooling take longer (a 5 x 5 kernel on 6
 # channels has 150 and is no faster here).
 _DEFINED_UP_TO = 128
+# Whatever PyTorch's defaults are: addresses are handed on.
+_PLAIN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 _F32, _I64 = ir.FloatType(), ir.IntType(64)
 _POINTER = _F32.as_pointer()
 
@@ -93,7 +96,7 @@ class Block:
         """A tensor to hold the results of so many images."""
         shape = (count, self.groups * self.outputs, *self.windows)
         order = torch.channels_last if self.channels_last else torch.contiguous_format
-        return torch.empty(shape, memory_format=order)
+        return torch.empty(shape, **_PLAIN, memory_format=order)
 
     @property
     def worthwhile(self) -> bool:
@@ -130,16 +133,31 @@ class Block:
             bias: (groups x outputs,).
             quantiser: the quantiser, if there is one.
             result: where to write, of the block's layout; a new tensor if None.
+
+        Raises:
+            ValueError: a tensor is of another shape or type, or not on the CPU.
         """
-        images = images.contiguous(memory_format=torch.channels_last)
-        bias, count = bias.contiguous(), len(images)
+        count, channels = len(images), self.groups * self.outputs
+        taps = 16 if self.minimal else self.kernel[0] * self.kernel[1]
+        order = (taps, self.inputs) if self.minimal else (self.inputs, taps)
         result = self.empty(count) if result is None else result
+        for name, tensor, shape in (
+            ("images", images, (count, self.groups * self.inputs, *self.size)),
+            ("weights", packed, (self.groups, *order, self.outputs)),
+            ("bias", bias, (channels,)),
+            ("result", result, (count, channels, *self.windows)),
+        ):
+            if tensor.dtype != torch.float32 or not tensor.is_cpu or tensor.shape != shape:
+                found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device.type}"
+                raise ValueError(f"{name} must be float32 {shape} on the CPU, not {found}")
+        images = images.contiguous(memory_format=torch.channels_last)
+        bias = bias.contiguous()
         q = quantiser or Quantiser(1, 1, 0, 0)
         kernel = _kernel(self)
         of, to = images[:1].numel() * 4, result[:1].numel() * 4
 
         def run(start: int, stop: int) -> None:
-            work = torch.empty(kernel.workspace)
+            work = torch.empty(kernel.workspace, **_PLAIN)
             kernel.function(
                 images.data_ptr() + start * of, packed.data_ptr(), bias.data_ptr(),
                 result.data_ptr() + start * to, work.data_ptr(), stop - start,
@@ -158,6 +176,10 @@ class Block:
 @cache
 def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of these threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 @cache

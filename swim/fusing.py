@@ -44,7 +44,7 @@ def fused(
         absorbed |= chain.absorbed
         images, weight, bias = step.args[:3]
         if bias is None:
-            bias = torch.zeros(block.groups * block.outputs)
+            bias = torch.zeros_like(given[weight.number][:, 0, 0, 0])
         packed = Slot(-1 - len(first))  # not one of the recording's
         pack = replace(step, function=block.packed, args=(weight,), results=(packed.number,))
         first.append(replace(pack, kwargs={}, uses=frozenset({weight.number})))

@@ -28,7 +28,9 @@ def keep_freed_memory() -> None:
 
 def pair(value: Any) -> tuple[int, int]:
     """Height and width from one number or two."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+    if isinstance(value, tuple | list):
+        return int(value[0]), int(value[-1])
+    return int(value), int(value)
 
 
 @one_step

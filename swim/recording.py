@@ -48,8 +48,8 @@ class Layout:
         return self.channels_last or self._lies(torch.contiguous_format)
 
     def empty(self) -> Tensor:
-        """A tensor like that, without values."""
-        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype)
+        """A tensor like that on the CPU, without values."""
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="cpu")
 
     def _lies(self, order: torch.memory_format) -> bool:
         like = torch.empty_strided(self.shape, self.stride, device="meta")

@@ -196,6 +196,49 @@ def test_unknown_numbers_stay_unknown(kernel, quantised):
     assert (found[1:2] >= reached).all()
 
 
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64])
+def test_whatever_the_default_type(default):
+    given = drawn(PLAIN)
+    expected = run(PLAIN, *given)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        found = run(PLAIN, *given)
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found, expected)
+
+
+def test_whatever_the_default_device():
+    given = drawn(PLAIN)
+    expected = run(PLAIN, *given)
+    with torch.device("meta"):
+        found = PLAIN(given[0], PLAIN.packed(given[1]), given[2])
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("which", "change"),
+    [
+        (0, lambda x: x[:, 1:]),
+        (0, lambda x: x[..., 1:]),
+        (0, torch.Tensor.double),
+        (1, torch.Tensor.half),
+        (1, lambda x: x[:, :15]),
+        (2, lambda x: x[1:]),
+        (2, lambda x: x.to("meta")),
+        (4, lambda x: x[1:]),
+        (4, torch.Tensor.double),
+    ],
+)
+def test_other_tensors_are_refused(which, change):
+    images, weight, bias = drawn(PLAIN)
+    given = [images, PLAIN.packed(weight), bias, None, PLAIN.empty(3)]
+    given[which] = change(given[which])
+    with pytest.raises(ValueError, match="must be float32"):
+        PLAIN(*given)
+
+
 def test_what_is_left_to_pytorch():
     assert block(inputs=6).worthwhile
     assert not block(inputs=6, kernel=(5, 5)).worthwhile  # no faster

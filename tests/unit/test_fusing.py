@@ -181,3 +181,21 @@ def test_what_crosses_is_written_once():
     assert last.results == (recorded.whole,)
     recorded = record(lambda x: no_pool(weights, x), images(), FEW, weights, same)
     assert recorded.front._steps[-1].function is torch.Tensor.copy_
+
+
+def test_weights_that_are_one_tensor_are_not_told_apart():
+    weights = parameters(0)
+    weights["one",] = weights["two",]
+
+    def run(x):
+        y = F.conv2d(x[0].repeat(1, 4, 1, 1), weights["one",], padding=1)
+        return head(weights, pool(F.conv2d(pool(y), weights["two",], padding=1)))
+
+    assert record(run, images(), FEW, weights, same) is None
+
+
+def test_weights_of_another_type_are_refused():
+    weights = parameters(0)
+    recorded = record(lambda x: relu_behind(weights, x), images(), FEW, weights, same)
+    with pytest.raises(ValueError, match="float64"):
+        recorded(images(), lambda key: weights[(key,)].double())

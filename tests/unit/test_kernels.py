@@ -1,5 +1,6 @@
 """The faster operations give exactly the values of PyTorch's own."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ POOLS = [
     {"kernel_size": 3, "stride": 2},
     {"kernel_size": (2, 3), "stride": (1, 2)},
     {"kernel_size": 2, "stride": 3},
+    {"kernel_size": np.int64(2)},
     # Handed on to PyTorch:
     {"kernel_size": 1},
     {"kernel_size": 3, "stride": 2, "padding": 1},

@@ -502,6 +502,17 @@ def test_a_pass_with_large_activations_is_not_recorded(monkeypatch):
     assert not network._replays
 
 
+def test_under_autocast_nothing_is_replayed():
+    network = Network(LeNet().eval(), images(100, (1, 28, 28)), "cross_entropy")
+    chips = weights_of_chips(network)
+    with torch.no_grad():
+        network.answers(chips)
+        with torch.autocast("cpu", torch.bfloat16):
+            _, losses = network.answers(chips)
+            alone = torch.cat([network.answers([chip])[1] for chip in chips])
+    torch.testing.assert_close(losses, alone, rtol=0.1, atol=0.1)
+
+
 def test_groups_of_other_sizes_have_recordings_of_their_own():
     network = Network(LeNet().eval(), images(100, (1, 28, 28)), "cross_entropy")
     chips = weights_of_chips(network)
