@@ -72,6 +72,16 @@ class Block:
     register: int
 
     @property
+    def input_channels(self) -> int:
+        """Of all groups together."""
+        return self.groups * self.inputs
+
+    @property
+    def output_channels(self) -> int:
+        """Of all groups together."""
+        return self.groups * self.outputs
+
+    @property
     def windows(self) -> tuple[int, int]:
         """Rows and columns of the result."""
         high, wide = (
@@ -88,13 +98,13 @@ class Block:
     @property
     def lanes(self) -> int:
         """Numbers handled at once: a register's, or what the shorter of its loops leaves."""
-        channels = self.groups * self.inputs
-        loops = [self.outputs, self.size[1] * channels, *([channels] if self.minimal else [])]
+        filtered = [self.input_channels] if self.minimal else []
+        loops = [self.outputs, self.size[1] * self.input_channels, *filtered]
         return min(self.register, 2 ** (min(loops).bit_length() - 1))
 
     def empty(self, count: int) -> Tensor:
         """A tensor to hold the results of so many images."""
-        shape = (count, self.groups * self.outputs, *self.windows)
+        shape = (count, self.output_channels, *self.windows)
         order = torch.channels_last if self.channels_last else torch.contiguous_format
         return torch.empty(shape, **_PLAIN, memory_format=order)
 
@@ -137,15 +147,15 @@ class Block:
         Raises:
             ValueError: a tensor is of another shape or type, or not on the CPU.
         """
-        count, channels = len(images), self.groups * self.outputs
+        count = len(images)
         taps = 16 if self.minimal else self.kernel[0] * self.kernel[1]
         order = (taps, self.inputs) if self.minimal else (self.inputs, taps)
         result = self.empty(count) if result is None else result
         for name, tensor, shape in (
-            ("images", images, (count, self.groups * self.inputs, *self.size)),
+            ("images", images, (count, self.input_channels, *self.size)),
             ("weights", packed, (self.groups, *order, self.outputs)),
-            ("bias", bias, (channels,)),
-            ("result", result, (count, channels, *self.windows)),
+            ("bias", bias, (self.output_channels,)),
+            ("result", result, (count, self.output_channels, *self.windows)),
         ):
             if tensor.dtype != torch.float32 or not tensor.is_cpu or tensor.shape != shape:
                 found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device.type}"
@@ -330,7 +340,7 @@ class _Kernel:
     def _row(self) -> int:
         """Elements of a row of the images with its padding."""
         block = self._block
-        return (block.size[1] + 2 * block.padding[1]) * block.groups * block.inputs
+        return (block.size[1] + 2 * block.padding[1]) * block.input_channels
 
     @property
     def _rows(self) -> int:
@@ -341,13 +351,13 @@ class _Kernel:
     def workspace(self) -> int:
         """Elements that it needs to work in."""
         block = self._block
-        points = 16 * block.windows[1] * block.groups * block.inputs if block.minimal else 0
+        points = 16 * block.windows[1] * block.input_channels if block.minimal else 0
         return self._rows * self._row + points
 
     def _write(self, count: ir.Value) -> None:
         w, block = self._w, self._block
         high, wide = block.windows
-        channels, outputs = block.groups * block.inputs, block.groups * block.outputs
+        channels, outputs = block.input_channels, block.output_channels
         of, to = block.size[0] * block.size[1] * channels, high * wide * outputs
         w.vectors(self._rows * self._row, lambda i: w.store(w.constant(0), self._work, i))
 
@@ -368,7 +378,7 @@ class _Kernel:
     def _fetch(self, image: ir.Value, r: ir.Value) -> None:
         """Copies the rows that the r-th row of windows sees between the padding."""
         w, block = self._w, self._block
-        channels = block.groups * block.inputs
+        channels = block.input_channels
         length, left = block.size[1] * channels, block.padding[1] * channels
         for q in range(self._rows):
             y, to = w.add(w.times(r, 2), q - block.padding[0]), q * self._row + left
@@ -412,7 +422,7 @@ class _Kernel:
         sums = (self._filtered if block.minimal else self._defined)(g, k, first, count)
         values = [self._finished(window, bias) for window in sums]
         if block.channels_last:
-            step = block.groups * block.outputs
+            step = block.output_channels
             at = w.add(to_row, channel, w.times(first, step))
             for t, value in enumerate(values):
                 w.store(value, self._result, w.add(at, t * step))
@@ -446,7 +456,7 @@ class _Kernel:
         """Four sums of each window: every tap of the kernel times its pixel."""
         w, block = self._w, self._block
         high, wide = block.kernel
-        channels, taps = block.groups * block.inputs, high * wide
+        channels, taps = block.input_channels, high * wide
         left = w.add(w.times(g, block.inputs), w.times(first, 2 * channels))
 
         def add_channel(z: ir.Value, *sums: ir.Value) -> list[ir.Value]:
@@ -468,7 +478,7 @@ class _Kernel:
     def _transform(self, t: ir.Value) -> None:
         """Window t of all channels, 4 x 4 pixels d, as ``B^T d B``, into the workspace."""
         w, block = self._w, self._block
-        channels = block.groups * block.inputs
+        channels = block.input_channels
         across, down = w.build.fsub, w.build.fadd
 
         def along(d: Sequence[ir.Value]) -> list[ir.Value]:
@@ -497,7 +507,7 @@ class _Kernel:
         One column of m after the other, so that all stays in registers.
         """
         w, block = self._w, self._block
-        channels = block.groups * block.inputs
+        channels = block.input_channels
         point = block.windows[1] * channels
         left = w.add(self._rows * self._row, w.times(g, block.inputs), w.times(first, channels))
         found: list[list[Any]] = [[None] * 4 for _ in range(count)]

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -46,8 +46,8 @@ def fused(
         if bias is None:
             bias = torch.zeros_like(given[weight.number][:, 0, 0, 0])
         packed = Slot(-1 - len(first))  # not one of the recording's
-        pack = replace(step, function=block.packed, args=(weight,), results=(packed.number,))
-        first.append(replace(pack, kwargs={}, uses=frozenset({weight.number})))
+        only = frozenset({weight.number})
+        first.append(Step(block.packed, (weight,), {}, (packed.number,), step.layout, only))
         args, uses = (images, packed, bias, chain.quantiser), {images.number, packed.number}
         found.append(Step(block, args, {}, (chain.slot,), chain.layout, frozenset(uses)))
     return first, found
