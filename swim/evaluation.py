@@ -12,6 +12,7 @@ from swim import stats
 from swim.chips import stream
 from swim.devices import Device
 from swim.errors import SettingError
+from swim.inventory import Inventory
 from swim.policies import Policy
 
 
@@ -24,12 +25,15 @@ class Result:
         loss: mean loss over the images: float64 (chips,).
         cycles: normalised write cycles of each chip: float64 (chips,).
         reads: reads a device, on average: float64 (chips,).
+        programmed: the programmed weights, name -> how many; ``programmed.total`` of them in all,
+            and in ``programmed.digital`` what stays exact, and why.
     """
 
     accuracy: Tensor
     loss: Tensor
     cycles: Tensor
     reads: Tensor
+    programmed: Inventory
 
     @property
     def _summary(self) -> stats.Summary:
@@ -71,6 +75,7 @@ def evaluate(
     seed: int = 0,
     first_chip: int = 0,
     loss: str = "cross_entropy",
+    digital: Iterable[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Accuracy of a model whose weights are programmed into memory devices, chip by chip.
@@ -79,8 +84,9 @@ def evaluate(
     masks are compared in pairs.
 
     Args:
-        model: any ``nn.Module`` of linear and convolutional layers; left exactly as it was.
-            Biases and batch-norm parameters stay exact (digital).
+        model: any ``nn.Module``; left exactly as it was. Every weight that meets an activation in
+            a contraction (linear, convolution and recurrent layers, matrix products) is
+            programmed, or the model is refused. Biases, norms and tables stay exact (digital).
         batches: (inputs, labels) pairs; kept in memory for all chips.
         mask: which weights to write-verify (name -> bool tensor), or a programming policy;
             None verifies nothing.
@@ -89,19 +95,32 @@ def evaluate(
         seed: of all draws.
         first_chip: number of the first chip, to extend an earlier result.
         loss: ``cross_entropy`` or ``mse``, which has no accuracy (NaN).
+        digital: names or patterns (``"head.*"``) of weights that no device holds.
         progress: called with the number of chips done.
 
     Raises:
         SettingError: fewer than one chip, or an unknown loss.
         DataError: ``batches`` or the mask do not fit the model.
-        UnsupportedOperationError: a weight cannot be programmed, such as attention's.
+        UnsupportedOperationError: a weight cannot be programmed, or predictions depend on the
+            batch, on chance or on earlier calls; the message names it.
     """
     if chips < 1:
         raise SettingError(f"chips must be at least 1, not {chips}")
-    rows = []
-    made = stream(model, batches, mask, device=device, seed=seed, first_chip=first_chip, loss=loss)
+    rows: list[list[float]] = []
+    programmed: list[Inventory] = []
+    made = stream(
+        model,
+        batches,
+        mask,
+        device=device,
+        seed=seed,
+        first_chip=first_chip,
+        loss=loss,
+        digital=digital,
+        report=programmed.append,
+    )
     for _, *row, _ in itertools.islice(made, chips):
         rows.append(row)
         if progress is not None:
             progress(len(rows))
-    return Result(*torch.tensor(rows, dtype=torch.float64).T)
+    return Result(*torch.tensor(rows, dtype=torch.float64).T, programmed[0])

@@ -10,22 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swim.errors import DataError, SettingError
+from swim.flow import Handed, Stored, Watch
+from swim.isolation import copies_of, device_of, few, first
 from swim.kernels import FastKernels, keep_freed_memory
+from swim.operations import operation_name
 from swim.replay import Replayed, record
 from swim.together import CannotRunTogetherError, Together
-from swim.tracing import (
-    Call,
-    Replay,
-    Watch,
-    buffers_of,
-    device_of,
-    first,
-    operation_name,
-    parameters_of,
-    trace,
-    weights_of,
-    with_weight,
-)
+from swim.tracing import trace
 
 # Chips that a small network runs at once, and how many weights make it no longer small: above,
 # one chip keeps a processor busy, and more only take memory.
@@ -38,21 +29,6 @@ _ROOM = {"cpu": (2**22, 3 * 2**19), "cuda": (2**26, 2**26)}
 # A recorded pass takes so many images, in at most so many parts in its convolutions. While it is
 # recorded, the activations of all layers for all of these images are in memory.
 _BLOCK, _PARTS = 512, 16
-
-
-class _ProgrammedCalls(Replay):
-    """Hands programmed weights to the calls whose weight is computed, by order of calls."""
-
-    def __init__(self, calls: Sequence[Call], weights: Mapping[str, Tensor]):
-        super().__init__(calls)
-        self._weights = weights
-
-    def _weighted(
-        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        if call.name is not None and not call.direct:
-            args, kwargs = with_weight(args, kwargs, self._weights[call.name])
-        return func(*args, **kwargs)
 
 
 # Operations by which a difference in the last bits may become a large one; comparisons and whole
@@ -97,31 +73,35 @@ class _Within(nn.Module):
 class Network:
     """A model with its test images in memory, ready to run with other weights.
 
-    The model itself is never written to: direct weights are handed to its forward by
-    ``torch.func.functional_call``, computed ones (quantised in the forward) at the call that
-    uses them, so that noise is added after quantisation.
+    The model itself is never written to: weights that are stored tensors are handed to its forward
+    by ``torch.func.functional_call``, others (quantised in the forward, or read elsewhere too) at
+    the calls that use them, so that noise is added after quantisation.
 
     Attributes:
         targets: the programmed weights, name -> ideal weight.
+        inventory: the same with their counts, and what stays digital.
         images: how many test images there are.
         group: how many chips :meth:`answers` runs at once; a pure function of the model.
     """
 
-    def __init__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: str):
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[tuple[Any, Any]],
+        loss: str,
+        digital: Iterable[str] = (),
+    ):
         keep_freed_memory()
         place = device_of(model)
-        (inputs, _), stream = first(batches)
-        self._model, self._loss = model, loss
+        self._model, self._loss, self._digital = model, loss, tuple(digital)
+        self._batches = [(x.to(place), y.to(place)) for x, y in first(batches)[1]]
         # Copies, since a forward may write to its own parameters.
-        own = {name: p.clone() for name, p in parameters_of(model, requires_grad=False).items()}
-        self._calls = trace(model, inputs[:1].clone().to(place), own)
-        self._batches = [(x.to(place), y.to(place)) for x, y in stream]
-        self._state = {**own, **buffers_of(model)}
-        self._direct: dict[str, list[str]] = {}
-        for call in self._calls:
-            if call.direct and call.name and call.parameter:
-                self._direct.setdefault(call.name, []).append(call.parameter)
-        self.targets = weights_of(self._calls)
+        self._state, inputs = copies_of(model), [x for x, _ in self._batches]
+        traced = trace(model, few(inputs[0]), *inputs, state=self._state, digital=self._digital)
+        self._traced, self.inventory = traced, traced.inventory
+        self.targets = {name: weight.clone() for name, weight in traced.weights.items()}
+        # Whether each pass follows its weights to where they are used.
+        self._follows = traced.branches or len(traced.handed) < len(traced.weights)
         self.images = sum(len(y) for _, y in self._batches)
         self._joined: tuple[Tensor, Tensor] | None = None
         size = len(self._batches[0][1])
@@ -183,14 +163,16 @@ class Network:
     ) -> list[Any]:
         """What is taken from each pass's outputs, (chips, n, classes), and labels."""
         together = len(chips) > 1
-        run = self._group(chips) if together else self._alone(chips[0])
         state = dict(self._state)
         if not together:
-            for name, parameters in self._direct.items():
+            for name, parameters in self._traced.handed.items():
                 weight = chips[0][name]
                 if weight.dim() == 4 and self._channels_last:
                     weight = weight.contiguous(memory_format=torch.channels_last)
                 state.update(dict.fromkeys(parameters, weight))
+
+        stored = Stored(self._model, state, self._digital)
+        run = self._group(chips, stored) if together else self._alone(chips[0], stored)
 
         def passes(model: nn.Module) -> list[Any]:
             return [
@@ -223,10 +205,10 @@ class Network:
         return self._joined
 
     def _group(
-        self, chips: Sequence[Mapping[str, Tensor]]
+        self, chips: Sequence[Mapping[str, Tensor]], stored: Stored
     ) -> Callable[[nn.Module, Tensor], Tensor]:
         """A pass of all chips: inputs (1 or chips, n, ...) to outputs (chips, n, classes)."""
-        together = Together(self._calls, chips, self._in_place)
+        together = Together(stored, chips, self._in_place)
 
         def run(model: nn.Module, inputs: Tensor) -> Tensor:
             images, most = inputs.shape[1], self._size[True]
@@ -264,15 +246,16 @@ class Network:
         bound = 0.01 if self._jumps else 1e-4
         return bool((found - expected).abs().mean() <= bound * expected.abs().mean())
 
-    def _alone(self, weights: Mapping[str, Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
+    def _alone(
+        self, weights: Mapping[str, Tensor], stored: Stored
+    ) -> Callable[[nn.Module, Tensor], Tensor]:
         """A pass of one chip: inputs (1, n, ...) to outputs (1, n, ...)."""
-        computed = any(call.name and not call.direct for call in self._calls)
 
         def run(model: nn.Module, inputs: Tensor) -> Tensor:
             with contextlib.ExitStack() as modes:
                 modes.enter_context(FastKernels())
-                if computed:
-                    modes.enter_context(_ProgrammedCalls(self._calls, weights))
+                if self._follows:
+                    modes.enter_context(Handed(stored, weights, self._traced.spread))
                 outputs = model(inputs[0])
             if not isinstance(outputs, Tensor):
                 raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
@@ -320,7 +303,8 @@ class Network:
         Chips are told apart by a factor; a layer that mixes them up is far off.
         """
         small = sum(weight.numel() for weight in self.targets.values()) <= _SMALL
-        if GROUP == 1 or not small or self._overwrites:
+        unlike = self._overwrites or self._traced.branches or self._traced.overwrites
+        if GROUP == 1 or not small or unlike or self._traced.spread:
             return False
         chips = [
             {name: weight * (1 + r / GROUP) for name, weight in self.targets.items()}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from swim.recording import one_step
-from swim.tracing import Watch
+from swim.flow import Watch
 
 
 def keep_freed_memory() -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from swim import streams
 from swim.errors import DataError, SettingError
 from swim.inference import Network
-from swim.tracing import left_alone
+from swim.isolation import left_alone
 
 COLUMNS = ("layer", "index", "weight", "delta", "increase", "plus", "minus")
 Row = tuple[str, int, float, float, float, float, float]

@@ -121,9 +121,10 @@ class _Optimisation:
             group["lr"] = self._rate(epoch, self._step)
         images = self._data.inputs("train", index)
         images = self._augment(images, self._generator("augmentation", epoch, self._step))
+        noise = self._settings.weight_noise, self._key("noise", epoch, self._step)
         images = images.to(self._place).contiguous(memory_format=torch.channels_last)
         targets = self._data.labels("train")[index].to(self._place)
-        with WeightNoise(self._settings.weight_noise, self._key("noise", epoch, self._step)):
+        with WeightNoise(*noise, self.model, self._model_settings.digital):
             outputs = self.model(images)
         smoothing = self._settings.label_smoothing
         loss = F.cross_entropy(outputs, targets, label_smoothing=smoothing)

@@ -14,6 +14,7 @@ from swim.cli.circumstances import circumstances
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
+from swim.cli.second_file import weights_of
 from swim.data import DataSet
 from swim.progress import Progress, digest_of
 
@@ -37,7 +38,7 @@ def perturb(
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
     progress = Progress(out, digest_of(_content(model, data, settings, place, checkpoint)))
-    held = {name: loaded.get_parameter(name).detach() for name in checkpoint["programmed"]}
+    held = {name: torch.from_numpy(weight).to(place) for name, weight in weights_of(model).items()}
     device = devices.of_settings(settings.device, settings.sigma)
     device = devices.at_equal_variance(device, held)
     sizes = {name: weight.numel() for name, weight in held.items()}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from swim import io
+from swim.effective import programmed
 from swim.errors import DataError
 from swim.methods.base import Inputs, by_full_scale
 
@@ -18,7 +19,7 @@ def weights_of(model: str) -> dict[str, np.ndarray]:
     arrays, checkpoint = io.load_arrays(model)
     if "programmed" not in checkpoint:
         raise DataError(f"{model}: not a checkpoint of ours")
-    return {name: arrays[name] for name in checkpoint["programmed"]}
+    return programmed(arrays, checkpoint)
 
 
 def curvature_of(

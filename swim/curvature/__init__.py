@@ -14,6 +14,8 @@ from swim.errors import SettingError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from swim.curvature.passes import Subject
+
 __all__ = ["second_derivative", "sensitivity"]
 
 
@@ -26,6 +28,7 @@ def second_derivative(
     seed: int = 0,
     samples: int = 1,
     noise: float = 0.0,
+    digital: Iterable[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
     """What an estimator gives: raw second derivatives ``H_ii``, summed over samples.
@@ -42,6 +45,7 @@ def second_derivative(
         noise: standard deviation of Gaussian errors of the weights, in units of ``max|W_layer|``:
             the average over programmed chips, each batch at one of its own
             (:mod:`swim.curvature.averaged`); 0 is at the weights as they are.
+        digital: names or patterns of weights that stay digital on purpose.
         progress: called with the number of batches done.
 
     Returns:
@@ -52,22 +56,44 @@ def second_derivative(
         SettingError: the estimator or the loss is unknown, or the noise negative.
         DataError: batches are empty, labels are missing, or a number is not finite.
     """
+    drawing = {"seed": seed, "samples": samples}
+    return _estimated(model, batches, estimator, loss, drawing, noise, digital, progress)[0]
+
+
+def _estimated(
+    model: "nn.Module",
+    batches: Iterable[tuple[Any, Any]],
+    estimator: str,
+    loss: str,
+    drawing: dict[str, int],
+    noise: float,
+    digital: Iterable[str],
+    progress: Callable[[int], None] | None,
+) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
+    """Raw second derivatives and the weights that they are of."""
+    from swim.curvature.averaged import averaged
+    from swim.curvature.passes import subject_of
+    from swim.isolation import first, left_alone
+
     if not noise >= 0:
         raise SettingError(f"noise must be at least 0, not {noise}")
     run = registry.find("estimator", estimator)
-    drawing = {"seed": seed, "samples": samples} if estimator in registry.DRAWING else {}
-    result: dict[str, Tensor]
-    if not noise:
-        result = run(model, batches, loss=loss, progress=progress, **drawing)
-        return result
+    own = drawing if estimator in registry.DRAWING else {}
+    seed = drawing["seed"]
 
-    from swim.curvature.averaged import averaged
+    def estimate(noisy: "Subject", batch: list[Any], number: int) -> "dict[str, Tensor]":
+        keyed = own and {**own, "seed": streams.key(seed, "estimator", number)}
+        found: dict[str, Tensor] = run(noisy, batch, loss=loss, progress=None, **keyed)
+        return found
 
-    def estimate(noisy: "nn.Module", batch: list[Any], number: int) -> "dict[str, Tensor]":
-        own = drawing and {**drawing, "seed": streams.key(seed, "estimator", number)}
-        return run(noisy, batch, loss=loss, progress=None, **own)
-
-    return averaged(model, batches, noise, seed, estimate, progress)
+    with left_alone(model):
+        (inputs, _), stream = first(batches)
+        subject = subject_of(model, inputs, digital)
+        if noise:
+            raw = averaged(subject, stream, noise, seed, estimate, progress)
+        else:
+            raw = run(subject, stream, loss=loss, progress=progress, **own)
+    return raw, subject.weights
 
 
 def sensitivity(
@@ -79,6 +105,7 @@ def sensitivity(
     seed: int = 0,
     samples: int = 1,
     noise: float = 0.0,
+    digital: Iterable[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
     """How much each weight's programming error costs: ``H_ii * max|W_layer|^2``.
@@ -90,19 +117,6 @@ def sensitivity(
     Returns:
         weight name -> float64 tensor shaped like the weight.
     """
-    from swim.tracing import device_of, first, left_alone, trace, weights_of
-
-    with left_alone(model):
-        (inputs, _), stream = first(batches)
-        weights = weights_of(trace(model, inputs[:1].to(device_of(model))))
-        raw = second_derivative(
-            model,
-            stream,
-            estimator=estimator,
-            loss=loss,
-            seed=seed,
-            samples=samples,
-            noise=noise,
-            progress=progress,
-        )
+    drawing = {"seed": seed, "samples": samples}
+    raw, weights = _estimated(model, batches, estimator, loss, drawing, noise, digital, progress)
     return {name: h * weights[name].abs().max() ** 2 for name, h in raw.items()}

@@ -102,6 +102,9 @@ class ModelSettings(Section):
     activation_bits: int | None = Field(
         None, ge=1, le=8, description="bits of each layer's input, 4 means 16 levels; null: float"
     )
+    digital: list[str] = Field(
+        [], description="names, or patterns such as `head.*`, of weights that no device holds"
+    )
 
     @model_validator(mode="before")
     @classmethod

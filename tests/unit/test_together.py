@@ -15,7 +15,7 @@ from swim.inference import GROUP, Network
 from swim.models.lenet import LeNet
 from swim.models.quantisation import calibrate, deploy, quantise_activations, quantise_weights
 from swim.sampling import PILOT
-from swim.tracing import left_alone
+from swim.isolation import left_alone
 
 
 class Forward(nn.Module):
