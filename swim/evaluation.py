@@ -1,7 +1,7 @@
 """``swim.evaluate``: the accuracy of programmed chips, with its statistics."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ class Result:
     """One entry a chip.
 
     Attributes:
-        accuracy: part of the images classified rightly, in [0, 1]: float64 (chips,).
-        loss: mean loss over the images: float64 (chips,).
+        accuracy: fraction of the labels that count (images, most often) whose class is found, in
+            [0, 1]: float64 (chips,).
+        loss: mean loss over these labels; over the images for mse: float64 (chips,).
         cycles: normalised write cycles of each chip: float64 (chips,).
         reads: reads a device, on average: float64 (chips,).
     """
@@ -71,6 +72,7 @@ def evaluate(
     seed: int = 0,
     first_chip: int = 0,
     loss: str = "cross_entropy",
+    inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Accuracy of a model whose weights are programmed into memory devices, chip by chip.
@@ -81,7 +83,10 @@ def evaluate(
     Args:
         model: any ``nn.Module`` of linear and convolutional layers; left exactly as it was.
             Biases and batch-norm parameters stay exact (digital).
-        batches: (inputs, labels) pairs; kept in memory for all chips.
+        batches: (inputs, labels) pairs, of tensors or numpy arrays, several inputs as a tuple
+            (:func:`swim.batches.read`); kept in memory for all chips. Labels of cross-entropy have
+            the shape of the outputs without the classes, which are dimension 1 or the last; those
+            of -100 count nowhere.
         mask: which weights to write-verify (name -> bool tensor), or a programming policy;
             None verifies nothing.
         device: the memory device.
@@ -89,17 +94,22 @@ def evaluate(
         seed: of all draws.
         first_chip: number of the first chip, to extend an earlier result.
         loss: ``cross_entropy`` or ``mse``, which has no accuracy (NaN).
+        inputs: where inputs or batches are dicts, the key or keys of what the model takes.
         progress: called with the number of chips done.
 
     Raises:
         SettingError: fewer than one chip, or an unknown loss.
-        DataError: ``batches`` or the mask do not fit the model.
+        DataError: ``batches`` or the mask do not fit the model, labels its outputs, or outputs are
+            not finite; a chip is named.
         UnsupportedOperationError: a weight cannot be programmed, such as attention's.
     """
     if chips < 1:
         raise SettingError(f"chips must be at least 1, not {chips}")
     rows = []
-    made = stream(model, batches, mask, device=device, seed=seed, first_chip=first_chip, loss=loss)
+    made = stream(
+        model, batches, mask, device=device, seed=seed, first_chip=first_chip, loss=loss,
+        inputs=inputs,
+    )  # fmt: skip
     for _, *row, _ in itertools.islice(made, chips):
         rows.append(row)
         if progress is not None:

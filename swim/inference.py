@@ -3,14 +3,24 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swim.errors import DataError, SettingError
+from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
+from swim.diverged import where
+from swim.errors import DataError
 from swim.kernels import FastKernels, keep_freed_memory
+from swim.labels import (
+    NotFiniteError,
+    check_loss,
+    counted,
+    each_loss,
+    fit,
+    needed,
+    one_tensor,
+)
 from swim.replay import Replayed, record
 from swim.together import CannotRunTogetherError, Together
 from swim.tracing import (
@@ -19,7 +29,6 @@ from swim.tracing import (
     Watch,
     buffers_of,
     device_of,
-    first,
     operation_name,
     parameters_of,
     trace,
@@ -104,26 +113,38 @@ class Network:
     Attributes:
         targets: the programmed weights, name -> ideal weight.
         images: how many test images there are.
+        counted: labels of each image that count, in units of their mean: float64 (images,), ones
+            where each image has one label.
         group: how many chips :meth:`answers` runs at once; a pure function of the model.
     """
 
-    def __init__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: str):
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[tuple[Any, Any]],
+        loss: str,
+        inputs: Keys = None,
+    ):
         keep_freed_memory()
         place = device_of(model)
-        (inputs, _), stream = first(batches)
-        self._model, self._loss = model, loss
+        check_loss(loss)
+        (sample, _), stream = first(model, batches, inputs)
+        self._model, self._loss, self._sample = model, loss, sample
         # Copies, since a forward may write to its own parameters.
         own = {name: p.clone() for name, p in parameters_of(model, requires_grad=False).items()}
-        self._calls = trace(model, inputs[:1].clone().to(place), own)
-        self._batches = [(x.to(place), y.to(place)) for x, y in stream]
+        self._calls = trace(model, sample[:1].clone().to(place), own)
+        self._batches = [(x.to(place), needed(y).to(place)) for x, y in stream]
         self._state = {**own, **buffers_of(model)}
         self._direct: dict[str, list[str]] = {}
         for call in self._calls:
             if call.direct and call.name and call.parameter:
                 self._direct.setdefault(call.name, []).append(call.parameter)
         self.targets = weights_of(self._calls)
-        self.images = sum(len(y) for _, y in self._batches)
-        self._joined: tuple[Tensor, Tensor] | None = None
+        _check_finite(self.targets)
+        counts = torch.cat([counted(loss, y) for _, y in self._batches]).double()
+        self.images, self._mean_count = len(counts), float(counts.mean())
+        self.counted = counts / self._mean_count
+        self._joined: tuple[Inputs, Tensor] | None = None
         size = len(self._batches[0][1])
         self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
         self._replays: dict[Any, Replayed | None] = {}
@@ -131,32 +152,50 @@ class Network:
         self._overwrites = self._jumps = False  # its images; what rounding does
         self._try_one_chip()
         self.group = GROUP if self._runs_together() else 1
-        if self.group > 1 and len({x.shape[1:] for x, _ in self._batches}) == 1:
+        if self.group > 1 and all(
+            alike(part, whole)
+            for batch in self._batches
+            for part, whole in zip(batch, self._batches[0], strict=True)
+        ):
             self._batches = [self._all()]
 
     def answers(
-        self, chips: Sequence[Mapping[str, Tensor]], positions: Sequence[Tensor] | None = None
+        self,
+        chips: Sequence[Mapping[str, Tensor]],
+        positions: Sequence[Tensor] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What each chip answers, by its weights: one, or as many as :attr:`group`.
 
         Args:
             chips: weight name -> weight, of each chip.
             positions: the images that each chip is shown, (n,) each; all if None.
+            numbers: of the chips, to name them in errors.
 
         Returns:
-            Whether each image is classified rightly (1, 0, or NaN), and its loss: (chips, n).
+            What each image adds to the accuracy and to the mean loss, (chips, n): whether it is
+            classified rightly (1, 0, or NaN for mse), and its loss. Where images have several
+            labels, or none that counts, these are sums over those that count, in units of their
+            mean number: the mean over images is the mean over labels.
+
+        Raises:
+            DataError: outputs are not finite, or labels do not fit them.
         """
         together = len(chips) > 1
         while True:
             try:
                 return self._answers(chips, positions)
+            except NotFiniteError:
+                raise self._diverged(chips, positions, numbers) from None
             except torch.OutOfMemoryError:
                 if self._size[together] == 1:
                     raise
                 self._size[together] //= 2
             except CannotRunTogetherError:  # on these images, though it could on those tried
                 shown = [None] * len(chips) if positions is None else [[p] for p in positions]
-                found = [self.answers([chip], own) for chip, own in zip(chips, shown, strict=True)]
+                names = [None] * len(chips) if numbers is None else [[n] for n in numbers]
+                each = zip(chips, shown, names, strict=True)
+                found = [self.answers([chip], own, name) for chip, own, name in each]
                 right, losses = (torch.cat(parts) for parts in zip(*found, strict=True))
                 return right, losses
 
@@ -173,12 +212,36 @@ class Network:
             size *= _BLOCK // size
         found = self._passes(chips, self._chosen(positions, size), answer)
         right, losses = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        if not bool(losses.isfinite().all()):
+            raise NotFiniteError("the loss of an image is not finite: the outputs are too large")
+        if self._mean_count != 1:
+            right, losses = right / self._mean_count, losses / self._mean_count
         return right, losses
+
+    def _diverged(
+        self,
+        chips: Sequence[Mapping[str, Tensor]],
+        positions: Sequence[Tensor] | None,
+        numbers: Sequence[int] | None,
+    ) -> NotFiniteError:
+        """The error for answers that are not finite: of which chip, and from which layer on."""
+        for number, chip in enumerate([self.targets, *chips], start=-1):
+            shown = None if positions is None else [positions[max(number, 0)]]
+            run = partial(self._answers, [chip], shown)
+            try:
+                run()
+            except NotFiniteError as error:
+                own = number if numbers is None or number < 0 else numbers[number]
+                whose = f"chip {own}" if number >= 0 else "the network, before it is programmed"
+                found = NotFiniteError(f"{whose}: {error}{where(self._calls, run)}")
+                found.chip = number if number >= 0 else None
+                return found
+        return NotFiniteError("outputs of several chips, run together, are not finite")
 
     def _passes(
         self,
         chips: Sequence[Mapping[str, Tensor]],
-        chosen: Iterable[tuple[Tensor, Tensor]],
+        chosen: Iterable[tuple[Any, Tensor]],
         take: Callable[[Tensor, Tensor], Any],
     ) -> list[Any]:
         """What is taken from each pass's outputs, (chips, n, classes), and labels."""
@@ -204,7 +267,7 @@ class Network:
 
     def _chosen(
         self, positions: Sequence[Tensor] | None, size: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[tuple[Inputs, Tensor]]:
         """Inputs (1 or chips, n, ...) and labels alike, at most ``size`` images at once."""
         if positions is None:
             for inputs, labels in self._batches:
@@ -215,11 +278,11 @@ class Network:
         for chosen in torch.stack(list(positions)).to(labels.device).split(size, 1):
             yield inputs[chosen], labels[chosen]
 
-    def _all(self) -> tuple[Tensor, Tensor]:
+    def _all(self) -> tuple[Inputs, Tensor]:
         """All inputs and labels, joined."""
         if self._joined is None:
-            inputs, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
-            self._joined = inputs, labels
+            inputs, labels = (joined(part) for part in zip(*self._batches, strict=True))
+            self._joined = inputs, cast(Tensor, labels)
         return self._joined
 
     def _group(
@@ -264,19 +327,19 @@ class Network:
         bound = 0.01 if self._jumps else 1e-4
         return bool((found - expected).abs().mean() <= bound * expected.abs().mean())
 
-    def _alone(self, weights: Mapping[str, Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
+    def _alone(self, weights: Mapping[str, Tensor]) -> Callable[[nn.Module, Any], Tensor]:
         """A pass of one chip: inputs (1, n, ...) to outputs (1, n, ...)."""
         computed = any(call.name and not call.direct for call in self._calls)
 
-        def run(model: nn.Module, inputs: Tensor) -> Tensor:
+        def run(model: nn.Module, inputs: Inputs) -> Tensor:
             with contextlib.ExitStack() as modes:
+                if not alike(inputs[0], self._sample):
+                    modes.enter_context(shown(inputs[0]))
                 modes.enter_context(FastKernels())
                 if computed:
                     modes.enter_context(_ProgrammedCalls(self._calls, weights))
-                outputs = model(inputs[0])
-            if not isinstance(outputs, Tensor):
-                raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
-            return outputs[None]
+                outputs = model(*arguments(inputs[0]))
+            return one_tensor(outputs)[None]
 
         return run
 
@@ -286,16 +349,22 @@ class Network:
         Channels last is the layout that makes convolution and pooling fastest, but ``view`` may
         fail in it where it would not in another.
         """
-        shown = self._few()
+        few = self._few()
         try:
-            self._try([self.targets], shown)
+            outputs = self._try([self.targets], few)
         except RuntimeError:
             self._channels_last = False
-            self._try([self.targets], shown := self._few())
-        self._overwrites = not torch.equal(shown[0][0], self._few()[0][0])
+            with shown(few[0][0]):
+                outputs = self._try([self.targets], few := self._few())
+        before, after = arguments(self._few()[0][0]), arguments(few[0][0])
+        self._overwrites = not all(map(torch.equal, before, after))
+        try:
+            fit(self._loss, outputs[0], few[0][1][0])
+        except NotFiniteError:
+            raise self._diverged([], None, None) from None
 
     def _try(
-        self, chips: Sequence[Mapping[str, Tensor]], shown: list[tuple[Tensor, Tensor]]
+        self, chips: Sequence[Mapping[str, Tensor]], shown: list[tuple[Any, Tensor]]
     ) -> Tensor:
         """Outputs (chips, n, ...) for the images shown; sees how many fit into a pass."""
         together = len(chips) > 1
@@ -309,7 +378,7 @@ class Network:
         found: Tensor = outputs.double()
         return found
 
-    def _few(self) -> list[tuple[Tensor, Tensor]]:
+    def _few(self) -> list[tuple[Any, Tensor]]:
         """Copies of at most two images, to try something on."""
         inputs, labels = self._batches[0]
         return [(inputs[None, :2].clone(), labels[None, :2])]
@@ -320,7 +389,7 @@ class Network:
         Chips are told apart by a factor; a layer that mixes them up is far off.
         """
         small = sum(weight.numel() for weight in self.targets.values()) <= _SMALL
-        if GROUP == 1 or not small or self._overwrites:
+        if GROUP == 1 or not small or self._overwrites or isinstance(self._sample, Several):
             return False
         chips = [
             {name: weight * (1 + r / GROUP) for name, weight in self.targets.items()}
@@ -340,16 +409,14 @@ class Network:
         return False
 
 
-def each_loss(loss: str, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether each sample is classified rightly (1, 0, or NaN), and its loss.
+def _check_finite(targets: Mapping[str, Tensor]) -> None:
+    """Raise for a weight that a quantiser behind it may hide.
 
     Raises:
-        SettingError: the loss is unknown.
+        DataError: it holds NaN or infinity.
     """
-    if loss == "mse":
-        error = (outputs - labels).square().flatten(1).sum(1)
-        return torch.full_like(error, float("nan")), error
-    if loss != "cross_entropy":
-        raise SettingError(f"unknown loss {loss!r}; known: cross_entropy, mse")
-    right = (outputs.argmax(1) == labels).to(outputs.dtype)
-    return right, F.cross_entropy(outputs, labels, reduction="none")
+    for name, target in targets.items():
+        if not bool(target.isfinite().all()):
+            raise DataError(
+                f"the network's weight {name!r} is not finite: it holds NaN or infinity"
+            )

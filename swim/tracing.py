@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from swim.errors import DataError, UnsupportedOperationError
+from swim.batches import arguments, shown
+from swim.errors import UnsupportedOperationError
 
 # Calls whose second argument is a weight that the accelerator's devices hold.
 WEIGHTED: frozenset[Any] = frozenset(
@@ -321,8 +322,9 @@ def trace(
     given = dict(model.named_parameters()) if parameters is None else parameters
     parameters = _stand_ins(given, requires_grad=True)
     recorder = _Recorder(parameters)
-    with torch.enable_grad(), recorder:
-        torch.func.functional_call(model, {**parameters, **buffers_of(model)}, (inputs,))
+    with shown(inputs), torch.enable_grad(), recorder:
+        state = {**parameters, **buffers_of(model)}
+        torch.func.functional_call(model, state, arguments(inputs))
     if not any(call.name for call in recorder.calls):
         raise UnsupportedOperationError(
             "the model has no linear or convolutional weights to program"
@@ -361,24 +363,3 @@ def left_alone(model: nn.Module) -> Iterator[None]:
 def device_of(model: nn.Module) -> torch.device:
     """Where the model's parameters live."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
-
-
-def first(batches: Iterable[Any]) -> tuple[Any, Iterator[Any]]:
-    """The first batch, and an iterator that still begins with it.
-
-    Raises:
-        DataError: there is no batch, or a batch is no pair of inputs and labels.
-    """
-    iterator = iter(batches)
-    try:
-        batch = next(iterator)
-    except StopIteration:
-        raise DataError("batches is empty: (inputs, labels) pairs are needed") from None
-    if not isinstance(batch, list | tuple) or len(batch) != 2:
-        raise DataError("each batch must be a pair (inputs, labels)")
-
-    def again() -> Iterator[Any]:
-        yield batch
-        yield from iterator
-
-    return batch, again()

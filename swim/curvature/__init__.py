@@ -5,7 +5,7 @@ batches and, by keyword, of loss and progress, of seed and samples too if it dra
 name -> float64 tensor shaped like the weight: raw, summed over samples.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swim import registry, streams
@@ -26,14 +26,18 @@ def second_derivative(
     seed: int = 0,
     samples: int = 1,
     noise: float = 0.0,
+    inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
     """What an estimator gives: raw second derivatives ``H_ii``, summed over samples.
 
     Args:
         model: any ``nn.Module``; it is left exactly as it was.
-        batches: iterable of (inputs, labels), a ``DataLoader`` included. How it is split bounds
-            memory and changes no number beyond rounding (``release`` excepted).
+        batches: iterable of (inputs, labels), a ``DataLoader`` included; tensors or numpy arrays,
+            several inputs as a tuple (:func:`swim.batches.read`). How it is split bounds memory
+            and changes no number beyond rounding (``release`` excepted). Labels of cross-entropy
+            have the shape of the outputs without the classes, which are dimension 1 or the last;
+            those of -100 count nowhere.
         estimator: a key of ``swim.registry.ESTIMATORS``; docs/estimators.md compares them.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         seed: of the estimators that draw.
@@ -42,6 +46,7 @@ def second_derivative(
         noise: standard deviation of Gaussian errors of the weights, in units of ``max|W_layer|``:
             the average over programmed chips, each batch at one of its own
             (:mod:`swim.curvature.averaged`); 0 is at the weights as they are.
+        inputs: where inputs or batches are dicts, the key or keys of what the model takes.
         progress: called with the number of batches done.
 
     Returns:
@@ -50,13 +55,18 @@ def second_derivative(
     Raises:
         UnsupportedOperationError: the estimator cannot take the network; the operation is named.
         SettingError: the estimator or the loss is unknown, or the noise negative.
-        DataError: batches are empty, labels are missing, or a number is not finite.
+        DataError: batches are empty or of a kind that is not read, labels are missing or do not
+            fit the outputs, or a number is not finite.
     """
     if not noise >= 0:
         raise SettingError(f"noise must be at least 0, not {noise}")
     run = registry.find("estimator", estimator)
     drawing = {"seed": seed, "samples": samples} if estimator in registry.DRAWING else {}
     result: dict[str, Tensor]
+    from swim.batches import read
+
+    if inputs is not None:
+        batches = read(model, batches, inputs)
     if not noise:
         result = run(model, batches, loss=loss, progress=progress, **drawing)
         return result
@@ -79,6 +89,7 @@ def sensitivity(
     seed: int = 0,
     samples: int = 1,
     noise: float = 0.0,
+    inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
     """How much each weight's programming error costs: ``H_ii * max|W_layer|^2``.
@@ -90,11 +101,12 @@ def sensitivity(
     Returns:
         weight name -> float64 tensor shaped like the weight.
     """
-    from swim.tracing import device_of, first, left_alone, trace, weights_of
+    from swim.batches import first
+    from swim.tracing import device_of, left_alone, trace, weights_of
 
     with left_alone(model):
-        (inputs, _), stream = first(batches)
-        weights = weights_of(trace(model, inputs[:1].to(device_of(model))))
+        (sample, _), stream = first(model, batches, inputs)
+        weights = weights_of(trace(model, sample[:1].to(device_of(model))))
         raw = second_derivative(
             model,
             stream,

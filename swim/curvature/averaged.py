@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from swim import streams
-from swim.errors import DataError, UnsupportedOperationError
-from swim.tracing import Call, device_of, first, left_alone, trace
+from swim.batches import counts, first
+from swim.errors import UnsupportedOperationError
+from swim.tracing import Call, device_of, left_alone, trace
 
 Estimate = Callable[[nn.Module, list[tuple[Any, Any]], int], dict[str, Tensor]]
 
@@ -44,13 +45,15 @@ def averaged(
         DataError: ``batches`` is empty.
     """
     with left_alone(model):
-        (inputs, _), stream = first(batches)
+        (inputs, _), stream = first(model, batches)
         calls = trace(model, inputs[:1].to(device_of(model)))
         noisy = copy.deepcopy(model)
     targets = dict(_direct(calls))
     parameters = dict(noisy.named_parameters())
     totals: dict[str, Tensor] = {}
     for number, batch in enumerate(stream):
+        if not counts(batch[1]):
+            continue
         with torch.no_grad():
             for parameter, (name, target) in targets.items():
                 draws = streams.generator(seed, "curvature", number, name)
@@ -61,8 +64,6 @@ def averaged(
             totals[name] = totals[name].add_(value) if name in totals else value
         if progress is not None:
             progress(number + 1)
-    if not totals:
-        raise DataError("batches is empty: (inputs, labels) pairs are needed")
     return totals
 
 

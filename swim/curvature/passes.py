@@ -1,20 +1,23 @@
 """What all estimators share: a model made ready, a sum over batches, leaves to differentiate by."""
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from swim.batches import alike, arguments, first, shown
+from swim.diverged import where
 from swim.errors import DataError, UnsupportedOperationError
+from swim.labels import NotFiniteError, one_tensor
 from swim.tracing import (
     Call,
     Replay,
     buffers_of,
     device_of,
-    first,
     left_alone,
     parameters_of,
     trace,
@@ -58,11 +61,8 @@ class Subject:
             UnsupportedOperationError: its weighted calls are others than those traced.
         """
         with torch.enable_grad(), mode:
-            outputs = torch.func.functional_call(self.model, self.state, (inputs,))
-        if not isinstance(outputs, Tensor):
-            raise DataError(
-                f"the model must return one tensor of outputs, not {type(outputs).__name__}"
-            )
+            given = torch.func.functional_call(self.model, self.state, arguments(inputs))
+        outputs = one_tensor(given)
         mode.check_complete()
         return outputs
 
@@ -92,14 +92,16 @@ def summed(
 
     Raises:
         UnsupportedOperationError: the model's weights cannot be told (:func:`swim.tracing.trace`).
-        DataError: ``batches`` is empty or not made of pairs, or a term is not finite.
+        DataError: ``batches`` is empty or not made of pairs, labels do not fit, or outputs or a
+            term are not finite.
     """
     with left_alone(model):
-        (inputs, _), stream = first(batches)
-        subject = subject_of(model, inputs)
+        (sample, _), stream = first(model, batches)
+        subject = subject_of(model, sample)
         totals: dict[str, Tensor] = {}
         for done, (inputs, labels) in enumerate(stream, start=1):
-            for name, value, unit in terms(subject, inputs.to(subject.place), labels):
+            own = _of_batch(subject, inputs.to(subject.place), labels, terms, sample)
+            for name, value, unit in own:
                 if not value.isfinite().all():
                     raise not_finite()
                 if name in totals:
@@ -109,6 +111,30 @@ def summed(
             if progress is not None:
                 progress(done)
     return {name: totals[name] for name in subject.weights}
+
+
+def _of_batch(
+    subject: Subject,
+    inputs: Any,
+    labels: Any,
+    terms: Callable[[Subject, Any, Any], Iterable[Term]],
+    sample: Any,
+) -> Iterator[Term]:
+    """One batch's terms; what its inputs are to blame for is said of them."""
+    try:
+        # The network took the first batch when it was traced.
+        with contextlib.nullcontext() if alike(inputs, sample) else shown(inputs):
+            yield from terms(subject, inputs, labels)
+    except NotFiniteError as error:
+        place = where(subject.calls, lambda: subject.run(_Unchanged(subject.calls), inputs))
+        raise NotFiniteError(f"{error}{place}") from None
+
+
+class _Unchanged(Replay):
+    """A pass as the model does it."""
+
+    def _weighted(self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        return func(*args, **kwargs)
 
 
 def not_finite() -> DataError:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swim.batches import Inputs, Several, arguments
 from swim.curvature.passes import Subject, Term, normalised
 from swim.errors import UnsupportedOperationError
 from swim.tracing import Call, Replay, with_weight
@@ -99,7 +100,7 @@ class _Taps(Replay):
 
 
 def _at_calls(
-    subject: Subject, uses: Sequence[_Use], x: Tensor, starts: Tensor
+    subject: Subject, uses: Sequence[_Use], x: Inputs, starts: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What each call was given, (n, 1, ...), and ``s`` sent back to its output, (n, K, 1, ...).
 
@@ -113,13 +114,13 @@ def _at_calls(
         UnsupportedOperationError: the model does not run under ``torch.func.vmap``.
     """
 
-    def forward(zeros: list[Tensor], sample: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(zeros: list[Tensor], sample: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
         mode = _Taps(subject.calls, zeros)
-        outputs = subject.run(mode, sample[None])
+        outputs = subject.run(mode, Several(sample)[None])
         return outputs[0], mode.given
 
-    def one(sample: Tensor, vectors: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        zeros = [sample.new_zeros(use.shapes[1], dtype=use.weight.dtype) for use in uses]
+    def one(sample: tuple[Tensor, ...], vectors: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        zeros = [sample[0].new_zeros(use.shapes[1], dtype=use.weight.dtype) for use in uses]
         made: Any = torch.func.vjp(lambda z: forward(z, sample), zeros, has_aux=True)
         _, back, given = made
         sent = torch.func.vmap(lambda vector: back(vector)[0])(vectors)
@@ -129,7 +130,7 @@ def _at_calls(
         with warnings.catch_warnings():
             # Operations without a batching rule (torch's fake-quantise) run sample by sample.
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            found: tuple[list[Tensor], list[Tensor]] = torch.func.vmap(one)(x, starts)
+            found: tuple[list[Tensor], list[Tensor]] = torch.func.vmap(one)(arguments(x), starts)
             return found
     except torch.OutOfMemoryError:
         raise
@@ -142,7 +143,7 @@ def _at_calls(
 
 
 def summed_squares(
-    subject: Subject, inputs: Tensor, starts: Callable[[Tensor, slice], Tensor]
+    subject: Subject, inputs: Inputs, starts: Callable[[Tensor, slice], Tensor]
 ) -> Iterator[Term]:
     """The sums of one batch, in any number of terms a weight.
 

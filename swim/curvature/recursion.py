@@ -86,7 +86,7 @@ def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
 
 
 def second_derivatives(
-    subject: Subject, inputs: Any, loss: str, instead: Rules | None = None
+    subject: Subject, inputs: Any, labels: Any, loss: str, instead: Rules | None = None
 ) -> list[Term]:
     """Second derivatives of one batch, a term per call with a named weight.
 
@@ -97,6 +97,7 @@ def second_derivatives(
     Args:
         subject: the model.
         inputs: a batch (N, ...).
+        labels: of the batch, or None.
         loss: as in :func:`recursion`.
         instead: rules that win over the recursion's own.
 
@@ -109,7 +110,7 @@ def second_derivatives(
         check_graph(outputs, mode.leaves)
         found = zip(mode.leaves, subject.calls, strict=True)
         leaves = {leaf: call.name for leaf, call in found if call.name}
-        start, unit = normalised(output_curvature(loss, outputs), outputs.dtype, scale)
+        start, unit = normalised(output_curvature(loss, outputs, labels), outputs.dtype, scale)
         second = torch.autograd.grad(outputs, list(leaves), start, allow_unused=True)
         values = reached(second, leaves.values())
         if all(math.isfinite(value.max()) for value in values):  # none is negative
@@ -132,8 +133,9 @@ def recursion(
     Args:
         model: any module of the operations listed there; it is run in eval mode and left as
             it was.
-        batches: (inputs, labels) pairs; labels are not used, since neither loss's second
-            derivative depends on them.
+        batches: (inputs, labels) pairs; of the labels only their shape is used, and which count,
+            since neither loss's second derivative depends on them. They may be None where outputs
+            are (N, C).
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
 
@@ -149,6 +151,6 @@ def recursion(
     """
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> list[Term]:
-        return second_derivatives(subject, inputs, loss)
+        return second_derivatives(subject, inputs, labels, loss)
 
     return summed(model, batches, progress, terms)

@@ -11,6 +11,7 @@ from swim.curvature.passes import Subject, Term, summed
 from swim.curvature.recursion import Rules, second_derivatives
 from swim.curvature.recursion_coherent import PLAIN
 from swim.curvature.rules import RULES, Scaling
+from swim.labels import counted
 from swim.tracing import WEIGHTED, Call, Replay
 
 _QUANTISERS = {torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine}
@@ -72,8 +73,8 @@ def release(
         mode = _Quantises(subject.calls)
         subject.run(mode, inputs[:1])
         rules: Rules = {**PLAIN, **_UNSCALED} if mode.found else PLAIN
-        yield from second_derivatives(subject, inputs, loss, rules)
+        yield from second_derivatives(subject, inputs, labels, loss, rules)
         for name, value, unit in gradients(subject, inputs, labels, loss):
-            yield name, value, unit * 2 / len(inputs)
+            yield name, value, unit * 2 / max(1, int(counted(loss, labels).sum()))
 
     return summed(model, batches, progress, terms)
