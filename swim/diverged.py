@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from swim.errors import DataError
+from swim.labels import NotFiniteError
 from swim.tracing import WEIGHTED, Call, Watch, operation_name
 
 
@@ -50,3 +52,44 @@ def where(calls: Sequence[Call], run: Callable[[], Any]) -> str:
     if seen.operation is not None:
         return f"; the first operation whose result is not finite is {seen.operation}"
     return ""
+
+
+def of_chips(
+    calls: Sequence[Call],
+    chips: int,
+    alone: Callable[[int | None], Callable[[], Any]],
+    numbers: Sequence[int] | None,
+) -> NotFiniteError:
+    """The error for answers of some chips that are not finite.
+
+    Args:
+        calls: the weighted calls of a pass, in order.
+        chips: how many chips there are.
+        alone: what repeats the passes of one chip, or of the network before it is programmed.
+        numbers: of the chips, by which they are named.
+    """
+    for chip in (None, *range(chips)):
+        run = alone(chip)
+        try:
+            run()
+        except NotFiniteError as error:
+            whose = "the network, before it is programmed"
+            if chip is not None:
+                whose = f"chip {chip if numbers is None else numbers[chip]}"
+            found = NotFiniteError(f"{whose}: {error}{where(calls, run)}")
+            found.chip = chip
+            return found
+    return NotFiniteError("outputs of several chips, run together, are not finite")
+
+
+def check_finite(targets: Mapping[str, Tensor]) -> None:
+    """Raise for a weight that a quantiser behind it may hide.
+
+    Raises:
+        DataError: it holds NaN or infinity.
+    """
+    for name, target in targets.items():
+        if not _finite(target):
+            raise DataError(
+                f"the network's weight {name!r} is not finite: it holds NaN or infinity"
+            )

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
-from swim.diverged import where
-from swim.errors import DataError
+from swim.diverged import check_finite, of_chips
 from swim.kernels import FastKernels, keep_freed_memory
 from swim.labels import (
     NotFiniteError,
@@ -140,7 +139,7 @@ class Network:
             if call.direct and call.name and call.parameter:
                 self._direct.setdefault(call.name, []).append(call.parameter)
         self.targets = weights_of(self._calls)
-        _check_finite(self.targets)
+        check_finite(self.targets)
         counts = torch.cat([counted(loss, y) for _, y in self._batches]).double()
         self.images, self._mean_count = len(counts), float(counts.mean())
         self.counted = counts / self._mean_count
@@ -152,11 +151,8 @@ class Network:
         self._overwrites = self._jumps = False  # its images; what rounding does
         self._try_one_chip()
         self.group = GROUP if self._runs_together() else 1
-        if self.group > 1 and all(
-            alike(part, whole)
-            for batch in self._batches
-            for part, whole in zip(batch, self._batches[0], strict=True)
-        ):
+        same = zip(*self._batches, strict=True)
+        if self.group > 1 and all(alike(part, column[0]) for column in same for part in column):
             self._batches = [self._all()]
 
     def answers(
@@ -173,10 +169,8 @@ class Network:
             numbers: of the chips, to name them in errors.
 
         Returns:
-            What each image adds to the accuracy and to the mean loss, (chips, n): whether it is
-            classified rightly (1, 0, or NaN for mse), and its loss. Where images have several
-            labels, or none that counts, these are sums over those that count, in units of their
-            mean number: the mean over images is the mean over labels.
+            Whether each image is classified rightly (1, 0, or NaN), and its loss: (chips, n); of
+            several labels their sums, in units of the mean number that counts.
 
         Raises:
             DataError: outputs are not finite, or labels do not fit them.
@@ -225,18 +219,12 @@ class Network:
         numbers: Sequence[int] | None,
     ) -> NotFiniteError:
         """The error for answers that are not finite: of which chip, and from which layer on."""
-        for number, chip in enumerate([self.targets, *chips], start=-1):
-            shown = None if positions is None else [positions[max(number, 0)]]
-            run = partial(self._answers, [chip], shown)
-            try:
-                run()
-            except NotFiniteError as error:
-                own = number if numbers is None or number < 0 else numbers[number]
-                whose = f"chip {own}" if number >= 0 else "the network, before it is programmed"
-                found = NotFiniteError(f"{whose}: {error}{where(self._calls, run)}")
-                found.chip = number if number >= 0 else None
-                return found
-        return NotFiniteError("outputs of several chips, run together, are not finite")
+
+        def alone(chip: int | None) -> Callable[[], Any]:
+            shown = None if positions is None else [positions[chip or 0]]
+            return partial(self._answers, [self.targets if chip is None else chips[chip]], shown)
+
+        return of_chips(self._calls, len(chips), alone, numbers)
 
     def _passes(
         self,
@@ -256,10 +244,13 @@ class Network:
                 state.update(dict.fromkeys(parameters, weight))
 
         def passes(model: nn.Module) -> list[Any]:
-            return [
-                take(run(model, inputs.clone() if self._overwrites else inputs), labels)
-                for inputs, labels in chosen
-            ]
+            found = []
+            for inputs, labels in chosen:
+                new = not alike(inputs[0], self._sample)
+                with shown(inputs[0]) if new else contextlib.nullcontext():
+                    own = inputs.clone() if self._overwrites else inputs
+                    found.append(take(run(model, own), labels))
+            return found
 
         state = {f"model.{name}": tensor for name, tensor in state.items()}
         found: list[Any] = torch.func.functional_call(_Within(self._model), state, (passes,))
@@ -333,8 +324,6 @@ class Network:
 
         def run(model: nn.Module, inputs: Inputs) -> Tensor:
             with contextlib.ExitStack() as modes:
-                if not alike(inputs[0], self._sample):
-                    modes.enter_context(shown(inputs[0]))
                 modes.enter_context(FastKernels())
                 if computed:
                     modes.enter_context(_ProgrammedCalls(self._calls, weights))
@@ -407,16 +396,3 @@ class Network:
                 continue
             return all(self._same(outputs, expected) for outputs in found)
         return False
-
-
-def _check_finite(targets: Mapping[str, Tensor]) -> None:
-    """Raise for a weight that a quantiser behind it may hide.
-
-    Raises:
-        DataError: it holds NaN or infinity.
-    """
-    for name, target in targets.items():
-        if not bool(target.isfinite().all()):
-            raise DataError(
-                f"the network's weight {name!r} is not finite: it holds NaN or infinity"
-            )
