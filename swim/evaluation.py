@@ -1,7 +1,7 @@
 """``swim.evaluate``: the accuracy of programmed chips, with its statistics."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,9 @@ class Result:
     """One entry a chip.
 
     Attributes:
-        accuracy: part of the images classified rightly, in [0, 1]: float64 (chips,).
-        loss: mean loss over the images: float64 (chips,).
+        accuracy: fraction of the labels that count (images, most often) whose class is found, in
+            [0, 1]: float64 (chips,).
+        loss: mean loss over these labels; over the images for mse: float64 (chips,).
         cycles: normalised write cycles of each chip: float64 (chips,).
         reads: reads a device, on average: float64 (chips,).
         programmed: the programmed weights, name -> how many; ``programmed.total`` of them in all,
@@ -76,6 +77,7 @@ def evaluate(
     first_chip: int = 0,
     loss: str = "cross_entropy",
     digital: Iterable[str] = (),
+    inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Accuracy of a model whose weights are programmed into memory devices, chip by chip.
@@ -87,7 +89,10 @@ def evaluate(
         model: any ``nn.Module``; left exactly as it was. Every weight that meets an activation in
             a contraction (linear, convolution and recurrent layers, matrix products) is
             programmed, or the model is refused. Biases, norms and tables stay exact (digital).
-        batches: (inputs, labels) pairs; kept in memory for all chips.
+        batches: (inputs, labels) pairs, of tensors or numpy arrays, several inputs as a tuple
+            (:func:`swim.batches.read`); kept in memory for all chips. Labels of cross-entropy have
+            the shape of the outputs without the classes, which are dimension 1 or the last; those
+            of -100 count nowhere.
         mask: which weights to write-verify (name -> bool tensor), or a programming policy;
             None verifies nothing.
         device: the memory device.
@@ -96,11 +101,13 @@ def evaluate(
         first_chip: number of the first chip, to extend an earlier result.
         loss: ``cross_entropy`` or ``mse``, which has no accuracy (NaN).
         digital: names or patterns (``"head.*"``) of weights that no device holds.
+        inputs: where inputs or batches are dicts, the key or keys of what the model takes.
         progress: called with the number of chips done.
 
     Raises:
         SettingError: fewer than one chip, or an unknown loss.
-        DataError: ``batches`` or the mask do not fit the model.
+        DataError: ``batches`` or the mask do not fit the model, labels its outputs, or outputs are
+            not finite; a chip is named.
         UnsupportedOperationError: a weight cannot be programmed, or predictions depend on the
             batch, on chance or on earlier calls; the message names it.
     """
@@ -117,10 +124,12 @@ def evaluate(
         first_chip=first_chip,
         loss=loss,
         digital=digital,
+        inputs=inputs,
         report=programmed.append,
     )
     for _, *row, _ in itertools.islice(made, chips):
         rows.append(row)
         if progress is not None:
             progress(len(rows))
-    return Result(*torch.tensor(rows, dtype=torch.float64).T, programmed[0])
+    accuracy, losses, cycles, reads = torch.tensor(rows, dtype=torch.float64).T
+    return Result(accuracy, losses, cycles, reads, programmed[0])

@@ -89,7 +89,9 @@ class Operand:
     def value(self, name: str) -> Tensor:
         """The value of one of its effective weights."""
         roots = self.expression.roots
-        return next(r.tensor for r, own in zip(roots, self.roots, strict=True) if own == name).detach()
+        return next(
+            r.tensor for r, own in zip(roots, self.roots, strict=True) if own == name
+        ).detach()
 
     def of(self, weights: Weights) -> Tensor:
         """The operand made of other weights."""
@@ -294,21 +296,24 @@ class Flow:
             expressions.pop((1,), None)
         active = tuple(path for path, _ in found if path not in expressions)
         contraction = operations.factors(name, args, kwargs)
-        if contraction is not None:
-            if contraction.layer or any(path in active for path in contraction.paths):
-                operands = self._operands(args, kwargs, expressions, contraction.paths)
-                if operands:
-                    return Seen("use", expressions, operands, active)
-                if contraction.layer:
-                    return Seen("mixed", expressions, active=active or ((0,),))
+        if contraction and (contraction.layer or set(active) & set(contraction.paths)):
+            operands = self._operands(args, kwargs, expressions, contraction.paths)
+            if operands:
+                return Seen("use", expressions, operands, active)
+            if contraction.layer:
+                return Seen("mixed", expressions, active=active or ((0,),))
         if name in operations.FACTORIES:
             return Seen("expression")
         if active and not (operations.only_shapes(name) and (0,) in expressions):
-            spread = self._operands(args, kwargs, expressions, expressions) if self._spread else ()
-            operands = tuple(o for o in spread if self._spread.issuperset(o.names))
-            kind = "use" if operands and operations.multiplies(name) else "mixed"
-            return Seen(kind, expressions, operands, active)
+            spread = [p for p, e in expressions.items() if e.roots and self._is_spread(e)]
+            if not spread or not operations.multiplies(name):
+                return Seen("mixed", expressions, active=active)
+            operands = self._operands(args, kwargs, expressions, spread)
+            return Seen("use" if operands else "mixed", expressions, operands, active)
         return Seen("expression", expressions)
+
+    def _is_spread(self, expression: Expression) -> bool:
+        return all(self.stored.name_of(root) in self._spread for root in expression.roots)
 
     def _operands(
         self,
@@ -360,20 +365,18 @@ class Flow:
         moved = operations.moves(name) and not _changes_kind(outputs, args, kwargs)
         for path, tensor in outputs:
             if not sources:
-                self.note(tensor, Expression((), lambda weights, tensor=tensor: tensor))
+                self.note(tensor, Expression((), _constant(tensor)))
             elif moved:
                 self.note(tensor, self._moved(seen, func, args, kwargs, path, tensor))
             elif _zero_times_constant(name, seen, args, kwargs):
-                self.note(tensor, Expression((), lambda weights, tensor=tensor: tensor))
+                self.note(tensor, Expression((), _constant(tensor)))
             else:
                 self.note(tensor, self.stored.expression_of(Root(tensor, sources)))
 
     def _moved(
         self, seen: Seen, func: Any, args: Any, kwargs: Any, path: Path, tensor: Tensor
     ) -> Expression:
-        roots = tuple(
-            {id(r): r for e in seen.expressions.values() for r in e.roots}.values()
-        )
+        roots = tuple({id(r): r for e in seen.expressions.values() for r in e.roots}.values())
         if len(roots) == 1 and self._now_of_its_shape(roots[0], tensor):
             return self.stored.expression_of(Root(tensor, roots[0].sources))
         parts = {p: e for p, e in seen.expressions.items() if e.roots}
@@ -404,6 +407,10 @@ class Flow:
             written = [kwargs["out"]] if "out" in kwargs else [args[0] if args else None]
             for tensor in tensors_in(written):
                 self.forget(tensor)
+
+
+def _constant(tensor: Tensor) -> Callable[[Weights], Tensor]:
+    return lambda weights: tensor
 
 
 def _changes_kind(outputs: list[tuple[Path, Tensor]], args: Any, kwargs: Any) -> bool:

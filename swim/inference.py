@@ -3,16 +3,25 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swim.errors import DataError, SettingError
+from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
+from swim.diverged import check_finite, of_chips
 from swim.flow import Handed, Stored, Watch
-from swim.isolation import copies_of, device_of, few, first
+from swim.isolation import copies_of, device_of, few
 from swim.kernels import FastKernels, keep_freed_memory
+from swim.labels import (
+    NotFiniteError,
+    check_loss,
+    counted,
+    each_loss,
+    fit,
+    needed,
+    one_tensor,
+)
 from swim.operations import operation_name
 from swim.replay import Replayed, record
 from swim.together import CannotRunTogetherError, Together
@@ -81,6 +90,8 @@ class Network:
         targets: the programmed weights, name -> ideal weight.
         inventory: the same with their counts, and what stays digital.
         images: how many test images there are.
+        counted: labels of each image that count, in units of their mean: float64 (images,), ones
+            where each image has one label.
         group: how many chips :meth:`answers` runs at once; a pure function of the model.
     """
 
@@ -89,21 +100,31 @@ class Network:
         model: nn.Module,
         batches: Iterable[tuple[Any, Any]],
         loss: str,
+        inputs: Keys = None,
         digital: Iterable[str] = (),
     ):
         keep_freed_memory()
         place = device_of(model)
-        self._model, self._loss, self._digital = model, loss, tuple(digital)
-        self._batches = [(x.to(place), y.to(place)) for x, y in first(batches)[1]]
+        check_loss(loss)
+        (sample, _), stream = first(model, batches, inputs)
+        self._model, self._loss, self._sample = model, loss, sample
+        self._digital = tuple(digital)
+        self._batches = [(x.to(place), needed(y).to(place)) for x, y in stream]
         # Copies, since a forward may write to its own parameters.
-        self._state, inputs = copies_of(model), [x for x, _ in self._batches]
-        traced = trace(model, few(inputs[0]), *inputs, state=self._state, digital=self._digital)
+        self._state, shown_all = copies_of(model), [x for x, _ in self._batches]
+        traced = trace(
+            model, few(shown_all[0]), *shown_all, state=self._state, digital=self._digital
+        )
         self._traced, self.inventory = traced, traced.inventory
         self.targets = {name: weight.clone() for name, weight in traced.weights.items()}
         # Whether each pass follows its weights to where they are used.
         self._follows = traced.branches or len(traced.handed) < len(traced.weights)
-        self.images = sum(len(y) for _, y in self._batches)
-        self._joined: tuple[Tensor, Tensor] | None = None
+        self._mode: type[Handed] = Handed
+        check_finite(self.targets)
+        counts = torch.cat([counted(loss, y) for _, y in self._batches]).double()
+        self.images, self._mean_count = len(counts), float(counts.mean())
+        self.counted = counts / self._mean_count
+        self._joined: tuple[Inputs, Tensor] | None = None
         size = len(self._batches[0][1])
         self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
         self._replays: dict[Any, Replayed | None] = {}
@@ -111,32 +132,45 @@ class Network:
         self._overwrites = self._jumps = False  # its images; what rounding does
         self._try_one_chip()
         self.group = GROUP if self._runs_together() else 1
-        if self.group > 1 and len({x.shape[1:] for x, _ in self._batches}) == 1:
+        same = zip(*self._batches, strict=True)
+        if self.group > 1 and all(alike(part, column[0]) for column in same for part in column):
             self._batches = [self._all()]
 
     def answers(
-        self, chips: Sequence[Mapping[str, Tensor]], positions: Sequence[Tensor] | None = None
+        self,
+        chips: Sequence[Mapping[str, Tensor]],
+        positions: Sequence[Tensor] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What each chip answers, by its weights: one, or as many as :attr:`group`.
 
         Args:
             chips: weight name -> weight, of each chip.
             positions: the images that each chip is shown, (n,) each; all if None.
+            numbers: of the chips, to name them in errors.
 
         Returns:
-            Whether each image is classified rightly (1, 0, or NaN), and its loss: (chips, n).
+            Whether each image is classified rightly (1, 0, or NaN), and its loss: (chips, n); of
+            several labels their sums, in units of the mean number that counts.
+
+        Raises:
+            DataError: outputs are not finite, or labels do not fit them.
         """
         together = len(chips) > 1
         while True:
             try:
                 return self._answers(chips, positions)
+            except NotFiniteError:
+                raise self._diverged(chips, positions, numbers) from None
             except torch.OutOfMemoryError:
                 if self._size[together] == 1:
                     raise
                 self._size[together] //= 2
             except CannotRunTogetherError:  # on these images, though it could on those tried
                 shown = [None] * len(chips) if positions is None else [[p] for p in positions]
-                found = [self.answers([chip], own) for chip, own in zip(chips, shown, strict=True)]
+                names = [None] * len(chips) if numbers is None else [[n] for n in numbers]
+                each = zip(chips, shown, names, strict=True)
+                found = [self.answers([chip], own, name) for chip, own, name in each]
                 right, losses = (torch.cat(parts) for parts in zip(*found, strict=True))
                 return right, losses
 
@@ -153,12 +187,38 @@ class Network:
             size *= _BLOCK // size
         found = self._passes(chips, self._chosen(positions, size), answer)
         right, losses = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        if not bool(losses.isfinite().all()):
+            raise NotFiniteError("the loss of an image is not finite: the outputs are too large")
+        if self._mean_count != 1:
+            right, losses = right / self._mean_count, losses / self._mean_count
         return right, losses
+
+    def _diverged(
+        self,
+        chips: Sequence[Mapping[str, Tensor]],
+        positions: Sequence[Tensor] | None,
+        numbers: Sequence[int] | None,
+    ) -> NotFiniteError:
+        """The error for answers that are not finite: of which chip, and from which layer on."""
+
+        def alone(chip: int | None) -> Callable[[type[Handed]], Any]:
+            shown = None if positions is None else [positions[chip or 0]]
+
+            def run(mode: type[Handed]) -> Any:
+                self._mode = mode
+                try:
+                    return self._answers([self.targets if chip is None else chips[chip]], shown)
+                finally:
+                    self._mode = Handed
+
+            return run
+
+        return of_chips(len(chips), alone, numbers)
 
     def _passes(
         self,
         chips: Sequence[Mapping[str, Tensor]],
-        chosen: Iterable[tuple[Tensor, Tensor]],
+        chosen: Iterable[tuple[Any, Tensor]],
         take: Callable[[Tensor, Tensor], Any],
     ) -> list[Any]:
         """What is taken from each pass's outputs, (chips, n, classes), and labels."""
@@ -175,10 +235,13 @@ class Network:
         run = self._group(chips, stored) if together else self._alone(chips[0], stored)
 
         def passes(model: nn.Module) -> list[Any]:
-            return [
-                take(run(model, inputs.clone() if self._overwrites else inputs), labels)
-                for inputs, labels in chosen
-            ]
+            found = []
+            for inputs, labels in chosen:
+                new = not alike(inputs[0], self._sample)
+                with shown(inputs[0]) if new else contextlib.nullcontext():
+                    own = inputs.clone() if self._overwrites else inputs
+                    found.append(take(run(model, own), labels))
+            return found
 
         state = {f"model.{name}": tensor for name, tensor in state.items()}
         found: list[Any] = torch.func.functional_call(_Within(self._model), state, (passes,))
@@ -186,7 +249,7 @@ class Network:
 
     def _chosen(
         self, positions: Sequence[Tensor] | None, size: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[tuple[Inputs, Tensor]]:
         """Inputs (1 or chips, n, ...) and labels alike, at most ``size`` images at once."""
         if positions is None:
             for inputs, labels in self._batches:
@@ -197,11 +260,11 @@ class Network:
         for chosen in torch.stack(list(positions)).to(labels.device).split(size, 1):
             yield inputs[chosen], labels[chosen]
 
-    def _all(self) -> tuple[Tensor, Tensor]:
+    def _all(self) -> tuple[Inputs, Tensor]:
         """All inputs and labels, joined."""
         if self._joined is None:
-            inputs, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
-            self._joined = inputs, labels
+            inputs, labels = (joined(part) for part in zip(*self._batches, strict=True))
+            self._joined = inputs, cast(Tensor, labels)
         return self._joined
 
     def _group(
@@ -248,18 +311,16 @@ class Network:
 
     def _alone(
         self, weights: Mapping[str, Tensor], stored: Stored
-    ) -> Callable[[nn.Module, Tensor], Tensor]:
+    ) -> Callable[[nn.Module, Any], Tensor]:
         """A pass of one chip: inputs (1, n, ...) to outputs (1, n, ...)."""
 
-        def run(model: nn.Module, inputs: Tensor) -> Tensor:
+        def run(model: nn.Module, inputs: Inputs) -> Tensor:
             with contextlib.ExitStack() as modes:
                 modes.enter_context(FastKernels())
-                if self._follows:
-                    modes.enter_context(Handed(stored, weights, self._traced.spread))
-                outputs = model(inputs[0])
-            if not isinstance(outputs, Tensor):
-                raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
-            return outputs[None]
+                if self._follows or self._mode is not Handed:
+                    modes.enter_context(self._mode(stored, weights, self._traced.spread))
+                outputs = model(*arguments(inputs[0]))
+            return one_tensor(outputs)[None]
 
         return run
 
@@ -269,16 +330,22 @@ class Network:
         Channels last is the layout that makes convolution and pooling fastest, but ``view`` may
         fail in it where it would not in another.
         """
-        shown = self._few()
+        few = self._few()
         try:
-            self._try([self.targets], shown)
+            outputs = self._try([self.targets], few)
         except RuntimeError:
             self._channels_last = False
-            self._try([self.targets], shown := self._few())
-        self._overwrites = not torch.equal(shown[0][0], self._few()[0][0])
+            with shown(few[0][0]):
+                outputs = self._try([self.targets], few := self._few())
+        before, after = arguments(self._few()[0][0]), arguments(few[0][0])
+        self._overwrites = not all(map(torch.equal, before, after))
+        try:
+            fit(self._loss, outputs[0], few[0][1][0])
+        except NotFiniteError:
+            raise self._diverged([], None, None) from None
 
     def _try(
-        self, chips: Sequence[Mapping[str, Tensor]], shown: list[tuple[Tensor, Tensor]]
+        self, chips: Sequence[Mapping[str, Tensor]], shown: list[tuple[Any, Tensor]]
     ) -> Tensor:
         """Outputs (chips, n, ...) for the images shown; sees how many fit into a pass."""
         together = len(chips) > 1
@@ -292,7 +359,7 @@ class Network:
         found: Tensor = outputs.double()
         return found
 
-    def _few(self) -> list[tuple[Tensor, Tensor]]:
+    def _few(self) -> list[tuple[Any, Tensor]]:
         """Copies of at most two images, to try something on."""
         inputs, labels = self._batches[0]
         return [(inputs[None, :2].clone(), labels[None, :2])]
@@ -304,7 +371,8 @@ class Network:
         """
         small = sum(weight.numel() for weight in self.targets.values()) <= _SMALL
         unlike = self._overwrites or self._traced.branches or self._traced.overwrites
-        if GROUP == 1 or not small or unlike or self._traced.spread:
+        unlike = unlike or bool(self._traced.spread) or isinstance(self._sample, Several)
+        if GROUP == 1 or not small or unlike:
             return False
         chips = [
             {name: weight * (1 + r / GROUP) for name, weight in self.targets.items()}
@@ -322,18 +390,3 @@ class Network:
                 continue
             return all(self._same(outputs, expected) for outputs in found)
         return False
-
-
-def each_loss(loss: str, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether each sample is classified rightly (1, 0, or NaN), and its loss.
-
-    Raises:
-        SettingError: the loss is unknown.
-    """
-    if loss == "mse":
-        error = (outputs - labels).square().flatten(1).sum(1)
-        return torch.full_like(error, float("nan")), error
-    if loss != "cross_entropy":
-        raise SettingError(f"unknown loss {loss!r}; known: cross_entropy, mse")
-    right = (outputs.argmax(1) == labels).to(outputs.dtype)
-    return right, F.cross_entropy(outputs, labels, reduction="none")

@@ -3,14 +3,12 @@
 import contextlib
 import random
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from swim.errors import DataError
 
 # A pass swaps the model's tensors and the process's random states, so two threads take turns.
 _TURN = threading.RLock()
@@ -75,29 +73,4 @@ def device_of(model: nn.Module) -> torch.device:
 
 def few(inputs: Any) -> Any:
     """Two images of a batch, the first and the last, to look at a model with."""
-    if isinstance(inputs, Tensor):
-        return inputs[:: max(1, len(inputs) - 1)][:2] if len(inputs) else inputs
-    if isinstance(inputs, list | tuple):
-        return type(inputs)(few(part) for part in inputs)
-    return inputs
-
-
-def first(batches: Iterable[Any]) -> tuple[Any, Iterator[Any]]:
-    """The first batch, and an iterator that still begins with it.
-
-    Raises:
-        DataError: there is no batch, or a batch is no pair of inputs and labels.
-    """
-    iterator = iter(batches)
-    try:
-        batch = next(iterator)
-    except StopIteration:
-        raise DataError("batches is empty: (inputs, labels) pairs are needed") from None
-    if not isinstance(batch, list | tuple) or len(batch) != 2:
-        raise DataError("each batch must be a pair (inputs, labels)")
-
-    def again() -> Iterator[Any]:
-        yield batch
-        yield from iterator
-
-    return batch, again()
+    return inputs[:: max(1, len(inputs) - 1)][:2]

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.recording import one_step
 from swim.flow import Watch
+from swim.recording import one_step
 
 
 def keep_freed_memory() -> None:

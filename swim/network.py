@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from swim import effective, io, registry, streams
 from swim.data import DataSet
 from swim.errors import DataError, SettingError
+from swim.isolation import device_of, few, left_alone
 from swim.models import quantisation
 from swim.spec import ModelSettings
-from swim.isolation import device_of, few, left_alone
 from swim.tracing import trace
 
 
@@ -66,7 +66,7 @@ def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -
     """Write a checkpoint: the state and, inside it, the settings that made it.
 
     ``programmed`` lists the weights that devices hold, in the order in which they are used. Those
-    that are computed in the forward pass are stored beside the state, as :mod:`swim.effective` has it.
+    that are computed in the forward pass are stored beside the state (:mod:`swim.effective`).
     """
     images = data.inputs("train", slice(0, 64)).to(device_of(model))
     with left_alone(model):

@@ -112,7 +112,7 @@ _ENTRY_BY_ENTRY = {
     "heaviside", "fill", "ldexp", "nextafter", "float_power", "bitwise_left_shift",
     "bitwise_right_shift", "lshift", "rshift", "softshrink", "threshold", "apply_rotary_emb",
     "dropout", "broadcast_tensors", "meshgrid", "block_diag", "slice_scatter", "select_scatter",
-    "diagonal_scatter", "masked_scatter", "rad2deg", "swiglu", "glu", "pad",
+    "diagonal_scatter", "rad2deg", "swiglu", "glu", "pad",
 }  # fmt: skip
 # Of those, what hands on a product of a weight and an activation as it is, up to factors.
 _KEEP_PRODUCTS = {
@@ -271,7 +271,7 @@ def factors(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Factor
 
 
 def _recurrent_weights(args: Sequence[Any]) -> Iterator[Path]:
-    """Of ``lstm(input, hx, parameters, ...)`` or ``lstm(data, batch_sizes, hx, parameters, ...)``."""
+    """Of ``lstm(input, hx, parameters, ...)``, or with ``batch_sizes`` behind the input."""
     place = 2 if isinstance(args[2], list | tuple) and isinstance(args[3], bool) else 3
     for i, tensor in enumerate(args[place]):
         if tensor.dim() > 1:
@@ -288,7 +288,9 @@ def _einsum_sums(args: Sequence[Any], path: Path) -> bool:
     own = set(terms[number]) - {"."}
     if not arrow:
         result = "".join(c for c in operands if operands.count(c) == 1 and c.isalpha())
-    return bool(own - set(result)) or ("..." in terms[number] and bool(arrow) and "..." not in result)
+    return bool(own - set(result)) or (
+        "..." in terms[number] and bool(arrow) and "..." not in result
+    )
 
 
 def tensors_in(arguments: Any) -> Iterator[Tensor]:
@@ -304,14 +306,15 @@ def tensors_in(arguments: Any) -> Iterator[Tensor]:
 
 def places(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[Path, Tensor]]:
     """All tensors of a call, and where they lie in it."""
-    for key, value in (*enumerate(args), *kwargs.items()):
+    entries: list[tuple[Any, Any]] = [*enumerate(args), *kwargs.items()]
+    for key, value in entries:
         if isinstance(value, Tensor):
             yield (key,), value
         elif isinstance(value, list | tuple):
             yield from _nested((key,), value)
 
 
-def _nested(path: Path, values: Sequence[Any]) -> Iterator[tuple[Path, Tensor]]:
+def _nested(path: tuple[Any, ...], values: Sequence[Any]) -> Iterator[tuple[Path, Tensor]]:
     for i, value in enumerate(values):
         if isinstance(value, Tensor):
             yield (*path, i), value

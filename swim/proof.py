@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from swim.batches import arguments
 from swim.errors import UnsupportedOperationError
 from swim.flow import Handed, Stored
 from swim.operations import tensors_in
@@ -52,10 +53,10 @@ def prove(
         own = {name: tensor.clone() for name, tensor in own.items()} if found.overwrites else own
         with torch.no_grad():
             if not handed:
-                made = torch.func.functional_call(model, dict(own), (images,))
+                made = torch.func.functional_call(model, dict(own), arguments(images))
             else:
                 with Handed(Stored(model, own, digital), found.weights, found.spread):
-                    made = torch.func.functional_call(model, dict(own), (images,))
+                    made = torch.func.functional_call(model, dict(own), arguments(images))
         return [tensor.clone() for tensor in tensors_in([made])]
 
     plain = outputs(inputs, state, handed=False)
@@ -100,7 +101,7 @@ def _check_company(
     together: list[Tensor], inputs: Any, outputs: Callable[[Any], list[Tensor]]
 ) -> None:
     """Raise if an image's outputs depend on the image beside it."""
-    images = len(inputs) if isinstance(inputs, Tensor) and inputs.dim() else 0
+    images = len(inputs)
     if images < 2:
         return
     try:

@@ -18,10 +18,10 @@ from swim.curvature import second_derivative
 from swim.data import DataSet
 from swim.devices import Device
 from swim.evaluation import evaluate
+from swim.isolation import device_of, few, left_alone
 from swim.methods.base import Inputs, estimator_of
 from swim.policies import VerifyMask
 from swim.spec import TrainingSettings
-from swim.isolation import device_of, few, left_alone
 from swim.tracing import trace
 
 # Where the release's networks learn, and how.

@@ -230,7 +230,7 @@ class Together(Watch):
         **kwargs: Any,
     ) -> Tensor:
         _only(not _mark(weight), "a weight that depends on activations")
-        name = operand and operand.names[0]
+        name = operand.names[0] if operand else None
         bias = None if bias is None else bias.repeat(self.chips)
         if func in _CONVOLUTIONS:
             _only(input.dim() == weight.dim(), "convolution of one image without a batch")

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from swim import operations
+from swim.batches import alike, arguments, shown
 from swim.errors import SettingError, UnsupportedOperationError
 from swim.flow import OUTSIDE, Expression, Follow, Operand, Root, Seen, Stored, nameless
 from swim.inventory import Inventory
-from swim.isolation import copies_of
+from swim.isolation import copies_of, few
 from swim.operations import Path, operation_name, places, tensors_in
 from swim.proof import prove
 
@@ -67,7 +68,7 @@ class _Tracer(Follow):
 
     def begin(self, inputs: Any) -> None:
         """Mark what the pass is given."""
-        for tensor in tensors_in(inputs):
+        for tensor in arguments(inputs):
             _mark(tensor, frozenset())
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -311,9 +312,7 @@ def _shadows(tensor: Any) -> dict[str, _Shadow]:
     return found
 
 
-def _again(
-    func: Any, args: Any, kwargs: Any, path: Path, shadow: Tensor, result: Tensor
-) -> Tensor:
+def _again(func: Any, args: Any, kwargs: Any, path: Path, shadow: Tensor, result: Tensor) -> Tensor:
     """An operation on a shadow, and on ones in place of all other tensors."""
     try:
         ones = {p: torch.ones(t.shape, dtype=torch.float64) for p, t in places(args, kwargs)}
@@ -387,7 +386,8 @@ def trace(
     Args:
         model: the network.
         inputs: a batch for it: a few images, of which it must not matter which share a batch.
-        more: further batches, which are looked at whole if the model decides by values.
+        more: all batches, which are looked at whole if the model decides by values, and a little if
+            their inputs are of another shape.
         state: copies of its parameters and buffers to run with; made here if None.
         digital: names or patterns (``fnmatch``) of weights that stay digital on purpose.
 
@@ -403,9 +403,13 @@ def trace(
     before = {name: tensor._version for name, tensor in state.items()}
     tracer = _Tracer(stored)
     outputs = _look(tracer, model, state, inputs)
-    if tracer.branches:
-        for batch in (inputs, *more):
-            _look(_next(tracer, stored), model, state, batch)
+    kinds = [inputs]
+    for batch in more:
+        if tracer.branches or not any(alike(batch, known) for known in kinds):
+            kinds.append(batch)
+            _look(
+                _again_with(tracer, stored), model, state, batch if tracer.branches else few(batch)
+            )
     _check_outputs(outputs)
     tracer.spread &= set(tracer.roots)
     unaccounted = {
@@ -434,7 +438,7 @@ def trace(
     return found
 
 
-def _next(tracer: _Tracer, stored: Stored) -> _Tracer:
+def _again_with(tracer: _Tracer, stored: Stored) -> _Tracer:
     """The same notes for another pass."""
     again = _Tracer(stored)
     again.__dict__.update({k: v for k, v in vars(tracer).items() if k != "flow"})
@@ -442,18 +446,10 @@ def _next(tracer: _Tracer, stored: Stored) -> _Tracer:
 
 
 def _look(tracer: _Tracer, model: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Any:
-    shown = _copied(inputs)
-    tracer.begin(shown)
-    with torch.no_grad(), tracer:
-        return torch.func.functional_call(model, dict(state), (shown,))
-
-
-def _copied(inputs: Any) -> Any:
-    if isinstance(inputs, Tensor):
-        return inputs.clone()
-    if isinstance(inputs, list | tuple):
-        return type(inputs)(_copied(part) for part in inputs)
-    return inputs
+    own = inputs.clone()
+    tracer.begin(own)
+    with shown(own), torch.no_grad(), tracer:
+        return torch.func.functional_call(model, dict(state), arguments(own))
 
 
 def _check_outputs(outputs: Any) -> None:

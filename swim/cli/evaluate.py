@@ -68,9 +68,7 @@ def evaluate(
         )
 
 
-def _variance(
-    weights: dict[str, np.ndarray], settings: spec.EvaluateJob
-) -> tuple[float, float]:
+def _variance(weights: dict[str, np.ndarray], settings: spec.EvaluateJob) -> tuple[float, float]:
     """The last two entries of :data:`CLEAN`."""
     device = devices.of_settings(settings.device, settings.sigma)
     targets = {name: torch.from_numpy(weight) for name, weight in weights.items()}

@@ -5,7 +5,7 @@ batches and, by keyword, of loss and progress, of seed and samples too if it dra
 name -> float64 tensor shaped like the weight: raw, summed over samples.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swim import registry, streams
@@ -29,14 +29,18 @@ def second_derivative(
     samples: int = 1,
     noise: float = 0.0,
     digital: Iterable[str] = (),
+    inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
     """What an estimator gives: raw second derivatives ``H_ii``, summed over samples.
 
     Args:
         model: any ``nn.Module``; it is left exactly as it was.
-        batches: iterable of (inputs, labels), a ``DataLoader`` included. How it is split bounds
-            memory and changes no number beyond rounding (``release`` excepted).
+        batches: iterable of (inputs, labels), a ``DataLoader`` included; tensors or numpy arrays,
+            several inputs as a tuple (:func:`swim.batches.read`). How it is split bounds memory
+            and changes no number beyond rounding (``release`` excepted). Labels of cross-entropy
+            have the shape of the outputs without the classes, which are dimension 1 or the last;
+            those of -100 count nowhere.
         estimator: a key of ``swim.registry.ESTIMATORS``; docs/estimators.md compares them.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         seed: of the estimators that draw.
@@ -46,6 +50,7 @@ def second_derivative(
             the average over programmed chips, each batch at one of its own
             (:mod:`swim.curvature.averaged`); 0 is at the weights as they are.
         digital: names or patterns of weights that stay digital on purpose.
+        inputs: where inputs or batches are dicts, the key or keys of what the model takes.
         progress: called with the number of batches done.
 
     Returns:
@@ -54,15 +59,17 @@ def second_derivative(
     Raises:
         UnsupportedOperationError: the estimator cannot take the network; the operation is named.
         SettingError: the estimator or the loss is unknown, or the noise negative.
-        DataError: batches are empty, labels are missing, or a number is not finite.
+        DataError: batches are empty or of a kind that is not read, labels are missing or do not
+            fit the outputs, or a number is not finite.
     """
     drawing = {"seed": seed, "samples": samples}
-    return _estimated(model, batches, estimator, loss, drawing, noise, digital, progress)[0]
+    return _estimated(model, batches, inputs, estimator, loss, drawing, noise, digital, progress)[0]
 
 
 def _estimated(
     model: "nn.Module",
     batches: Iterable[tuple[Any, Any]],
+    inputs: str | Sequence[str] | None,
     estimator: str,
     loss: str,
     drawing: dict[str, int],
@@ -71,9 +78,10 @@ def _estimated(
     progress: Callable[[int], None] | None,
 ) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
     """Raw second derivatives and the weights that they are of."""
+    from swim.batches import first
     from swim.curvature.averaged import averaged
     from swim.curvature.passes import subject_of
-    from swim.isolation import first, left_alone
+    from swim.isolation import left_alone
 
     if not noise >= 0:
         raise SettingError(f"noise must be at least 0, not {noise}")
@@ -87,8 +95,8 @@ def _estimated(
         return found
 
     with left_alone(model):
-        (inputs, _), stream = first(batches)
-        subject = subject_of(model, inputs, digital)
+        (sample, _), stream = first(model, batches, inputs)
+        subject = subject_of(model, sample, digital)
         if noise:
             raw = averaged(subject, stream, noise, seed, estimate, progress)
         else:
@@ -106,6 +114,7 @@ def sensitivity(
     samples: int = 1,
     noise: float = 0.0,
     digital: Iterable[str] = (),
+    inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
     """How much each weight's programming error costs: ``H_ii * max|W_layer|^2``.
@@ -118,5 +127,7 @@ def sensitivity(
         weight name -> float64 tensor shaped like the weight.
     """
     drawing = {"seed": seed, "samples": samples}
-    raw, weights = _estimated(model, batches, estimator, loss, drawing, noise, digital, progress)
+    raw, weights = _estimated(
+        model, batches, inputs, estimator, loss, drawing, noise, digital, progress
+    )
     return {name: h * weights[name].abs().max() ** 2 for name, h in raw.items()}

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from swim import streams
+from swim.batches import counts
 from swim.curvature.passes import Subject
-from swim.errors import DataError
 
 Estimate = Callable[[Subject, list[tuple[Any, Any]], int], dict[str, Tensor]]
 
@@ -45,12 +45,12 @@ def averaged(
     """
     totals: dict[str, Tensor] = {}
     for number, batch in enumerate(batches):
+        if not counts(batch[1]):
+            continue
         for name, value in _at_a_chip(subject, batch, number, noise, seed, estimate).items():
             totals[name] = totals[name].add_(value) if name in totals else value
         if progress is not None:
             progress(number + 1)
-    if not totals:
-        raise DataError("batches is empty: (inputs, labels) pairs are needed")
     return totals
 
 

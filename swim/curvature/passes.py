@@ -1,16 +1,20 @@
 """What all estimators share: a model made ready, a sum over batches, leaves to differentiate by."""
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from swim.batches import alike, arguments, first, shown
+from swim.diverged import where
 from swim.errors import DataError, UnsupportedOperationError
-from swim.flow import Follow, Operand, Stored, Weights
-from swim.isolation import buffers_of, copies_of, device_of, few, first, left_alone, parameters_of
+from swim.flow import Follow, Handed, Operand, Stored, Weights
+from swim.isolation import buffers_of, copies_of, device_of, few, left_alone, parameters_of
+from swim.labels import NotFiniteError, one_tensor
 from swim.operations import put
 from swim.tracing import Traced, trace
 
@@ -54,14 +58,14 @@ class Subject:
             DataError: the model returns something other than a tensor.
         """
         with torch.enable_grad(), mode:
-            outputs = torch.func.functional_call(
-                self.model, dict(mode.flow.stored.state), (inputs,)
+            given = torch.func.functional_call(
+                self.model, dict(mode.flow.stored.state), arguments(inputs)
             )
-        if not isinstance(outputs, Tensor):
-            raise DataError(
-                f"the model must return one tensor of outputs, not {type(outputs).__name__}"
-            )
-        return outputs
+        return one_tensor(given)
+
+    def under(self, mode: type[Handed]) -> Handed:
+        """A mode that hands a pass its weights."""
+        return mode(self.stored(), self.weights, self.traced.spread)
 
     def value(self, operand: Operand, name: str) -> Tensor:
         """A weight's value in a pass."""
@@ -96,14 +100,17 @@ def summed(
 
     Raises:
         UnsupportedOperationError: the model's weights cannot be told (:func:`swim.tracing.trace`).
-        DataError: ``batches`` is empty or not made of pairs, or a term is not finite.
+        DataError: ``batches`` is empty or not made of pairs, labels do not fit, or outputs or a
+            term are not finite.
     """
-    with left_alone(model.model if isinstance(model, Subject) else model):
-        (inputs, _), stream = first(batches)
-        subject = model if isinstance(model, Subject) else subject_of(model, inputs)
+    whole = model.model if isinstance(model, Subject) else model
+    with left_alone(whole):
+        (sample, _), stream = first(whole, batches)
+        subject = model if isinstance(model, Subject) else subject_of(model, sample)
         totals: dict[str, Tensor] = {}
         for done, (inputs, labels) in enumerate(stream, start=1):
-            for name, value, unit in terms(subject, inputs.to(subject.place), labels):
+            own = _of_batch(subject, inputs.to(subject.place), labels, terms, sample)
+            for name, value, unit in own:
                 if not value.isfinite().all():
                     raise not_finite()
                 if name in totals:
@@ -116,6 +123,23 @@ def summed(
         name: totals[name] if name in totals else torch.zeros_like(weight, dtype=torch.float64)
         for name, weight in subject.weights.items()
     }
+
+
+def _of_batch(
+    subject: Subject,
+    inputs: Any,
+    labels: Any,
+    terms: Callable[[Subject, Any, Any], Iterable[Term]],
+    sample: Any,
+) -> Iterator[Term]:
+    """One batch's terms; what its inputs are to blame for is said of them."""
+    try:
+        # The network took the first batch when it was traced.
+        with contextlib.nullcontext() if alike(inputs, sample) else shown(inputs):
+            yield from terms(subject, inputs, labels)
+    except NotFiniteError as error:
+        place = where(lambda mode: subject.run(subject.under(mode), inputs))
+        raise NotFiniteError(f"{error}{place}") from None
 
 
 def not_finite() -> DataError:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swim.batches import Inputs, Several, arguments
 from swim.curvature.passes import Subject, Term, normalised
 from swim.errors import UnsupportedOperationError
 from swim.flow import Follow, Operand, Stored, Weights
@@ -69,9 +70,7 @@ class _Uses(Follow):
         self._subject = subject
         self.found: list[_Use] = []
 
-    def _given(
-        self, args: Any, kwargs: Any, operands: tuple[Operand, ...]
-    ) -> dict[Path, Tensor]:
+    def _given(self, args: Any, kwargs: Any, operands: tuple[Operand, ...]) -> dict[Path, Tensor]:
         """The activations of a call."""
         weights = {operand.path for operand in operands}
         return {
@@ -137,7 +136,7 @@ class _Taps(_Uses):
 
 
 def _at_calls(
-    subject: Subject, uses: Sequence[_Use], x: Tensor, starts: Tensor
+    subject: Subject, uses: Sequence[_Use], x: Inputs, starts: Tensor
 ) -> tuple[list[list[Tensor]], list[tuple[Tensor, ...]]]:
     """What each call was given, (n, 1, ...), and ``s`` sent back to its outputs, (n, K, 1, ...).
 
@@ -152,13 +151,15 @@ def _at_calls(
     """
     kind, stored = starts.dtype, subject.stored()  # before torch's transforms begin
 
-    def forward(zeros: Any, sample: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+    def forward(zeros: Any, sample: tuple[Tensor, ...]) -> tuple[Tensor, list[list[Tensor]]]:
         mode = _Taps(subject, stored, zeros)
-        outputs = subject.run(mode, sample[None])
+        outputs = subject.run(mode, Several(sample)[None])
         return outputs[0], mode.given
 
-    def one(sample: Tensor, vectors: Tensor) -> tuple[list[list[Tensor]], list[tuple[Tensor, ...]]]:
-        zeros = [tuple(sample.new_zeros(s, dtype=kind) for s in use.outputs) for use in uses]
+    def one(
+        sample: tuple[Tensor, ...], vectors: Tensor
+    ) -> tuple[list[list[Tensor]], list[tuple[Tensor, ...]]]:
+        zeros = [tuple(sample[0].new_zeros(s, dtype=kind) for s in use.outputs) for use in uses]
         made: Any = torch.func.vjp(lambda z: forward(z, sample), zeros, has_aux=True)
         _, back, given = made
         sent = torch.func.vmap(lambda vector: back(vector)[0])(vectors)
@@ -168,7 +169,7 @@ def _at_calls(
         with warnings.catch_warnings():
             # Operations without a batching rule (torch's fake-quantise) run sample by sample.
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            found: Any = torch.func.vmap(one)(x, starts)
+            found: Any = torch.func.vmap(one)(arguments(x), starts)
             given, sent = found
             return given, sent
     except torch.OutOfMemoryError:
@@ -182,7 +183,7 @@ def _at_calls(
 
 
 def summed_squares(
-    subject: Subject, inputs: Tensor, starts: Callable[[Tensor, slice], Tensor]
+    subject: Subject, inputs: Inputs, starts: Callable[[Tensor, slice], Tensor]
 ) -> Iterator[Term]:
     """The sums of one batch, in any number of terms a weight.
 

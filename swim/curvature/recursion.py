@@ -44,7 +44,7 @@ class _SquaredJacobians(Follow):
         self.leaves: list[tuple[str, Tensor]] = []
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        # What no weight has reached needs no derivative, such as parameters of unregistered modules.
+        # Stored tensors themselves need no derivative, such as those of unregistered modules.
         stored = {
             path: tensor.detach()
             for path, tensor in places(args, kwargs)
@@ -106,7 +106,7 @@ def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
 
 
 def second_derivatives(
-    subject: Subject, inputs: Any, loss: str, instead: Rules | None = None
+    subject: Subject, inputs: Any, labels: Any, loss: str, instead: Rules | None = None
 ) -> list[Term]:
     """Second derivatives of one batch, a term per use of a weight.
 
@@ -117,6 +117,7 @@ def second_derivatives(
     Args:
         subject: the model.
         inputs: a batch (N, ...).
+        labels: of the batch, or None.
         loss: as in :func:`recursion`.
         instead: rules that win over the recursion's own.
 
@@ -128,7 +129,7 @@ def second_derivatives(
         outputs = subject.run(mode, inputs)
         leaves = {leaf: name for name, leaf in mode.leaves}
         check_graph(outputs, list(leaves))
-        start, unit = normalised(output_curvature(loss, outputs), outputs.dtype, scale)
+        start, unit = normalised(output_curvature(loss, outputs, labels), outputs.dtype, scale)
         second = torch.autograd.grad(outputs, list(leaves), start, allow_unused=True)
         values = reached(second, leaves.values())
         if all(math.isfinite(value.max()) for value in values):  # none is negative
@@ -151,8 +152,9 @@ def recursion(
     Args:
         model: any module of the operations listed there; it is run in eval mode and left as
             it was.
-        batches: (inputs, labels) pairs; labels are not used, since neither loss's second
-            derivative depends on them.
+        batches: (inputs, labels) pairs; of the labels only their shape is used, and which count,
+            since neither loss's second derivative depends on them. They may be None where outputs
+            are (N, C).
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
 
@@ -168,6 +170,6 @@ def recursion(
     """
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> list[Term]:
-        return second_derivatives(subject, inputs, loss)
+        return second_derivatives(subject, inputs, labels, loss)
 
     return summed(model, batches, progress, terms)

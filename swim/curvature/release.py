@@ -12,6 +12,7 @@ from swim.curvature.recursion import Rules, second_derivatives
 from swim.curvature.recursion_coherent import PLAIN
 from swim.curvature.rules import LAYERS, RULES, Scaling
 from swim.flow import Watch
+from swim.labels import counted
 
 _QUANTISERS = {torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine}
 
@@ -70,8 +71,8 @@ def release(
         with mode:
             subject.run(Leaves(subject), inputs[:1])
         rules: Rules = {**PLAIN, **_UNSCALED} if mode.found else PLAIN
-        yield from second_derivatives(subject, inputs, loss, rules)
+        yield from second_derivatives(subject, inputs, labels, loss, rules)
         for name, value, unit in gradients(subject, inputs, labels, loss):
-            yield name, value, unit * 2 / len(inputs)
+            yield name, value, unit * 2 / max(1, int(counted(loss, labels).sum()))
 
     return summed(model, batches, progress, terms)

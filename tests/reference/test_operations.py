@@ -135,7 +135,8 @@ def call_of(func):
 
 
 FUNCTIONS = sorted(
-    (allowed.FUNCTIONS | allowed._DROPOUTS | set(rules.RULES)) - set(rules.LAYERS), key=operation_name
+    (allowed.FUNCTIONS | allowed._DROPOUTS | set(rules.RULES)) - set(rules.LAYERS),
+    key=operation_name,
 )
 
 

@@ -73,7 +73,8 @@ def test_batching_changes_nothing(kind):
     model, x = networks.build(kind), networks.inputs(count=7)
     whole = of(model, x)
     split = second_derivative(model, [(part, None) for part in x.split([1, 4, 2])])
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x), batch_size=3)
+    labelled = torch.utils.data.TensorDataset(x, torch.zeros(len(x), dtype=torch.long))
+    loader = torch.utils.data.DataLoader(labelled, batch_size=3)
     loaded = second_derivative(model, loader)
     for name in whole:
         torch.testing.assert_close(split[name], whole[name], rtol=1e-12, atol=0)

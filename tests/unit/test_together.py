@@ -12,10 +12,10 @@ from swim import inference
 from swim.chips import stream
 from swim.devices import Device
 from swim.inference import GROUP, Network
+from swim.isolation import left_alone
 from swim.models.lenet import LeNet
 from swim.models.quantisation import calibrate, deploy, quantise_activations, quantise_weights
 from swim.sampling import PILOT
-from swim.isolation import left_alone
 
 
 class Forward(nn.Module):

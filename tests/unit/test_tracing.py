@@ -23,7 +23,9 @@ class Attending(nn.Module):
         x = self.first(x)
         other = torch.cat([x, x.flip(1)], 1) if self.cross else x
         out, weights = self.attention(x, other, other, need_weights=self.weights)
-        return self.last(out.sum(1)) + (weights.square().sum((1, 2))[:, None] if self.weights else 0)
+        return self.last(out.sum(1)) + (
+            weights.square().sum((1, 2))[:, None] if self.weights else 0
+        )
 
 
 ATTENTION = {

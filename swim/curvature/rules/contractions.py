@@ -45,7 +45,8 @@ def contraction(
 
     Args:
         func: the torch function.
-        args, kwargs: its arguments.
+        args: its arguments.
+        kwargs: those by name.
         weights: where weights lie among them.
 
     Raises:

@@ -11,7 +11,6 @@ from torch.autograd.function import once_differentiable
 
 from swim.curvature.rules.base import owned, rule
 
-
 # The layers, whose second argument is a weight.
 LAYERS = (
     F.linear, F.conv1d, F.conv2d, F.conv3d,
