@@ -110,7 +110,7 @@ class Network:
     def __init__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: str):
         keep_freed_memory()
         place = device_of(model)
-        (inputs, _), stream = first(batches)
+        (inputs, _), stream = first(_with_images(batches))
         self._model, self._loss = model, loss
         # Copies, since a forward may write to its own parameters.
         own = {name: p.clone() for name, p in parameters_of(model, requires_grad=False).items()}
@@ -166,7 +166,7 @@ class Network:
         def answer(outputs: Tensor, labels: Tensor) -> list[Tensor]:
             labels = labels.expand(len(chips), *labels.shape[1:])
             found = each_loss(self._loss, outputs.flatten(0, 1), labels.flatten(0, 1))
-            return [part.view(len(chips), -1) for part in found]
+            return [part.view(len(chips), part.numel() // len(chips)) for part in found]
 
         size = self._size[together := len(chips) > 1]
         if together and 1 < _BLOCK // size <= _PARTS:
@@ -338,6 +338,14 @@ class Network:
                 continue
             return all(self._same(outputs, expected) for outputs in found)
         return False
+
+
+def _with_images(batches: Iterable[Any]) -> Iterator[Any]:
+    """All batches but those of no images, which have nothing to say; faulty ones stay."""
+    for batch in batches:
+        pair = isinstance(batch, list | tuple) and len(batch) == 2
+        if not (pair and isinstance(batch[1], Tensor) and batch[1].shape[:1] == (0,)):
+            yield batch
 
 
 def each_loss(loss: str, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -170,7 +170,7 @@ class Together(Watch):
             if func in WEIGHTED:
                 if not held and (shared := self._shared()) is not None:
                     args, kwargs = with_weight(args, kwargs, shared)
-                    return func(*args, **kwargs)
+                    return SUBSTITUTES.get(func, func)(*args, **kwargs)
                 result = self._weighted(func, *args, **kwargs)
             elif not held:
                 return SUBSTITUTES.get(func, func)(*args, **kwargs)
@@ -263,7 +263,8 @@ class Together(Watch):
             # Strides that say channels last, which those of one channel leave open.
             step = input.size(3)
             input = input.as_strided(input.shape, (input.size(2) * step, 1, step, 1))
-        result: Tensor = func(input, stacked, bias, stride, padding, dilation, groups)
+        safe = SUBSTITUTES[func]
+        result: Tensor = safe(input, stacked, bias, stride, padding, dilation, groups)
         return result
 
     def _linear(self, number: int, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
