@@ -180,7 +180,7 @@ class Network:
         def answer(outputs: Tensor, labels: Tensor) -> list[Tensor]:
             labels = labels.expand(len(chips), *labels.shape[1:])
             found = each_loss(self._loss, outputs.flatten(0, 1), labels.flatten(0, 1))
-            return [part.view(len(chips), -1) for part in found]
+            return [part.view(len(chips), part.numel() // len(chips)) for part in found]
 
         size = self._size[together := len(chips) > 1]
         if together and 1 < _BLOCK // size <= _PARTS:

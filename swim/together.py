@@ -165,7 +165,7 @@ class Together(Watch):
                 if not held and operand.names[0] in self.shared:
                     weight = self.ready(operand.names[0], "one")
                     args, kwargs = put(args, kwargs, {operand.path: weight})
-                    return func(*args, **kwargs)
+                    return SUBSTITUTES.get(func, func)(*args, **kwargs)
                 result = self._weighted(operand, func, *args, **kwargs)
             elif not held:
                 result = SUBSTITUTES.get(func, func)(*args, **kwargs)
@@ -261,7 +261,8 @@ class Together(Watch):
             # Strides that say channels last, which those of one channel leave open.
             step = input.size(3)
             input = input.as_strided(input.shape, (input.size(2) * step, 1, step, 1))
-        result: Tensor = func(input, stacked, bias, stride, padding, dilation, groups)
+        safe = SUBSTITUTES[func]
+        result: Tensor = safe(input, stacked, bias, stride, padding, dilation, groups)
         return result
 
     def _linear(
