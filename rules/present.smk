@@ -129,7 +129,7 @@ rule join_comparisons:
 rule comparisons:
     """Cycles to accuracy of `comparisons:`, each a method's over training seeds."""
     input:
-        lambda _: outcome_of_comparisons(),
+        lambda _: outcomes([], comparisons()),
     localrule: True
 
 
