@@ -177,8 +177,8 @@ class Page:
         self.home()
         self.page.get_by_placeholder("Search").fill(term)
         self.page.keyboard.press("Enter")
-        self.page.get_by_text("Search results").wait_for()
         self.check(f"a search for {term!r}")
+        assert self.page.get_by_text("Search results").is_visible()
         return self.rows()
 
     def lost_in_searches(self, groups):
