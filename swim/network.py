@@ -63,6 +63,9 @@ def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module
 def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> None:
     """Write a checkpoint: the state and, inside it, the settings that made it.
 
+    Its record says which data set it was made from, beside what ``settings`` say under
+    ``made_from``.
+
     ``programmed`` lists the weights that devices hold, in the order in which they are used.
     """
     sample = data.inputs("train", slice(0, 1)).to(device_of(model))
@@ -70,6 +73,7 @@ def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -
         **settings,
         "in_channels": data.channels,
         "classes": data.classes,
+        "made_from": {**settings.get("made_from", {}), "data": data.digest},
         "programmed": list(weights_of(trace(model, sample))),
     }
     state: dict[str, Tensor] = model.state_dict()
@@ -85,7 +89,7 @@ def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, An
             function called that it names.
 
     Raises:
-        DataError: the file is missing, incomplete or holds another network.
+        DataError: the file is missing, damaged or holds another network.
         SettingError: its network is an import that is not the trusted one.
     """
     tensors, settings = io.load_tensors(path)

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import click
 import torch
 
-from swim import chips, devices, io, spec
+from swim import chips, devices, digests, io, spec
 from swim import network as networks
 from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
+from swim.cli.second_file import mask_of
 from swim.data import DataSet
 from swim.errors import SettingError
 from swim.progress import Progress, digest_of
@@ -51,23 +52,28 @@ def evaluate(
     place = start(settings)
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
-    batches = list(DataSet(data).batches("test", settings.batch_size, settings.test_images))
+    dataset = DataSet(data)
+    digests.require_origin(model, checkpoint, data=(data, dataset.digest))
+    batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
+    made_from = {"model": checkpoint["digest"], "data": dataset.digest}
+    parameters = dict(loaded.named_parameters())
+    shapes = {name: tuple(parameters[name].shape) for name in checkpoint["programmed"]}
     if mask is not None:
-        chosen = {name: torch.from_numpy(layer) for name, layer in io.load_mask(mask)[0].items()}
+        layers, made = mask_of(mask, model, checkpoint["digest"], shapes)
+        made_from["mask"] = made["digest"]
+        point = {key: made[key] for key in ("method", "fraction") if key in made}
+        chosen = {name: torch.from_numpy(layer) for name, layer in layers.items()}
     else:
-        parameters = dict(loaded.named_parameters())
-        chosen = {
-            name: torch.full(parameters[name].shape, verify == "all")
-            for name in checkpoint["programmed"]
-        }
-    parts = chips_file.content(model, batches, settings, place, checkpoint)
+        point = {"method": str(verify), "fraction": "1" if verify == "all" else "0"}
+        chosen = {name: torch.full(shape, verify == "all") for name, shape in shapes.items()}
+    parts = chips_file.content(made_from, settings, place, checkpoint)
     digest = digest_of([*parts, *_bytes(chosen)])
     rows = chips_file.rows(loaded, batches, chosen, settings, Progress(out, digest))
-    io.write_rows(out, chips.COLUMNS, rows)
+    io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))
     if clean:
-        io.write_rows(
-            clean, CLEAN, [(*chips.clean(loaded, batches), *_variance(loaded, batches, settings))]
-        )
+        row = (*chips.clean(loaded, batches), *_variance(loaded, batches, settings))
+        record = chips_file.record(made_from, settings, method="clean", fraction="")
+        io.write_rows(clean, CLEAN, [row], record)
 
 
 def _variance(

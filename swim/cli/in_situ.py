@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 import torch
 
-from swim import chips, io, spec, streams
+from swim import chips, digests, io, spec, streams
 from swim import network as networks
 from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
@@ -50,6 +49,7 @@ def in_situ(model: str, data: str, out: str, network: str | None, settings: spec
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
     dataset = DataSet(data)
+    digests.require_origin(model, checkpoint, data=(data, dataset.digest))
     batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
     chosen = settings.in_situ
     policy = InSitu(
@@ -60,7 +60,8 @@ def in_situ(model: str, data: str, out: str, network: str | None, settings: spec
         momentum=chosen.momentum,
         weight_bits=checkpoint["model"]["weight_bits"],
     )
-    parts = chips_file.content(model, batches, settings, place, checkpoint, "swim.in_situ")
-    digest = digest_of([*parts, Path(data).read_bytes()])
+    made_from = {"model": checkpoint["digest"], "data": dataset.digest}
+    digest = digest_of(chips_file.content(made_from, settings, place, checkpoint, "swim.in_situ"))
     rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest))
-    io.write_rows(out, chips.COLUMNS, rows)
+    point = {"method": "in_situ", "fraction": settings.budget}
+    io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))
