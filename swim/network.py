@@ -95,7 +95,10 @@ def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, An
     tensors, settings = io.load_tensors(path)
     if "model" not in settings:
         raise DataError(f"{path}: not a checkpoint of ours")
-    model_settings = ModelSettings.model_validate(settings["model"])
+    try:
+        model_settings = ModelSettings.model_validate(settings["model"])
+    except ValueError as error:
+        raise DataError(f"{path}: is of a version with other settings: {error}") from error
     if model_settings.factory not in (None, trusted):
         raise SettingError(
             f"{path}: its network is made by {model_settings.factory}; if you trust that, add "

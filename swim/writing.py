@@ -30,13 +30,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
         yield temporary
-        _to_disk(temporary)
+        to_disk(temporary)
         os.replace(temporary, target)
-        _to_disk(target.parent)
+        to_disk(target.parent)
     except Exception as error:
         # Writers of libraries pass on what the system said as text, if at all.
         reason = error if isinstance(error, OSError) else _said_by_system(error)
-        if reason is None or reason.errno not in _REMEDIES or _elsewhere(reason, target):
+        if reason is None or not is_ours(reason) or _elsewhere(reason, target):
             raise
         raise unwritable(target, reason) from error
     finally:
@@ -61,6 +61,11 @@ _REMEDIES = {
 }
 
 
+def is_ours(reason: OSError) -> bool:
+    """Whether it is a fault of a disk or a folder, which the user can do something about."""
+    return reason.errno in _REMEDIES
+
+
 def unwritable(path: str | os.PathLike[str], reason: OSError) -> DataError:
     """The error for a file that the system does not let us write."""
     remedy = _REMEDIES.get(reason.errno or 0, "")
@@ -83,7 +88,7 @@ def _said_by_system(error: Exception) -> OSError | None:
     return None
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """Wait until a file, or a folder's list of names, would survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
