@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from swim import registry
+from swim import origin, registry
 from swim.errors import DataError, SettingError
 from swim.registry import IN_SITU
 from swim.tables import ENDS, place_of, read_chips
@@ -38,6 +38,8 @@ def stops(files: Iterable[str | os.PathLike[str]], max_drop: float) -> pd.DataFr
     """
     if not 0 <= max_drop <= 1:
         raise SettingError(f"max_drop must be between 0 and 1, not {max_drop}; 0.001 is 0.1 points")
+    files = list(files)
+    origin.of_one_experiment(files)
     places: dict[tuple[str, str], dict[str, dict[str, pd.DataFrame]]] = {}
     for path in files:
         place, table = place_of(path), read_chips(path)

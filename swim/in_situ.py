@@ -38,6 +38,7 @@ class InSitu:
         weight_bits: int | None = None,
         loss: str = "cross_entropy",
         inputs: str | Sequence[str] | None = None,
+        digital: Iterable[str] = (),
     ):
         """A policy for :func:`swim.evaluate`.
 
@@ -52,6 +53,7 @@ class InSitu:
             weight_bits: bits of the written magnitudes, None for float weights.
             loss: ``cross_entropy`` or ``mse``.
             inputs: where inputs or batches are dicts, the key or keys of what the model takes.
+            digital: names or patterns of weights that no device holds.
 
         Raises:
             SettingError: the budget is negative, or the loss unknown.
@@ -64,7 +66,7 @@ class InSitu:
             batches, inputs = list(read(model, batches, inputs)), None
         if not len(batches):
             raise DataError("batches is empty: (inputs, labels) pairs are needed")
-        self._inputs = inputs
+        self._inputs, self._digital = inputs, tuple(digital)
         self._subject: Subject | None = None
         self._model, self._batches, self._budget = model, batches, budget
         self._rate, self._momentum, self._loss = learning_rate, momentum, loss
@@ -130,7 +132,7 @@ class InSitu:
     def _gradients(self, written: Mapping[str, Tensor], x: Any, y: Any) -> dict[str, Tensor]:
         """Of the mean loss of a batch, by weight."""
         if self._subject is None:
-            self._subject = subject_of(self._model, x)
+            self._subject = subject_of(self._model, x, self._digital)
         mode = Leaves(self._subject, written)
         outputs = self._subject.run(mode, x.to(self._subject.place))
         with torch.enable_grad():

@@ -35,6 +35,17 @@ class Inventory(Mapping[str, int]):
         """The same as JSON has it."""
         return {"programmed": self.counts, "total": self.total, "digital": self.digital}
 
+    @property
+    def line(self) -> str:
+        """In one line: how much is programmed, and how many tensors are not."""
+        shown = [f"{name} {count:,}" for name, count in self.counts.items()]
+        if len(shown) > 6:
+            shown = [*shown[:3], f"... {len(shown) - 4} more", shown[-1]]
+        return (
+            f"programmed: {self.total:,} weights ({', '.join(shown)}); digital: "
+            f"{len(self.digital)} tensors (biases, norms and whatever settings.json lists)"
+        )
+
     def __str__(self) -> str:
         lines = [f"programmed: {self.total:,} weights of {len(self)} tensors"]
         lines += [f"  {name}: {count:,}" for name, count in self.counts.items()]

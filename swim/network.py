@@ -65,16 +65,20 @@ def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module
 def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> None:
     """Write a checkpoint: the state and, inside it, the settings that made it.
 
+    Its record says which data set it was made from, beside what ``settings`` say under
+    ``made_from``.
+
     ``programmed`` lists the weights that devices hold, in the order in which they are used. Those
     that are computed in the forward pass are stored beside the state (:mod:`swim.effective`).
     """
     images = data.inputs("train", slice(0, 64)).to(device_of(model))
     with left_alone(model):
-        found = trace(model, few(images), images, digital=_digital(settings))
+        found = trace(model, few(images), images, digital=digital(settings))
     record = {
         **settings,
         "in_channels": data.channels,
         "classes": data.classes,
+        "made_from": {**settings.get("made_from", {}), "data": data.digest},
         "programmed": list(found.weights),
         "inventory": found.inventory.record(),
     }
@@ -85,7 +89,8 @@ def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -
     io.save_arrays(path, {name: value.cpu().numpy() for name, value in state.items()}, record)
 
 
-def _digital(settings: Mapping[str, Any]) -> tuple[str, ...]:
+def digital(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names and patterns of the weights that a checkpoint's settings keep digital."""
     return tuple(settings.get("model", {}).get("digital", ()))
 
 
@@ -98,13 +103,16 @@ def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, An
             function called that it names.
 
     Raises:
-        DataError: the file is missing, incomplete or holds another network.
+        DataError: the file is missing, damaged or holds another network.
         SettingError: its network is an import that is not the trusted one.
     """
     tensors, settings = io.load_tensors(path)
     if "model" not in settings:
         raise DataError(f"{path}: not a checkpoint of ours")
-    model_settings = ModelSettings.model_validate(settings["model"])
+    try:
+        model_settings = ModelSettings.model_validate(settings["model"])
+    except ValueError as error:
+        raise DataError(f"{path}: is of a version with other settings: {error}") from error
     if model_settings.factory not in (None, trusted):
         raise SettingError(
             f"{path}: its network is made by {model_settings.factory}; if you trust that, add "

@@ -70,6 +70,7 @@ def stream(
     first_weight: int = 0,
     loss: str = "cross_entropy",
     inputs: str | Sequence[str] | None = None,
+    digital: Iterable[str] = (),
 ) -> Iterator[Row]:
     """Weight after weight of a sample, each as the entries of :data:`COLUMNS`.
 
@@ -86,6 +87,7 @@ def stream(
         first_weight: go on from this one of the sample, for a run that was interrupted.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         inputs: where inputs or batches are dicts, the key or keys of what the model takes.
+        digital: names or patterns of weights that no device holds.
 
     Yields:
         ``layer``; ``index``, row-major in its weight; ``weight``, its value; ``delta``, the d;
@@ -102,7 +104,7 @@ def stream(
         raise SettingError(f"a weight's change must be positive, not {std!r} of its full scale")
     with left_alone(model), torch.no_grad():
         exact = copy.deepcopy(model).double()
-        network = Network(exact, _in_double(read(exact, batches, inputs)), loss)
+        network = Network(exact, _in_double(read(exact, batches, inputs)), loss, digital=digital)
     sizes = {name: target.numel() for name, target in network.targets.items()}
     done = 0
     for name, indices in sample(sizes, weights, seed).items():

@@ -3,13 +3,14 @@
 import itertools
 import os
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from swim import registry, stats
+from swim import io, registry, stats
 from swim.errors import DataError
 from swim.registry import IN_SITU
 
@@ -30,12 +31,40 @@ def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
     """A chips file, one row a chip.
 
     Raises:
-        DataError: it is missing, empty or cut off.
+        DataError: it is missing, empty, damaged, or has values that no chips file has.
     """
     table = read_table(path)
-    if not len(table) or "accuracy" not in table or table["accuracy"].isna().any():
-        raise DataError(f"{path}: not a complete chips file; delete it and make it again")
+    check_chips(path, table)
     return table
+
+
+def check_chips(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
+    """Refuse what no chips file has.
+
+    Raises:
+        DataError: a value is missing or out of range, or a chip is there twice.
+    """
+    fault = _fault(table) if len(table) and "accuracy" in table else "it has no accuracy"
+    if fault:
+        raise DataError(f"{path}: not a complete chips file ({fault}); delete it and make it again")
+
+
+# What may be in each column of a chips file.
+_RANGES = {"accuracy": (0.0, 1.0), "nwc": (0.0, np.inf), "reads": (0.0, np.inf),
+           "images": (1.0, np.inf), "chip": (0.0, np.inf)}  # fmt: skip
+
+
+def _fault(table: pd.DataFrame) -> str:
+    """What is wrong with the rows of a chips file, or nothing."""
+    for name, (low, high) in _RANGES.items():
+        if name not in table:
+            continue
+        values = pd.to_numeric(table[name], errors="coerce")
+        if not (np.isfinite(values) & (values >= low) & (values <= high)).all():
+            return f"{name} has a value that is none, or out of range"
+    if "chip" in table and table["chip"].duplicated().any():
+        return "a chip is there twice"
+    return ""
 
 
 def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -160,19 +189,29 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
 def read_table(
     path: str | os.PathLike[str], columns: Iterable[str] = (), **options: Any
 ) -> pd.DataFrame:
-    """A CSV file that has these columns, read by pandas with these options.
+    """A CSV file of ours that has these columns, read by pandas with these options.
 
     Raises:
-        DataError: the file is missing or lacks a column.
+        DataError: the file is missing, damaged, without a digest, or lacks a column.
     """
-    try:
-        table = pd.read_csv(path, **options)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+    content, _ = io.read_table(path)
+    table = parsed(path, content, **options)
     missing = [name for name in columns if name not in table]
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
     return table
+
+
+def parsed(path: str | os.PathLike[str], content: bytes, **options: Any) -> pd.DataFrame:
+    """A table's bytes as pandas reads them.
+
+    Raises:
+        DataError: they are no table.
+    """
+    try:
+        return pd.read_csv(BytesIO(content), **options)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); make it again") from error
 
 
 def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from swim import adopt as adopting
-from swim import network, spec
+from swim import digests, network, spec
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
 from swim.data import DataSet
@@ -27,4 +27,5 @@ def adopt(checkpoint: str, data: str, out: str, settings: spec.AdoptJob) -> None
         report=click.echo,
     )
     job = settings.model_dump(mode="json")
-    network.save(out, model, dataset, {**job, "dataset": dataset.name})
+    made_from = {"checkpoint": digests.of_file(checkpoint)}
+    network.save(out, model, dataset, {**job, "dataset": dataset.name, "made_from": made_from})

@@ -29,4 +29,4 @@ def budget(folder: str, max_drop: float, out: str | None) -> None:
     table = rule.stops(files, max_drop)
     click.echo(rule.markdown(table, max_drop))
     if out:
-        io.write_text(out, table.to_csv(index=False))
+        io.write_table(out, table.to_csv(index=False))

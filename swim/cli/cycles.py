@@ -54,7 +54,7 @@ def cycles(
         except ValueError as error:
             raise SettingError(str(error)) from None
         found = cycles_to_accuracy.table(seeds, experiment or "", within)
-    io.write_text(out, found.to_csv(index=False, lineterminator="\n"))
+    io.write_table(out, found.to_csv(index=False, lineterminator="\n"))
     if markdown:
         io.write_text(markdown, cycles_to_accuracy.markdown(found))
 

@@ -6,13 +6,13 @@ import click
 import numpy as np
 import torch
 
-from swim import chips, devices, io, spec
+from swim import chips, devices, digests, io, spec
 from swim import network as networks
 from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import weights_of
+from swim.cli.second_file import mask_of, weights_of
 from swim.data import DataSet
 from swim.errors import SettingError
 from swim.progress import Progress, digest_of
@@ -52,20 +52,30 @@ def evaluate(
     place = start(settings)
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
-    batches = list(DataSet(data).batches("test", settings.batch_size, settings.test_images))
+    dataset = DataSet(data)
+    digests.require_origin(model, checkpoint, data=(data, dataset.digest))
+    batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
+    made_from = {"model": checkpoint["digest"], "data": dataset.digest}
     weights = weights_of(model)
     if mask is not None:
-        chosen = {name: torch.from_numpy(layer) for name, layer in io.load_mask(mask)[0].items()}
+        layers, made = mask_of(mask, model, checkpoint["digest"], weights.shapes)
+        made_from["mask"] = made["digest"]
+        point = {key: made[key] for key in ("method", "fraction") if key in made}
+        chosen = {name: torch.from_numpy(layer) for name, layer in layers.items()}
     else:
-        chosen = {name: torch.full(w.shape, verify == "all") for name, w in weights.items()}
-    parts = chips_file.content(model, batches, settings, place, checkpoint)
+        point = {"method": str(verify), "fraction": "1" if verify == "all" else "0"}
+        chosen = {n: torch.full(shape, verify == "all") for n, shape in weights.shapes.items()}
+    parts = chips_file.content(made_from, settings, place, checkpoint)
     digest = digest_of([*parts, *_bytes(chosen)])
-    rows = chips_file.rows(loaded, batches, chosen, settings, Progress(out, digest))
-    io.write_rows(out, chips.COLUMNS, rows)
+    rows = chips_file.rows(
+        loaded, batches, chosen, settings, Progress(out, digest), networks.digital(checkpoint)
+    )
+    io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))
     if clean:
-        io.write_rows(
-            clean, CLEAN, [(*chips.clean(loaded, batches), *_variance(weights, settings))]
-        )
+        found = chips.clean(loaded, batches, digital=networks.digital(checkpoint))
+        row = (*found, *_variance(weights.layers, settings))
+        record = chips_file.record(made_from, settings, method="clean", fraction="")
+        io.write_rows(clean, CLEAN, [row], record)
 
 
 def _variance(weights: dict[str, np.ndarray], settings: spec.EvaluateJob) -> tuple[float, float]:

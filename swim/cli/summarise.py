@@ -4,7 +4,7 @@ import os
 
 import click
 
-from swim import device_table, faults, io, spec, tables
+from swim import device_table, faults, io, origin, spec, tables
 from swim.cli.console import FILE
 from swim.cli.options import json_object
 from swim.errors import SettingError
@@ -42,11 +42,12 @@ def summarise(
         job = faults.parse(spec.SummariseJob, json_object(points or ""), "points")
         chips = tuple(os.path.join(folder, file) for file in job.files())
     constants = {"experiment": experiment, "model": model, "dataset": dataset}
+    record = {"made_from": origin.of_one_experiment(chips)}
     table = tables.accuracy_table(chips, constants)
     differences = tables.paired_table(chips, constants)
-    io.write_text(out, table.to_csv(index=False, lineterminator="\n"))
+    io.write_table(out, table.to_csv(index=False, lineterminator="\n"), record)
     if paired:
-        io.write_text(paired, differences.to_csv(index=False, lineterminator="\n"))
+        io.write_table(paired, differences.to_csv(index=False, lineterminator="\n"), record)
     if markdown:
         text = [tables.markdown(table), tables.paired_markdown(differences)]
         text += device_table.markdown(chips)

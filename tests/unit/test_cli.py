@@ -60,7 +60,7 @@ def test_selecting_and_evaluating(folder):
             "--chips", 4, "--test-images", 200, "--device-M", 8, "--device-K", 1)  # fmt: skip
     run("evaluate", "--model", folder / "model", "--data", folder / "data", "--verify", "none",
         "--out", base / "none" / "0.csv", "--clean", base / "clean.csv", "--sigma", "0.2",
-        "--chips", 4, "--test-images", 200)  # fmt: skip
+        "--chips", 4, "--test-images", 200, "--device-M", 8, "--device-K", 1)  # fmt: skip
     chips = pd.read_csv(base / "swim" / "0.1.csv")
     assert list(chips) == ["chip", "accuracy", "loss", "nwc", "reads", "images"]
     files = [p for p in base.rglob("*.csv")]
@@ -70,7 +70,8 @@ def test_selecting_and_evaluating(folder):
               "fractions": ["0.1"]}  # fmt: skip
     assert set(base.parents[1].rglob("*.csv")) >= set(files)
     run("evaluate", "--model", folder / "model", "--data", folder / "data", "--verify", "all",
-        "--out", base / "all" / "1.csv", "--chips", 4, "--test-images", 200)  # fmt: skip
+        "--out", base / "all" / "1.csv", "--sigma", "0.2", "--chips", 4, "--test-images", 200,
+        "--device-M", 8, "--device-K", 1)  # fmt: skip
     run("summarise", "--folder", base.parents[1], "--points", json.dumps(points), "--experiment",
         "x", "--model", "m", "--dataset", "d", "--out", folder / "whole.csv")  # fmt: skip
     part, whole = (pd.read_csv(folder / name) for name in ("accuracy.csv", "whole.csv"))
@@ -247,7 +248,7 @@ def test_a_mask_of_another_network_is_refused(folder, capsys):
     io.save_mask(folder / "other.npz", {"features.0.weight": np.ones((3, 3), bool)}, {})
     error = fails(capsys, "evaluate", "--model", folder / "model", "--data", folder / "data",
                   "--mask", folder / "other.npz", "--out", folder / "never")  # fmt: skip
-    assert "the mask names 'features.0.weight', but the model's weights are conv1.weight" in error
+    assert "other.npz: is of another network than" in error
 
 
 SELECT = "select --model {model} --out {out}"
@@ -269,11 +270,11 @@ WRONG = {
     "cycles x --out {out}": "either FOLDERS with --experiment",
     "cycles x --experiment e --out {out}": "x: no DEVICE/sigma-SIGMA/METHOD/FRACTION.csv in it",
     "cycles x --experiment e --within 0.10 --points {{}} --out {out}": "points.devices",
-    "cycles --table {data} --out {out}": "cannot be read",
+    "cycles --table {data} --out {out}": "carries no digest",
     "plot {data} --figure cycles --figure reads --out {out}": "ask for them alone",
     "where --model {data} --policy uswim --out {out}": "not a checkpoint",
     "where --model {model} --out {out}": "give --mask or --policy",
-    "plot {data} --figure cycles --out {out}": "cannot be read",
+    "plot {data} --figure cycles --out {out}": "carries no digest",
     SELECT + ' --settings {{"sed":1}}': "unknown setting; did you mean 'seed'",
     SELECT + " --sensitivity {data}": "another network",
     SELECT + " --method fisher": "method 'fisher' needs --sensitivity",

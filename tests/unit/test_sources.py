@@ -166,7 +166,7 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
     assert list(runs) == list(CHOICES)
     for step, arguments in runs.items():
         if step == "cycles":  # which needs something to compare with
-            io.write_text(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
+            io.write_table(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
         covered = set(sources.sources(f"swim.cli.{step}", **CHOICES[step])) | sources.INERT
         assert modules_of(step, *arguments) <= covered, step
 
