@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from swim import effective, io, registry, streams
 from swim.data import DataSet
 from swim.errors import DataError, SettingError
+from swim.inventory import Inventory
 from swim.isolation import device_of, few, left_alone
 from swim.models import quantisation
 from swim.spec import ModelSettings
@@ -62,7 +63,7 @@ def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module
     return made
 
 
-def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> None:
+def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> Inventory:
     """Write a checkpoint: the state and, inside it, the settings that made it.
 
     Its record says which data set it was made from, beside what ``settings`` say under
@@ -70,6 +71,12 @@ def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -
 
     ``programmed`` lists the weights that devices hold, in the order in which they are used. Those
     that are computed in the forward pass are stored beside the state (:mod:`swim.effective`).
+
+    Returns:
+        What is programmed, and what stays digital.
+
+    Raises:
+        UnsupportedOperationError: as :func:`swim.tracing.trace`.
     """
     images = data.inputs("train", slice(0, 64)).to(device_of(model))
     with left_alone(model):
@@ -87,6 +94,7 @@ def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -
         if name not in state or not torch.equal(state[name], weight):
             state[effective.MARK + name] = weight
     io.save_arrays(path, {name: value.cpu().numpy() for name, value in state.items()}, record)
+    return found.inventory
 
 
 def digital(settings: Mapping[str, Any]) -> tuple[str, ...]:
