@@ -296,6 +296,8 @@ class Flow:
             expressions.pop((1,), None)
         active = tuple(path for path, _ in found if path not in expressions)
         contraction = operations.factors(name, args, kwargs)
+        if contraction and not contraction.layer and not active:
+            active = self._zeros(expressions, args, kwargs, contraction.paths)
         if contraction and (contraction.layer or set(active) & set(contraction.paths)):
             operands = self._operands(args, kwargs, expressions, contraction.paths)
             if operands:
@@ -311,6 +313,20 @@ class Flow:
             operands = self._operands(args, kwargs, expressions, spread)
             return Seen("use" if operands else "mixed", expressions, operands, active)
         return Seen("expression", expressions)
+
+    def _zeros(
+        self, expressions: dict[Path, Expression], args: Any, kwargs: Any, paths: Iterable[Path]
+    ) -> tuple[Path, ...]:
+        """Constants of zeros in a product with a weight: states that a recurrence begins with."""
+        weights = [p for p in paths if p in expressions and expressions[p].roots]
+        return tuple(
+            path
+            for path in paths
+            if weights
+            and path in expressions
+            and not expressions[path].roots
+            and not operations.at(args, kwargs, path).any()
+        )
 
     def _is_spread(self, expression: Expression) -> bool:
         return all(self.stored.name_of(root) in self._spread for root in expression.roots)
@@ -368,8 +384,6 @@ class Flow:
                 self.note(tensor, Expression((), _constant(tensor)))
             elif moved:
                 self.note(tensor, self._moved(seen, func, args, kwargs, path, tensor))
-            elif _zero_times_constant(name, seen, args, kwargs):
-                self.note(tensor, Expression((), _constant(tensor)))
             else:
                 self.note(tensor, self.stored.expression_of(Root(tensor, sources)))
 
@@ -420,17 +434,6 @@ def _changes_kind(outputs: list[tuple[Path, Tensor]], args: Any, kwargs: Any) ->
         t.dtype != given[0].dtype and not (t.is_floating_point() and given[0].is_floating_point())
         for _, t in outputs
         if given
-    )
-
-
-def _zero_times_constant(name: str, seen: Seen, args: Any, kwargs: Any) -> bool:
-    """Whether a product has a constant factor of zeros: a state that a recurrence begins with."""
-    contraction = operations.factors(name, args, kwargs)
-    return contraction is not None and any(
-        path in seen.expressions
-        and not seen.expressions[path].roots
-        and not operations.at(args, kwargs, path).any()
-        for path in contraction.paths
     )
 
 

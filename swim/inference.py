@@ -22,7 +22,7 @@ from swim.labels import (
     needed,
     one_tensor,
 )
-from swim.operations import operation_name
+from swim.operations import jumps, operation_name
 from swim.replay import Replayed, record
 from swim.together import CannotRunTogetherError, Together
 from swim.tracing import trace
@@ -40,11 +40,6 @@ _ROOM = {"cpu": (2**22, 3 * 2**19), "cuda": (2**26, 2**26)}
 _BLOCK, _PARTS = 512, 16
 
 
-# Operations by which a difference in the last bits may become a large one; comparisons and whole
-# numbers are such too.
-_JUMPS = {"round", "floor", "ceil", "trunc", "frac", "sign", "sgn", "fmod", "remainder"}
-
-
 class _Seen(Watch):
     """Notes what activations of some images are like.
 
@@ -60,9 +55,8 @@ class _Seen(Watch):
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
-            name = operation_name(func).strip("_")
             exact = result.is_floating_point() and result.element_size() >= 4
-            self.jumps |= not exact or name in _JUMPS or "quantize" in name
+            self.jumps |= not exact or jumps(operation_name(func))
             if result.dim() and len(result) == self._images:
                 self.elements = max(self.elements, result.numel())
         return result

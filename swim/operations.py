@@ -126,6 +126,7 @@ _SUMS = {"sum", "mean", "nansum", "nanmean", "cumsum", "trace", "sum_to_size", "
          "segment_reduce", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
          "adaptive_avg_pool2d", "adaptive_avg_pool3d", "einsum", "norm", "linalg_vector_norm",
          "var", "std", "fold"}  # fmt: skip
+_JUMPS = {"round", "floor", "ceil", "trunc", "frac", "sign", "sgn", "fmod", "remainder"}
 _TO_PYTHON = {
     "item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "__complex__",
     "__array__", "__contains__", "equal", "allclose", "is_nonzero", "__dlpack__", "__iter__",
@@ -223,6 +224,11 @@ def keeps_products(name: str) -> bool:
 def sums(name: str) -> bool:
     """Whether an operation sums over axes."""
     return name in _SUMS or name.startswith(("fft_", "stft", "istft"))
+
+
+def jumps(name: str) -> bool:
+    """Whether a difference in the last bits of an operation's input may become a large one."""
+    return name.strip("_") in _JUMPS or "quantize" in name
 
 
 def batch_statistics(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

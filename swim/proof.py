@@ -19,9 +19,9 @@ from swim.operations import tensors_in
 if TYPE_CHECKING:
     from swim.tracing import Traced
 
-# How far outputs of one image may differ with the images beside it: rounding, and quantisers that
-# it tips, change them by less, statistics of the batch by more.
-_COMPANY = 0.05
+# How far outputs of one image may differ with the images beside it: by rounding, and where there
+# are quantisers by what it tips in them. Statistics of the batch change more.
+_COMPANY = {False: 1e-4, True: 0.05}
 _NEAR = 1e-3
 
 Poison = Callable[[Tensor], Tensor]
@@ -34,6 +34,7 @@ def prove(
     found: "Traced",
     digital: Iterable[str],
     listed: Iterable[str],
+    quantised: bool,
 ) -> None:
     """Check what a trace found, by further passes on the same images.
 
@@ -44,12 +45,14 @@ def prove(
         found: the trace's result.
         digital: the user's patterns.
         listed: stored tensors that are known to reach outputs digitally.
+        quantised: whether the model rounds values.
 
     Raises:
         UnsupportedOperationError: naming what is not as the trace has it.
     """
 
     def outputs(images: Any, own: Mapping[str, Tensor], handed: bool = True) -> list[Tensor]:
+        images = images.clone()  # which the model may write to
         own = {name: tensor.clone() for name, tensor in own.items()} if found.overwrites else own
         with torch.no_grad():
             if not handed:
@@ -66,7 +69,9 @@ def prove(
             "numbers (dropout left on, torch.randn in the forward) or counts its calls; make it "
             "deterministic in eval mode"
         )
-    _check_company(plain, inputs, lambda images: outputs(images, state, handed=False))
+    _check_company(
+        plain, inputs, lambda images: outputs(images, state, handed=False), _COMPANY[quantised]
+    )
     exact = outputs(inputs, state)
     if not all(_near(a, b, _NEAR) for a, b in zip(exact, plain, strict=True)):
         raise UnsupportedOperationError(
@@ -98,7 +103,7 @@ def _unseen(names: Iterable[str]) -> UnsupportedOperationError:
 
 
 def _check_company(
-    together: list[Tensor], inputs: Any, outputs: Callable[[Any], list[Tensor]]
+    together: list[Tensor], inputs: Any, outputs: Callable[[Any], list[Tensor]], bound: float
 ) -> None:
     """Raise if an image's outputs depend on the image beside it."""
     images = len(inputs)
@@ -110,7 +115,7 @@ def _check_company(
         return
     for a, b in zip(alone, together, strict=False):
         rows = len(a) if a.dim() else 0
-        if b.dim() and len(b) == images * rows and not _near(a, b[:rows], _COMPANY):
+        if b.dim() and len(b) == images * rows and not _near(a, b[:rows], bound):
             raise UnsupportedOperationError(
                 "predictions depend on which images share a batch: an image alone gives other "
                 "outputs than beside another one. Such a network has no accuracy of its own; make "

@@ -64,7 +64,7 @@ class _Tracer(Follow):
         self.spread: set[str] = set()
         self.elsewhere: set[str] = set()  # used in other ways than as a weight
         self.dynamic: set[str] = set()  # behind a layer's weight that depends on activations
-        self.branches = self._left_torch = False
+        self.branches = self.quantised = self._left_torch = False
 
     def begin(self, inputs: Any) -> None:
         """Mark what the pass is given."""
@@ -73,6 +73,7 @@ class _Tracer(Follow):
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         name = operation_name(func)
+        self.quantised |= operations.jumps(name)
         if any(isinstance(a, torch.ScriptObject) for a in (*args, *kwargs.values())):
             raise UnsupportedOperationError(
                 f"{name} takes packed weights, which cannot be seen; pass the float network and "
@@ -424,7 +425,7 @@ def trace(
     listed = _inventory(tracer, stored)
     if not tracer.roots:
         raise UnsupportedOperationError(
-            "the model has no weights in linear, convolution or other products to program"
+            "the model has no linear or convolutional weights, nor others in products, to program"
         )
     overwrites = any(tensor._version != before[name] for name, tensor in state.items())
     handed: dict[str, list[str]] = {}
@@ -433,7 +434,7 @@ def trace(
             handed[name] = sorted(root.sources)
     weights = {name: root.tensor.detach() for name, root in tracer.roots.items()}
     found = Traced(weights, handed, frozenset(tracer.spread), listed, tracer.branches, overwrites)
-    prove(model, inputs, state, found, digital, listed=tracer.digital)
+    prove(model, inputs, state, found, digital, tracer.digital, tracer.quantised)
     _check_patterns(stored)
     return found
 

@@ -70,6 +70,15 @@ class _Uses(Follow):
         self._subject = subject
         self.found: list[_Use] = []
 
+    def _run(self, func: Any, args: Any, kwargs: Any, operands: tuple[Operand, ...]) -> Any:
+        """The call with the weights of the pass."""
+        for operand in operands:
+            for name in operand.names:
+                self._subject.value(operand, name)
+        made = {operand.path: operand.of(self._subject.weights) for operand in operands}
+        positional, named = put(args, kwargs, made)
+        return func(*positional, **named)
+
     def _given(self, args: Any, kwargs: Any, operands: tuple[Operand, ...]) -> dict[Path, Tensor]:
         """The activations of a call."""
         weights = {operand.path for operand in operands}
@@ -86,11 +95,8 @@ class _Uses(Follow):
         kwargs: Mapping[str, Any],
         operands: tuple[Operand, ...],
     ) -> Any:
-        out = func(*args, **kwargs)
+        out = self._run(func, args, kwargs, operands)
         given = self._given(args, kwargs, operands)
-        for operand in operands:
-            for name in operand.names:
-                self._subject.value(operand, name)
 
         def run(x: Sequence[Tensor], weights: Weights) -> tuple[Tensor, ...]:
             made = {operand.path: operand.of(weights) for operand in operands}
@@ -120,19 +126,19 @@ class _Taps(_Uses):
         kwargs: Mapping[str, Any],
         operands: tuple[Operand, ...],
     ) -> Any:
-        out = func(*args, **kwargs)
+        out = self._run(func, args, kwargs, operands)
         # The model may write to them later.
         self.given.append([t.clone() for t in self._given(args, kwargs, operands).values()])
-        zeros = iter(next(self._zeros))
+        return _plus(out, iter(next(self._zeros)))
 
-        def added(result: Any) -> Any:
-            if isinstance(result, Tensor):
-                return result + next(zeros) if result.is_floating_point() else result
-            if isinstance(result, list | tuple):
-                return type(result)(added(part) for part in result)
-            return result
 
-        return added(out)
+def _plus(result: Any, zeros: Iterator[Tensor]) -> Any:
+    """A result with the next tensors added to its floating-point ones."""
+    if isinstance(result, Tensor):
+        return result + next(zeros) if result.is_floating_point() else result
+    if isinstance(result, list | tuple):
+        return type(result)(_plus(part, zeros) for part in result)
+    return result
 
 
 def _at_calls(

@@ -156,7 +156,7 @@ REFUSED = {
     "tuple inputs of two sizes": (lambda: [((x, x[:3]), y)], r"\(60, 8\), \(3, 8\); each needs"),
     "an empty tuple": (lambda: [((), y)], "inputs are a tuple of 0"),
     "tuples in a tuple": (lambda: [((x, (x, x)), y)], r"tuple of 2 \(Tensor, tuple\)"),
-    "another width": (lambda: [(x[:, :5], y)], r"does not take the inputs \(.*\(1, 5\)\)"),
+    "another width": (lambda: [(x[:, :5], y)], r"does not take the inputs \(.*\(2, 5\)\)"),
     "bytes": (lambda: [(x.to(torch.uint8), y)], r"does not take the inputs \(a tensor uint8"),
     "doubles": (lambda: [(x.double(), y)], r"does not take the inputs \(a tensor float64"),
     "two inputs for a network of one": (lambda: [((x, x), y)], r"tuple of 2 tensors, as model\(\*"),
