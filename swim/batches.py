@@ -81,7 +81,8 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
     """
     if len({_shapes(part) for part in parts}) > 1:
         raise DataError(
-            "batches hold inputs of different shapes, which cannot be joined to draw samples from"
+            "batches hold inputs or labels of different shapes, which cannot be joined to draw "
+            "samples of images from"
         )
     if isinstance(parts[0], Several):
         columns = zip(*(arguments(part) for part in parts), strict=True)

@@ -314,6 +314,16 @@ def test_samples_of_images_need_one_shape():
         [next(made) for _ in range(17)]
 
 
+def test_samples_of_images_with_several_inputs():
+    options = {"device": swim.Device(sigma=0.2), "images": 40}
+    made = chips.stream(two(), [((x[:9], k[:9]), y[:9]), ((x[9:], k[9:]), y[9:])], **options)
+    one = chips.stream(two(Joined), [(both, y)], **options)
+    for _ in range(20):
+        found, expected = next(made), next(one)
+        assert found[:1] + found[3:] == expected[:1] + expected[3:]
+        assert found[2] == pytest.approx(expected[2], rel=1e-4)
+
+
 # --- models that run another one -----------------------------------------------------------------
 
 
