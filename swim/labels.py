@@ -132,7 +132,12 @@ def fit(loss: str, outputs: Any, labels: Any) -> Fit:
             f"{_described(outputs)}: logits or predictions, before argmax or a mean"
         )
     if not _finite(outputs.detach()):
-        raise NotFiniteError("the network's outputs are not finite: they hold NaN or infinity")
+        way = ""
+        if not bool((outputs.isnan() | (outputs == math.inf)).any()):
+            way = "; to mask logits take a large negative number, such as -1e4, instead of -inf"
+        raise NotFiniteError(
+            f"the network's outputs are not finite: they hold NaN or infinity{way}"
+        )
     labels = None if labels is None else needed(labels).to(outputs.device)
     if labels is not None and (not labels.dim() or len(labels) != len(outputs)):
         raise DataError(

@@ -275,7 +275,7 @@ def _check(wanted: State, given: State, fault: str) -> None:
                 f"  {name}: the file has {kinds[0]}, the network {kinds[1]}; write its values as "
                 "such numbers first"
             )
-        elif not bool(value.isfinite().all()):
+        elif not bool(value.isfinite().all()) and bool(own.isfinite().all()):
             lines.append(f"  {name}: not finite, it holds NaN or infinity")
         different += lines
     if different:

@@ -293,6 +293,17 @@ def test_what_differs_is_named(tmp_path, around, change, message):
         take(written(tmp_path, around(state)))
 
 
+def test_a_mask_of_infinities_is_the_networks_own(tmp_path):
+    class Masked(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 2)
+            self.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+
+    model = Masked()
+    found, _ = take(written(tmp_path, {"model": model.state_dict()}), Masked())
+    assert torch.equal(found.mask, model.mask)
+
+
 # --- shared weights ------------------------------------------------------------------------------
 
 
