@@ -81,7 +81,8 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
     """
     if len({_shapes(part) for part in parts}) > 1:
         raise DataError(
-            "batches hold inputs of different shapes, which cannot be joined to draw samples from"
+            "batches hold inputs or labels of different shapes, which cannot be joined to draw "
+            "samples of images from"
         )
     if isinstance(parts[0], Several):
         columns = zip(*(arguments(part) for part in parts), strict=True)
@@ -298,7 +299,11 @@ def _labels(labels: Any) -> Tensor:
 def _tensor(what: str, value: Any, dtype: torch.dtype | None = None) -> Tensor:
     """A tensor or an array as a tensor; an array's floats, if so asked, of another type."""
     if isinstance(value, Tensor):
-        return value.detach()
+        # Not a subclass with answers of its own, nor one that no gradient may pass.
+        plain = value.detach().as_subclass(Tensor)
+        return plain.clone() if plain.is_inference() else plain
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(f"{what} are {_kind(value)}, some of whose values are masked")
     if not isinstance(value, np.ndarray):
         raise DataError(f"{what} must be tensors or numpy arrays, not {_kind(value)}")
     if value.dtype.kind not in "biuf":

@@ -116,7 +116,7 @@ def stream(
 
 def _in_double(batches: Iterable[tuple[Any, Any]]) -> Iterator[Any]:
     for batch in batches:
-        yield tuple(each_tensor(part, _double) for part in batch)
+        yield tuple(part if part is None else each_tensor(part, _double) for part in batch)
 
 
 def _double(x: Tensor) -> Tensor:

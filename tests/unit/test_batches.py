@@ -76,7 +76,25 @@ READ = {
     "labels in a column": lambda: [(x, y[:, None])],
     "inputs that need gradients": lambda: [(x.clone().requires_grad_(), y)],
     "a tuple of one input": lambda: [((x,), y)],
+    "a subclass of tensors": lambda: [(Image(x), y)],
+    "tensors made in inference mode": lambda: [inferred()],
+    "an array of which nothing is masked": lambda: [(np.ma.masked_array(x.numpy()), y)],
 }  # fmt: skip
+
+
+class Image(torch.Tensor):
+    """As torchvision's tv_tensors: some operations keep the class, others refuse it."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is nn.functional.linear:
+            raise AssertionError("a subclass reached a layer")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def inferred():
+    with torch.inference_mode():
+        return x * 1, y * 1
 
 
 def frozen(array):
@@ -145,6 +163,9 @@ REFUSED = {
     "text": (lambda: "data.csv", "batches is str"),
     "lists of numbers": (lambda: [([[1.0] * 8], [1])], r"inputs are a list of 1 \(list\)"),
     "strings": (lambda: [(np.array([["a"] * 8]), np.array([1]))], "must be numbers"),
+    "masked values": (
+        lambda: [(np.ma.masked_less(x.numpy(), 0), y)], r"float32 \(60, 8\), some of whose values"),
+    "no labels": (lambda: [(x, None)], "this needs labels, not None"),
     "objects": (lambda: [(np.array([[None] * 8]), np.array([1]))], "must be numbers"),
     "strange inputs": (lambda: [(Strange(), y)], "must be tensors or numpy arrays, not Strange"),
     "strange labels": (lambda: [(x, Strange())], "labels must be one tensor.*Strange"),
@@ -172,7 +193,7 @@ def test_what_cannot_be_read_is_named(kind):
     with pytest.raises(DataError, match=message):
         swim.evaluate(network(), made(), device=EXACT, chips=1)
     with pytest.raises(DataError, match=message):
-        swim.sensitivity(network(), made())
+        swim.sensitivity(network(), made(), estimator="gradient")
     if kind != "doubles":  # which it makes of all inputs
         with pytest.raises(DataError, match=message):
             list(perturbation.stream(network(), made(), std=0.1, weights=2))
@@ -312,6 +333,16 @@ def test_samples_of_images_need_one_shape():
     made = chips.stream(model, batches, device=EXACT, images=20)
     with pytest.raises(DataError, match="different shapes"):
         [next(made) for _ in range(17)]
+
+
+def test_samples_of_images_with_several_inputs():
+    options = {"device": swim.Device(sigma=0.2), "images": 40}
+    made = chips.stream(two(), [((x[:9], k[:9]), y[:9]), ((x[9:], k[9:]), y[9:])], **options)
+    one = chips.stream(two(Joined), [(both, y)], **options)
+    for _ in range(20):
+        found, expected = next(made), next(one)
+        assert found[:1] + found[3:] == expected[:1] + expected[3:]
+        assert found[2] == pytest.approx(expected[2], rel=1e-4)
 
 
 # --- models that run another one -----------------------------------------------------------------
