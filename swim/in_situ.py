@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swim.arguments import number, whole
 from swim.curvature.passes import Leaves, Subject, reached, subject_of
 from swim.errors import DataError, SettingError
 from swim.inference import each_loss
@@ -49,11 +50,14 @@ class InSitu:
             loss: ``cross_entropy`` or ``mse``.
 
         Raises:
-            SettingError: the budget is negative.
+            SettingError: a number is out of range.
             DataError: there are no batches.
         """
-        if budget < 0:
-            raise SettingError(f"budget must be at least 0, not {budget}")
+        budget = number("budget", budget, 0)
+        learning_rate = number("learning_rate", learning_rate, 0, above=True)
+        momentum = number("momentum", momentum, 0, 1)
+        if weight_bits is not None:
+            weight_bits = whole("weight_bits", weight_bits, 1, 24)
         if not len(batches):
             raise DataError("batches is empty: (inputs, labels) pairs are needed")
         self._subject: Subject | None = None

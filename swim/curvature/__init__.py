@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from swim import registry, streams
-from swim.errors import SettingError
+from swim.arguments import number, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,11 +49,14 @@ def second_derivative(
 
     Raises:
         UnsupportedOperationError: the estimator cannot take the network; the operation is named.
-        SettingError: the estimator or the loss is unknown, or the noise negative.
+        SettingError: the estimator or the loss is unknown, or a number out of range.
         DataError: batches are empty, labels are missing, or a number is not finite.
     """
-    if not noise >= 0:
-        raise SettingError(f"noise must be at least 0, not {noise}")
+    noise, seed, samples = (
+        number("noise", noise, 0),
+        whole("seed", seed),
+        whole("samples", samples, 1),
+    )
     run = registry.find("estimator", estimator)
     drawing = {"seed": seed, "samples": samples} if estimator in registry.DRAWING else {}
     result: dict[str, Tensor]
