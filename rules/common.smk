@@ -6,7 +6,16 @@ from pathlib import Path
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from swim import errors, fingerprint, level_table, machine, registry, sources, spec
+from swim import (
+    errors,
+    faults,
+    fingerprint,
+    level_table,
+    machine,
+    registry,
+    sources,
+    spec,
+)
 from swim.methods.base import estimator_of
 
 prefer(workflow.basedir)
@@ -70,7 +79,16 @@ def job(section, wildcards, **own):
         for name in section.model_fields
         if name in spec.ExperimentSettings.model_fields and name != "accelerator"
     }
-    return spec.section_json(section(**shared | own), exclude={"accelerator"})
+    return as_json(section, shared | own)
+
+
+def as_json(section, content):
+    """A step's settings; wildcards of a target that a user has typed may be misspelt."""
+    try:
+        made = faults.parse(section, content, "target")
+    except spec.SettingError as error:
+        raise WorkflowError(str(error)) from None
+    return spec.section_json(made, exclude={"accelerator"})
 
 
 def evaluate_job(wildcards):
@@ -101,14 +119,14 @@ def perturb_job(wildcards):
 def where_job(wildcards):
     own = experiment(wildcards)
     device = CONFIG.devices[wildcards.device]
-    section = spec.WhereJob(
-        device=device,
-        sigma=wildcards.sigma,
-        budget=wildcards.budget,
-        seed=own.seed,
-        arithmetic_threads=own.arithmetic_threads,
-    )
-    return spec.section_json(section, exclude={"accelerator"})
+    content = {
+        "device": device,
+        "sigma": wildcards.sigma,
+        "budget": wildcards.budget,
+        "seed": own.seed,
+        "arithmetic_threads": own.arithmetic_threads,
+    }
+    return as_json(spec.WhereJob, content)
 
 
 def at_budget(wildcards):

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from swim import stats
+from swim.arguments import whole
 from swim.chips import stream
 from swim.devices import Device
-from swim.errors import SettingError
+from swim.errors import SettingError, short
 from swim.inventory import Inventory
 from swim.policies import Policy
 
@@ -105,14 +106,25 @@ def evaluate(
         progress: called with the number of chips done.
 
     Raises:
-        SettingError: fewer than one chip, or an unknown loss.
+        SettingError: a number is out of range, the device or the mask is something else, or the
+            loss is unknown.
         DataError: ``batches`` or the mask do not fit the model, labels its outputs, or outputs are
             not finite; a chip is named.
         UnsupportedOperationError: a weight cannot be programmed, or predictions depend on the
             batch, on chance or on earlier calls; the message names it.
     """
-    if chips < 1:
-        raise SettingError(f"chips must be at least 1, not {chips}")
+    chips, seed = whole("chips", chips, 1), whole("seed", seed)
+    first_chip = whole("first_chip", first_chip)
+    if not isinstance(device, Device):
+        raise SettingError(
+            f"device must be the memory device, a swim.Device, not {short(device)}; networks run "
+            "where the model is"
+        )
+    if mask is not None and not isinstance(mask, Mapping) and not hasattr(mask, "program"):
+        raise SettingError(
+            f"mask must be a mapping name -> bool tensor, as swim.select gives it, a policy or "
+            f"None, not {short(mask)}"
+        )
     rows: list[list[float]] = []
     programmed: list[Inventory] = []
     made = stream(

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from swim.arguments import number, whole
 from swim.batches import pair, read
 from swim.curvature.passes import Leaves, Subject, reached, subject_of
 from swim.errors import DataError, SettingError
@@ -56,11 +57,14 @@ class InSitu:
             digital: names or patterns of weights that no device holds.
 
         Raises:
-            SettingError: the budget is negative, or the loss unknown.
+            SettingError: a number is out of range, or the loss unknown.
             DataError: there are no batches, or they are of a kind that is not read.
         """
-        if budget < 0:
-            raise SettingError(f"budget must be at least 0, not {budget}")
+        budget = number("budget", budget, 0)
+        learning_rate = number("learning_rate", learning_rate, 0, above=True)
+        momentum = number("momentum", momentum, 0, 1)
+        if weight_bits is not None:
+            weight_bits = whole("weight_bits", weight_bits, 1, 24)
         check_loss(loss)
         if isinstance(batches, list | tuple) or not _asked_by_number(batches):
             batches, inputs = list(read(model, batches, inputs)), None

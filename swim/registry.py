@@ -164,6 +164,8 @@ def canonical(kind: str, name: str) -> str:
         SettingError: nothing of that kind has it; the message lists what there is.
     """
     aliases = ALIASES.get(kind, {})
+    if not isinstance(name, str):
+        raise SettingError(f"the name of a {kind} is text, not {short(name)}")
     if name not in KINDS[kind] and name not in aliases:
         known = suggest(name, [*KINDS[kind], *aliases])
         raise SettingError(f"unknown {kind} {short(name)}; {known}")
@@ -175,7 +177,7 @@ def home(kind: str, name: str) -> str:
 
     A network or a device's variation may also be that itself: ``mypackage.nets:make``.
     """
-    if kind in ("network", "variation") and ":" in name:
+    if kind in ("network", "variation") and ":" in str(name):
         return name
     return KINDS[kind][canonical(kind, name)]
 

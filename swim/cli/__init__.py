@@ -45,7 +45,9 @@ class _Steps(click.Group):
             return None
         module = name.replace("-", "_")
         command: click.Command = getattr(import_module(f"swim.cli.{module}"), module)
-        return command
+        from swim.cli.options import with_paths_checked
+
+        return with_paths_checked(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Steps"):

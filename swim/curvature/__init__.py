@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swim import registry, streams
-from swim.errors import SettingError
+from swim.arguments import number, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,7 +58,7 @@ def second_derivative(
 
     Raises:
         UnsupportedOperationError: the estimator cannot take the network; the operation is named.
-        SettingError: the estimator or the loss is unknown, or the noise negative.
+        SettingError: the estimator or the loss is unknown, or a number out of range.
         DataError: batches are empty or of a kind that is not read, labels are missing or do not
             fit the outputs, or a number is not finite.
     """
@@ -83,11 +83,11 @@ def _estimated(
     from swim.curvature.passes import subject_of
     from swim.isolation import left_alone
 
-    if not noise >= 0:
-        raise SettingError(f"noise must be at least 0, not {noise}")
+    noise = number("noise", noise, 0)
+    seed = whole("seed", drawing["seed"])
+    drawing = {"seed": seed, "samples": whole("samples", drawing["samples"], 1)}
     run = registry.find("estimator", estimator)
     own = drawing if estimator in registry.DRAWING else {}
-    seed = drawing["seed"]
 
     def estimate(noisy: "Subject", batch: list[Any], number: int) -> "dict[str, Tensor]":
         keyed = own and {**own, "seed": streams.key(seed, "estimator", number)}

@@ -34,6 +34,7 @@ from swim.spec.loading import TAKEN, load, without_gaps
 from swim.spec.origin import Origins, Source, of_command_line
 from swim.spec.origin import read as read_source
 from swim.spec.sections import (
+    MOST,
     CorrelateSettings,
     DeviceSettings,
     InSituSettings,
@@ -45,6 +46,7 @@ from swim.spec.sections import (
 )
 
 __all__ = [
+    "MOST",
     "TAKEN",
     "AdoptJob",
     "ComparisonSettings",

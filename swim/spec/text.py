@@ -12,7 +12,7 @@ from swim.registry import foreign
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 # Names are parts of file names, which have at most 255 bytes.
-LONGEST_NAME, LONGEST_FILE, LONGEST_PATH, LONGEST_ARGUMENTS = 80, 255, 4000, 20_000
+LONGEST_NAME, LONGEST_FILE, LONGEST_PATH, LONGEST_ARGUMENTS = 80, 255, 2000, 20_000
 
 
 def name(value: Any) -> Any:
@@ -56,8 +56,8 @@ def path(value: str) -> str:
         raise ValueError(f"{shown}: {value[0]} is not expanded here; write the whole path")
     if "://" in value:
         raise ValueError(f"{shown} is an address; download it, and give the path of the file")
-    parts = [len(os.fsencode(part)) for part in value.split("/")]
-    if max(parts) > LONGEST_FILE or sum(parts) > LONGEST_PATH:
+    longest = max(len(os.fsencode(part)) for part in value.split("/"))
+    if longest > LONGEST_FILE or len(os.fsencode(value)) > LONGEST_PATH:
         raise ValueError(f"{shown} is longer than the names of files may be")
     return value
 
@@ -68,7 +68,7 @@ def arguments(value: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: there is a number that is not finite, a date, or a key that is no text.
     """
-    _check_json(value, "")
+    check_json(value)
     if len(json.dumps(value)) > LONGEST_ARGUMENTS:
         raise ValueError(
             f"has more than {LONGEST_ARGUMENTS:,} characters; put them into a file, and name that"
@@ -76,7 +76,8 @@ def arguments(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _check_json(value: Any, where: str, depth: int = 0) -> None:
+def check_json(value: Any, where: str = "", depth: int = 0) -> None:
+    """Raise ValueError where a value is not JSON: finite numbers, text, lists and mappings."""
     shown = f"{where.lstrip('.')}: " if where else ""
     if depth > 20:
         raise ValueError(f"{shown[:60]}is nested more than 20 levels deep")
@@ -84,10 +85,10 @@ def _check_json(value: Any, where: str, depth: int = 0) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise ValueError(f"{shown}the key {short(key)} is no text: quote it")
-            _check_json(item, f"{where}.{key}", depth + 1)
+            check_json(item, f"{where}.{key}", depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _check_json(item, f"{where}.{index}", depth + 1)
+            check_json(item, f"{where}.{index}", depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{shown}must be a finite number (got {value})")
     elif isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
