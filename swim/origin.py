@@ -8,11 +8,30 @@ from typing import Any
 from swim import io, registry
 from swim.digests import NAMES
 from swim.errors import DataError
-from swim.tables import place_of
 
 _NAMES = {kind: NAMES[kind] for kind in ("model", "data")}
 # Settings that may differ between the files of an experiment: what a point is, and how many chips.
 _OWN = {"sigma", "budget", "policy", "in_situ", "chips", "precision", "max_chips", "device"}
+
+
+def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Device, sigma, method and fraction from ``{device}/sigma-{sigma}/{method}/{fraction}.csv``.
+
+    ``.../{device}/sigma-{sigma}/clean.csv`` is method ``clean`` without a fraction.
+    """
+    path = Path(path)
+    method, fraction = path.parent.name, path.stem
+    folder = path.parent.parent
+    if path.name == "clean.csv":
+        method, fraction, folder = "clean", "", path.parent
+    if not folder.name.startswith("sigma-"):
+        raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA/METHOD/FRACTION.csv")
+    return {
+        "device": folder.parent.name,
+        "sigma": folder.name.removeprefix("sigma-"),
+        "method": method,
+        "fraction": fraction,
+    }
 
 
 def of_one_experiment(

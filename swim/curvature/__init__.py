@@ -8,7 +8,7 @@ name -> float64 tensor shaped like the weight: raw, summed over samples.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from swim import registry, streams
+from swim import registry, streams, traits
 from swim.errors import SettingError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def second_derivative(
     if not noise >= 0:
         raise SettingError(f"noise must be at least 0, not {noise}")
     run = registry.find("estimator", estimator)
-    drawing = {"seed": seed, "samples": samples} if estimator in registry.DRAWING else {}
+    drawing = {"seed": seed, "samples": samples} if estimator in traits.DRAWING else {}
     result: dict[str, Tensor]
     if not noise:
         result = run(model, batches, loss=loss, progress=progress, **drawing)
