@@ -325,6 +325,14 @@ def settings_of_files(name):
             chosen = {"method": method, "fraction": point.fraction}
             yield mask, job(spec.SelectJob, point, **chosen)
         yield f"results/{name}/chips/{file}", made(point)
+    for file in perturbations_of(name) if EXPERIMENTS[name].correlate else []:
+        yield file, perturb_job(at(**origin.point_of(file)))
+    points = json.loads(spec.section_json(points_of(name)))
+    own = EXPERIMENTS[name]
+    shown = {"experiment": name, "model": own.model.label, "dataset": own.dataset}
+    yield f"results/{name}/accuracy.csv", json.dumps({**shown, "points": points})
+    within = {"experiment": name, "within": own.within, "points": points}
+    yield f"results/{name}/cycles_to_accuracy.csv", json.dumps(within)
 
 
 def require_settings(name):

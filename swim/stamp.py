@@ -86,7 +86,7 @@ def _stamp(kind: str, path: Path) -> str:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{path}: {name} has values that are not finite; make it again")
-    io.save_arrays(path, arrays, {**record, "made_from": made_from})
+    io.save_arrays(path, arrays, {**record, **({"made_from": made_from} if made_from else {})})
     return f"{kind}, stamped{_said(made_from)}"
 
 

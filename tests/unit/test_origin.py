@@ -243,6 +243,8 @@ def test_stamped_files_are_those_that_this_version_writes(earlier):
 
 def test_one_file_is_stamped_after_what_it_was_made_from(earlier):
     _, files, _ = earlier
+    assert f"swim stamp {files['data'].resolve()}" in refusal("stamp", files["model"])
+    run("stamp", files["data"])
     assert f"swim stamp {files['model'].resolve()}" in refusal("stamp", files["second"])
     run("stamp", files["model"])
     assert "as made from the checkpoint" in run("stamp", files["second"])
