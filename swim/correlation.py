@@ -15,7 +15,7 @@ import pandas as pd
 
 from swim import origin, streams
 from swim.errors import DataError
-from swim.tables import read_table
+from swim.table_files import read_table
 
 KEYS = ["device", "sigma"]
 MEASURED = ["layer", "index", "weight", "delta", "increase", "plus", "minus"]

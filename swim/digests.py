@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shlex
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from swim.errors import DataError
+from swim.writing import atomic
 
 Record = dict[str, Any]
 _LETTERS = 32  # 128 bits
@@ -87,6 +89,44 @@ def beside(path: str | os.PathLike[str]) -> Path:
     """The hidden file that holds the record of a file that cannot carry one."""
     path = Path(path)
     return path.with_name(f".{path.name}.digest.json")
+
+
+def write_beside(path: str | os.PathLike[str]) -> None:
+    """Write a digest of a file of no kind of ours beside it."""
+    with atomic(beside(path)) as temporary:
+        temporary.write_text(json.dumps(sealed({"content": of_file(path)})) + "\n")
+
+
+def require_intact(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that is damaged, as far as it can be known of a file of the user's own.
+
+    What :func:`write_beside` wrote is compared, if it is there. Files of ``torch.save`` are zip
+    files, whose sums torch writes but does not look at.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        record = json.loads(beside(path).read_bytes())
+    except FileNotFoundError:
+        record = None
+    except (OSError, ValueError):
+        record = {}
+    if record is not None and (not is_sealed(record) or record.get("content") != of_file(path)):
+        raise DataError(
+            f"{path}: is not what it was when it was written. Delete it and make it again; or, if "
+            f"it is another file that you put there, delete {beside(path)}"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member.CRC for member in archive.infolist()}
+            wrong = archive.testzip()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except Exception:  # no zip file, or one whose reader will say what is wrong
+        return
+    if wrong is not None and members[wrong]:  # torch can be told to write no sums
+        raise DataError(f"{path}: is damaged: {wrong} in it is not what its checksum says")
 
 
 def require_origin(

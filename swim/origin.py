@@ -8,11 +8,30 @@ from typing import Any
 from swim import io, registry
 from swim.digests import NAMES
 from swim.errors import DataError
-from swim.tables import place_of
 
 _NAMES = {kind: NAMES[kind] for kind in ("model", "data")}
 # Settings that may differ between the files of an experiment: what a point is, and how many chips.
 _OWN = {"sigma", "budget", "policy", "in_situ", "chips", "precision", "max_chips", "device"}
+
+
+def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Device, sigma, method and fraction from ``{device}/sigma-{sigma}/{method}/{fraction}.csv``.
+
+    ``.../{device}/sigma-{sigma}/clean.csv`` is method ``clean`` without a fraction.
+    """
+    path = Path(path)
+    method, fraction = path.parent.name, path.stem
+    folder = path.parent.parent
+    if path.name == "clean.csv":
+        method, fraction, folder = "clean", "", path.parent
+    if not folder.name.startswith("sigma-"):
+        raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA/METHOD/FRACTION.csv")
+    return {
+        "device": folder.parent.name,
+        "sigma": folder.name.removeprefix("sigma-"),
+        "method": method,
+        "fraction": fraction,
+    }
 
 
 def of_one_experiment(
@@ -53,11 +72,11 @@ def _shared(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     shared = {name: made_from[kind] for kind, name in _NAMES.items() if kind in made_from}
     shared |= {key: value for key, value in settings.items() if key not in _OWN}
     if "device" in settings:
-        shared[f"device {_place(path)['device']}"] = settings["device"]
+        shared[f"device {point_of(path)['device']}"] = settings["device"]
     return shared
 
 
-def _place(path: Path) -> dict[str, str]:
+def point_of(path: Path) -> dict[str, str]:
     """Device and sigma, of chips files also method and fraction, by the names of folders."""
     if path.stem.startswith("sigma-"):
         return {"device": path.parent.name, "sigma": path.stem.removeprefix("sigma-")}
@@ -73,7 +92,7 @@ def _values(one: Any, other: Any) -> str:
 
 def _require_place(path: Path, point: Mapping[str, str]) -> None:
     """Refuse a table that lies where another point's belongs."""
-    for key, value in _place(path).items():
+    for key, value in point_of(path).items():
         # A folder may have a name of its own, but none that another method has.
         free = key == "method" and value not in (
             "none",

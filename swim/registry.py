@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from swim.errors import SettingError, short
+from swim.traits import OTHERWISE, VERIFYING
 
 # Functions of (in_channels, classes) that give an nn.Module.
 NETWORKS = {
@@ -37,7 +38,8 @@ OWN_DATASETS = {
     "folder": "swim.datasets.folder",
 }
 
-# Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw.
+# Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw, which
+# swim.traits names, too.
 DRAWING = {
     "monte_carlo_fisher": "swim.curvature.monte_carlo_fisher:monte_carlo_fisher",
     "hutchinson": "swim.curvature.hutchinson:hutchinson",
@@ -85,12 +87,7 @@ POLICIES = {
     "reslice": "swim.policies.reslice:Reslice",
     "reslice_pair": "swim.policies.reslice_pair:ReslicePair",
 }
-# Those that change a chip at no write cycle: their curves begin at a point of their own.
-FREE = frozenset({"reslice", "reslice_pair"})
-# Those that read every device before any cycle: where nothing is rewritten, it is read once.
-READING = frozenset({"read_first", "compensate", "marginal", "reslice", "reslice_pair"})
-# Those that verify device after device, until all are: their curves end where everything is.
-VERIFYING = frozenset({"uswim", "swim_device", "magnitude_device", "top_slice", "read_first"})
+# How their curves begin and end, and whether they read all devices first, is in swim.traits.
 # On-device training: no method to choose, but a curve beside theirs, with budgets beyond 1.
 IN_SITU = "in_situ"
 
@@ -136,9 +133,12 @@ KINDS = {
 }
 
 
-def ends_verified(method: str) -> bool:
-    """Whether spending more and more by a method ends with everything verified."""
-    return method in VERIFYING or method not in (IN_SITU, *POLICIES)
+for _name in POLICIES:
+    if _name not in VERIFYING | OTHERWISE:
+        raise SettingError(
+            f"policy {_name!r}: say in swim/traits.py whether its curve ends where everything is "
+            "verified (VERIFYING) or not (OTHERWISE)"
+        )
 
 
 def suggest(value: str, known: Collection[str]) -> str:

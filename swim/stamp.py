@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from swim import digests, io, tables
+from swim import digests, io, origin, table_files, tables
 from swim.digests import Record
 from swim.errors import DataError
 
@@ -86,7 +86,7 @@ def _stamp(kind: str, path: Path) -> str:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{path}: {name} has values that are not finite; make it again")
-    io.save_arrays(path, arrays, {**record, "made_from": made_from})
+    io.save_arrays(path, arrays, {**record, **({"made_from": made_from} if made_from else {})})
     return f"{kind}, stamped{_said(made_from)}"
 
 
@@ -124,13 +124,13 @@ def _stamp_table(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error})") from error
     columns = set(text.partition("\n")[0].strip().split(","))
     if columns >= _CHIPS or path.name == "clean.csv":
-        table = tables.parsed(path, text.encode())
+        table = table_files.parsed(path, text.encode())
         tables.check_chips(path, table)
         if "chip" in table and table["chip"].tolist() != list(range(len(table))):
             raise DataError(
                 f"{path}: chips are missing or out of order; delete it and make it again"
             )
-        point = tables.place_of(path)
+        point = origin.place_of(path)
     elif path.stem.startswith("sigma-"):
         point = {"sigma": path.stem.removeprefix("sigma-")}
     else:
@@ -157,8 +157,8 @@ def _origin(path: Path, shapes: dict[str, tuple[int, ...]] | None = None) -> dic
         model = folder / "model.safetensors"
         if not model.is_file():
             continue
-        arrays, record = io.load_arrays(model)
-        programmed = {name: arrays[name].shape for name in record["programmed"]}
+        record = io.read_settings(model)
+        programmed = {n: tuple(record["arrays"][n][1]) for n in record["programmed"]}
         if shapes is not None and shapes != programmed:
             raise DataError(
                 f"{path}: is of another network than {model}; delete it and make it again"

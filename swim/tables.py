@@ -3,16 +3,16 @@
 import itertools
 import os
 from collections.abc import Iterable, Mapping
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from swim import io, registry, stats
+from swim import registry, stats, traits
 from swim.errors import DataError
+from swim.origin import place_of
 from swim.registry import IN_SITU
+from swim.table_files import read_table
 
 COLUMNS = [
     "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
@@ -65,26 +65,6 @@ def _fault(table: pd.DataFrame) -> str:
     if "chip" in table and table["chip"].duplicated().any():
         return "a chip is there twice"
     return ""
-
-
-def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Device, sigma, method and fraction from ``{device}/sigma-{sigma}/{method}/{fraction}.csv``.
-
-    ``.../{device}/sigma-{sigma}/clean.csv`` is method ``clean`` without a fraction.
-    """
-    path = Path(path)
-    method, fraction = path.parent.name, path.stem
-    folder = path.parent.parent
-    if path.name == "clean.csv":
-        method, fraction, folder = "clean", "", path.parent
-    if not folder.name.startswith("sigma-"):
-        raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA/METHOD/FRACTION.csv")
-    return {
-        "device": folder.parent.name,
-        "sigma": folder.name.removeprefix("sigma-"),
-        "method": method,
-        "fraction": fraction,
-    }
 
 
 def accuracy_table(
@@ -186,34 +166,6 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
     return read_table(path, COLUMNS, dtype=text, keep_default_na=False, na_values=empty)
 
 
-def read_table(
-    path: str | os.PathLike[str], columns: Iterable[str] = (), **options: Any
-) -> pd.DataFrame:
-    """A CSV file of ours that has these columns, read by pandas with these options.
-
-    Raises:
-        DataError: the file is missing, damaged, without a digest, or lacks a column.
-    """
-    content, _ = io.read_table(path)
-    table = parsed(path, content, **options)
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
-    return table
-
-
-def parsed(path: str | os.PathLike[str], content: bytes, **options: Any) -> pd.DataFrame:
-    """A table's bytes as pandas reads them.
-
-    Raises:
-        DataError: they are no table.
-    """
-    try:
-        return pd.read_csv(BytesIO(content), **options)
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); make it again") from error
-
-
 def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read the table of ``swim where``.
 
@@ -230,9 +182,9 @@ def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
     end where everything is verified; those that act at no cycle do not start where nothing is.
     Those that read all devices before they rewrite any have read each once where nothing is.
     """
-    ends = {"none": method not in registry.FREE, "all": registry.ends_verified(method)}
+    ends = {"none": method not in traits.FREE, "all": traits.ends_verified(method)}
     points = table[table["method"].isin([method, *(end for end, on in ends.items() if on)])]
-    if method in registry.READING:
+    if method in traits.READING:
         points = points.assign(reads=points["reads"].mask(points["method"] == "none", 1.0))
     return points.sort_values("nwc", ignore_index=True)
 

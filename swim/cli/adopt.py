@@ -18,6 +18,7 @@ from swim.data import DataSet
 @settings_options(spec.AdoptJob)
 def adopt(checkpoint: str, data: str, out: str, settings: spec.AdoptJob) -> None:
     """Take a trained network of your own as the checkpoint, instead of training one."""
+    digests.require_intact(checkpoint)
     dataset = DataSet(data)
     model = adopting.adopt(
         Path(checkpoint),

@@ -10,9 +10,10 @@ from swim import chips, devices, digests, io, spec
 from swim import network as networks
 from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
+from swim.cli.mask_file import mask_of
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import mask_of, weights_of
+from swim.cli.second_file import weights_of
 from swim.data import DataSet
 from swim.errors import SettingError
 from swim.progress import Progress, digest_of

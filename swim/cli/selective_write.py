@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import torch
 
-from swim import adopt, io, registry, spec, train
+from swim import adopt, digests, io, registry, spec, train
 from swim import prepare as preparing
 from swim.arguments import LARGEST
 from swim.cli.console import Bars
@@ -150,6 +150,7 @@ def selective_write(
     place = start(spec.Compute(accelerator=accelerator, arithmetic_threads=arithmetic_threads))  # type: ignore[arg-type]
     data = _prepared(dataset or DATA_SETS[model], Path(data_root), download)
     if pretrained and saved:
+        digests.require_intact(saved)
         network = adopt.adopt(saved, settings, data, calibration_images=2000, report=click.echo)
     else:
         network = _trained(settings, recipe(model, train_epoch, train_var), data, seed, place)
@@ -157,6 +158,7 @@ def selective_write(
             saved.parent.mkdir(parents=True, exist_ok=True)
             with io.atomic(saved) as temporary:
                 torch.save(network.state_dict(), temporary)
+            digests.write_beside(saved)
     device = Device(dev_var, M=8, K=1, verified_sigma=write_var, convention="release")
     outcomes = steps(
         network.to(place), data, fraction=mask_p, method=method, device=device,

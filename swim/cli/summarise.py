@@ -38,11 +38,14 @@ def summarise(
     """
     if bool(chips) == bool(folder) or bool(folder) != bool(points):
         raise SettingError("give either CHIPS files, or --folder with --points")
+    job = None
     if folder:
         job = faults.parse(spec.SummariseJob, json_object(points or ""), "points")
         chips = tuple(os.path.join(folder, file) for file in job.files())
     constants = {"experiment": experiment, "model": model, "dataset": dataset}
-    record = {"made_from": origin.of_one_experiment(chips)}
+    chosen = {"points": job.model_dump(mode="json")} if job else {}
+    made_from = origin.of_one_experiment(chips)
+    record = {"made_from": made_from, "settings": {**constants, **chosen}}
     table = tables.accuracy_table(chips, constants)
     differences = tables.paired_table(chips, constants)
     io.write_table(out, table.to_csv(index=False, lineterminator="\n"), record)

@@ -8,9 +8,10 @@ import torch
 from swim import devices, io, spec
 from swim import where as places
 from swim.cli.console import FILE
+from swim.cli.mask_file import mask_of
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import mask_of, scores_of, weights_of
+from swim.cli.second_file import scores_of, weights_of
 from swim.errors import DataError, SettingError
 from swim.policies import VerifyMask, of_name
 

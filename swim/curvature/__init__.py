@@ -8,7 +8,7 @@ name -> float64 tensor shaped like the weight: raw, summed over samples.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from swim import registry, streams
+from swim import registry, streams, traits
 from swim.arguments import number, whole
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _estimated(
     seed = whole("seed", drawing["seed"])
     drawing = {"seed": seed, "samples": whole("samples", drawing["samples"], 1)}
     run = registry.find("estimator", estimator)
-    own = drawing if estimator in registry.DRAWING else {}
+    own = drawing if estimator in traits.DRAWING else {}
 
     def estimate(noisy: "Subject", batch: list[Any], number: int) -> "dict[str, Tensor]":
         keyed = own and {**own, "seed": streams.key(seed, "estimator", number)}

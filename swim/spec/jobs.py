@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from swim import registry
+from swim import registry, traits
 from swim.spec.sections import (
     LARGEST_SEED,
     LONGEST_LIST,
@@ -111,7 +111,7 @@ class SensitivityJob(Compute):
 
     def without_effect(self) -> dict[str, Any]:
         """Most estimators draw nothing."""
-        drawing = self.estimator in registry.DRAWING
+        drawing = self.estimator in traits.DRAWING
         unused = {} if drawing else {"estimator_samples": True}
         return unused if drawing or self.curvature_noise else {**unused, "seed": True}
 
@@ -261,9 +261,9 @@ class SummariseJob(Section):
             spent = self.fractions
             if method in registry.POLICIES:
                 spent = self.fractions if self.budgets is None else self.budgets
-            ends = {"0", "1"} if registry.ends_verified(method) else {"0"}
+            ends = {"0", "1"} if traits.ends_verified(method) else {"0"}
             own = [part for part in spent if part not in ends]
-            points += [f"{method}/{p}" for p in (["0"] if method in registry.FREE else []) + own]
+            points += [f"{method}/{p}" for p in (["0"] if method in traits.FREE else []) + own]
         points += [f"in_situ/{budget}" for budget in self.in_situ]
         return [
             f"{device}/sigma-{sigma}/{point}.csv"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swim import cycles, io, tables
+from swim import cycles, io, tables, traits
 from swim.errors import DataError
 
 COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
@@ -180,7 +180,7 @@ def test_reading_policies_are_those_that_read_before():
     chip = policies.Chip(targets, device, 0, 0)
     for name in registry.POLICIES:
         made = policies.of_name(name, 0, {"w": torch.ones(5, 8)}).program(chip)
-        assert (made.nwc, made.reads) == (0, float(name in registry.READING)), name
+        assert (made.nwc, made.reads) == (0, float(name in traits.READING)), name
 
 
 def test_methods_and_points_as_the_curves_of_the_figures(tmp_path):

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from swim import cycles, fingerprint, io, level_table, network, tables
-from swim.cli.second_file import curvature_of, mask_of, weights_of
+from swim.cli.mask_file import mask_of
+from swim.cli.second_file import curvature_of, weights_of
 from swim.correlation import measured
 from swim.data import DataSet
 from swim.datasets import folder as image_folder
