@@ -220,7 +220,8 @@ def test_logs_say_where_it_ran_and_hold_no_progress_bars(folder):
                "--test-images", "100"]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stderr == ""
-    (line,) = done.stdout.splitlines()
+    line, programmed = done.stdout.splitlines()
+    assert programmed.startswith("programmed: 105,918 weights (")
     assert line.startswith("on ")
     assert f"1 arithmetic thread, torch {torch.__version__.partition('+')[0]}" in line
 
