@@ -282,6 +282,32 @@ def test_samples_of_images_are_unbiased_where_images_have_different_numbers_of_l
         assert abs(difference.mean()) < 4.5 * difference.std(ddof=1) / len(difference) ** 0.5
 
 
+@pytest.mark.parametrize("kind", [Tagger, Turned])
+def test_programmed_taggers_agree_with_plain_pytorch(kind):
+    """300 chips against 300 of other noise, by hand: means differ by noise alone.
+
+    A correct result is refused with a probability below 1e-4 (4 standard errors).
+    """
+    model, (x, _) = tagger(kind).float(), tokens(count=60)
+    axis = -1 if kind is Tagger else 1
+    y = model(x).argmax(axis)
+    y[torch.rand(y.shape, generator=torch.Generator().manual_seed(8)) < 0.3] = -100
+    found = swim.evaluate(model, [(x, y)], device=swim.Device(0.2, M=4, K=4), chips=300)
+    rows, generator = [], torch.Generator().manual_seed(1)
+    for _ in range(300):
+        noisy = tagger(kind).float()
+        with torch.no_grad():
+            for weight in (noisy.a.weight, noisy.b.weight):
+                noise = torch.randn(weight.shape, generator=generator)
+                weight.add_(0.2 * weight.abs().max() * noise)
+        rows.append(plain(noisy, x, y, axis))
+    expected = torch.tensor(rows, dtype=torch.float64)
+    for mine, theirs in zip((found.accuracy, found.loss), expected.T, strict=True):
+        error = (mine.var() / 300 + theirs.var() / 300).sqrt()
+        assert abs(mine.mean() - theirs.mean()) < 4 * error
+    assert found.mean < 0.95
+
+
 def test_perturbation_measures_the_mean_loss_of_a_label_that_counts():
     model, (x, y) = tagger(), tokens()
     for name, index, _, delta, increase, plus, _ in perturbation.stream(
