@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from swim.batches import pair, read
+from swim.batches import check, pair, read
 from swim.curvature.passes import Leaves, Subject, reached, subject_of
 from swim.errors import DataError, SettingError
 from swim.labels import NotFiniteError, check_loss, counted, each_loss
@@ -60,6 +60,7 @@ class InSitu:
         if budget < 0:
             raise SettingError(f"budget must be at least 0, not {budget}")
         check_loss(loss)
+        check(model, batches)
         if isinstance(batches, list | tuple) or not _asked_by_number(batches):
             batches, inputs = list(read(model, batches, inputs)), None
         if not len(batches):

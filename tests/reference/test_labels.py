@@ -13,6 +13,7 @@ from swim import chips, perturbation, registry, streams
 from swim.curvature import second_derivative
 from swim.errors import DataError
 from swim.in_situ import InSitu
+from swim.inference import Network
 from swim.policies import Programmed
 
 EXACT = swim.Device(sigma=1e-9)
@@ -394,6 +395,7 @@ def test_a_chip_that_overflows_is_named_with_its_layer(together):
     torch.manual_seed(0)
     model, x = Deep(together=together), torch.rand(50, 8)
     y = torch.zeros(50, dtype=torch.long)
+    assert Network(model, [(x, y)], "cross_entropy").group == (8 if together else 1)
 
     class Odd:
         """Chip 5 holds a weight beyond all bounds, as no device of ours would."""
@@ -410,6 +412,37 @@ def test_a_chip_that_overflows_is_named_with_its_layer(together):
     assert torch.equal(before.loss, swim.evaluate(model, [(x * 10, y)], device=EXACT, chips=5).loss)
     after = swim.evaluate(model, [(x * 10, y)], Odd(), device=EXACT, chips=2, first_chip=6)
     assert after.loss.isfinite().all()
+
+
+class Sorting(nn.Module):
+    """Runs for several chips at once, but not on long images."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv1d(1, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, x):
+        long = x.shape[-1] > 8
+        x = self.a(x)
+        return self.b(torch.relu(x.sort(2)[0] if long else x).mean(2))
+
+
+def test_the_chip_is_named_where_chips_cannot_run_together_on_these_images():
+    torch.manual_seed(0)
+    model, y = Sorting(), torch.zeros(10, dtype=torch.long)
+    batches = [(torch.rand(10, 1, 8), y), (torch.rand(10, 1, 9), y)]
+    assert Network(model, batches, "cross_entropy").group == 8
+
+    class Odd:
+        def program(self, chip):
+            weights = {name: target.clone() for name, target in chip.targets.items()}
+            if chip.index == 11:
+                weights["b.weight"].fill_(float("inf"))
+            return Programmed(weights, nwc=0.0)
+
+    assert len(swim.evaluate(model, batches, Odd(), device=EXACT, chips=11).loss) == 11
+    with pytest.raises(DataError, match=r"^chip 11: .* is 'b.weight'"):
+        swim.evaluate(model, batches, Odd(), device=EXACT, chips=12)
 
 
 def test_an_operation_that_overflows_behind_the_last_layer_is_named():
