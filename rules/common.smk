@@ -1,13 +1,10 @@
 import json
 import os
 import shlex
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
-from snakemake.io import IOFile
 from snakemake.logging import logger
 from swim import (
     errors,
@@ -15,11 +12,9 @@ from swim import (
     fingerprint,
     level_table,
     machine,
-    origin,
     registry,
     sources,
     spec,
-    stored,
 )
 from swim.methods.base import estimator_of
 
@@ -53,7 +48,6 @@ EXPERIMENTS = CONFIG.experiments
 TRAINED = [name for name, own in EXPERIMENTS.items() if own.checkpoint is None]
 CORRELATED = [name for name, own in EXPERIMENTS.items() if own.correlate is not None]
 ADOPTED = [name for name in EXPERIMENTS if name not in TRAINED]
-COMPARED_SETTINGS = set()
 VERSIONS = json.dumps(machine.versions(), sort_keys=True)
 # `--config download=false` arrives as text.
 config["download"] = CONFIG.download
@@ -325,67 +319,6 @@ def chips_of(name):
     """Every chips file of an experiment."""
     require_settings(name)
     return [f"results/{name}/chips/{file}" for file in points_of(name).files()]
-
-
-def settings_of_files(name):
-    """The files of an experiment that carry settings, and those that they should be made with."""
-    at = partial(SimpleNamespace, experiment=name)
-    model = f"results/{name}/model.safetensors"
-    yield (
-        model,
-        adopt_job(at()) if EXPERIMENTS[name].checkpoint else job(spec.TrainJob, at()),
-    )
-    if own := CONFIG.data_sets.get(EXPERIMENTS[name].dataset):
-        said = {key: getattr(own, key) for key in ("mean", "std", "augmentation")}
-        said = {key: value for key, value in said.items() if value is not None}
-        yield dataset_of(at()), json.dumps(said)
-    for file in sorted(Path("results", name, "sensitivity").glob("*.safetensors")):
-        if file.stem in registry.ESTIMATORS:
-            yield str(file), job(spec.SensitivityJob, at(), estimator=file.stem)
-    for file in points_of(name).files():
-        point = at(**origin.place_of(file))
-        method, point.policy, point.budget = point.method, point.method, point.fraction
-        made = evaluate_job
-        if method == registry.IN_SITU:
-            made = in_situ_job
-        elif method in registry.POLICIES:
-            made = program_job
-        elif method in registry.METHODS:
-            mask = f"results/{name}/masks/{point.device}/{method}/{point.fraction}.npz"
-            chosen = {"method": method, "fraction": point.fraction}
-            yield mask, job(spec.SelectJob, point, **chosen)
-        yield f"results/{name}/chips/{file}", made(point)
-    for file in perturbations_of(name) if EXPERIMENTS[name].correlate else []:
-        yield file, perturb_job(at(**origin.point_of(file)))
-    points = json.loads(spec.section_json(points_of(name)))
-    own = EXPERIMENTS[name]
-    shown = {"experiment": name, "model": own.model.label, "dataset": own.dataset}
-    yield f"results/{name}/accuracy.csv", json.dumps({**shown, "points": points})
-    within = {"experiment": name, "within": own.within, "points": points}
-    yield f"results/{name}/cycles_to_accuracy.csv", json.dumps(within)
-
-
-def require_settings(name):
-    """Refuse files of other settings that Snakemake has no record of: a copy without its own.
-
-    Where it has one, it makes them again.
-    """
-    records = workflow.persistence
-    if records is None or workflow.dag_settings.forceall or name in COMPARED_SETTINGS:
-        return
-    COMPARED_SETTINGS.add(name)
-    unknown = [
-        (path, made)
-        for path, made in settings_of_files(name)
-        if os.path.exists(path) and records.metadata(IOFile(path)) is None
-    ]
-    try:
-        stored.require_settings(unknown)
-        for path, _ in unknown:
-            if path.endswith("/model.safetensors") and EXPERIMENTS[name].checkpoint:
-                stored.require_content(path, EXPERIMENTS[name].checkpoint)
-    except errors.SwimError as error:
-        raise WorkflowError(f"{name}: {error}") from None
 
 
 def within_of(name):

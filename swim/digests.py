@@ -23,7 +23,8 @@ from swim.writing import atomic
 Record = dict[str, Any]
 _LETTERS = 32  # 128 bits
 NAMES = {"data": "data set", "model": "checkpoint", "sensitivity": "second derivatives",
-          "mask": "mask"}  # fmt: skip
+          "mask": "mask", "checkpoint": "file of a trained network",
+          "levels": "table of levels"}  # fmt: skip
 
 
 def of_bytes(content: Any) -> str:

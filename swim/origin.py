@@ -72,7 +72,9 @@ def _shared(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     shared = {name: made_from[kind] for kind, name in _NAMES.items() if kind in made_from}
     shared |= {key: value for key, value in settings.items() if key not in _OWN}
     if "device" in settings:
-        shared[f"device {point_of(path)['device']}"] = settings["device"]
+        name = point_of(path)["device"]
+        shared[f"device {name}"] = settings["device"]
+        shared[f"table of levels of {name}"] = made_from.get("levels", "")
     return shared
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import torch
 
-from swim import chips, devices, spec, stopping
+from swim import chips, devices, digests, level_table, spec, stopping
 from swim.cli.circumstances import circumstances
 from swim.cli.console import progress_bar
 from swim.policies import Policy
@@ -50,7 +50,17 @@ def record(
     """
     job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
     place = {"sigma": settings.sigma, **point}
-    return {"made_from": dict(made_from), "settings": job, "point": place}
+    return {
+        "made_from": {**made_from, **levels_of(settings.device)},
+        "settings": job,
+        "point": place,
+    }
+
+
+def levels_of(device: spec.DeviceSettings) -> dict[str, str]:
+    """A digest of what a measured device's table says, if there is one."""
+    table = device.variation.table if device.variation else None
+    return {"levels": digests.of_json(level_table.read(table))} if table else {}
 
 
 def rows(

@@ -10,6 +10,7 @@ import torch
 
 from swim import devices, digests, io, perturbation, spec, streams
 from swim import network as networks
+from swim.cli.chips_file import levels_of
 from swim.cli.circumstances import circumstances
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
@@ -65,7 +66,8 @@ def perturb(
             bar.update()
     progress.save()
     job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
-    record = {"made_from": made_from, "settings": job, "point": {"sigma": settings.sigma}}
+    origin = {**made_from, **levels_of(settings.device)}
+    record = {"made_from": origin, "settings": job, "point": {"sigma": settings.sigma}}
     io.write_rows(out, perturbation.COLUMNS, progress.rows, record)
 
 

@@ -56,7 +56,10 @@ def curvature_of(sensitivity: str, weights: Weights) -> tuple[dict[str, np.ndarr
     digests.require_origin(sensitivity, made, model=(weights.path, weights.record["digest"]))
     for name, layer in curvature.items():
         if not np.isfinite(layer).all():
-            raise DataError(f"{sensitivity}: {name} has values that are not finite; make it again")
+            raise DataError(
+                f"{sensitivity}: {name} has values that are not finite, which cannot be ranked: "
+                "the network or its loss is not finite on some images"
+            )
     return curvature, made
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swim import cycles, fingerprint, io, level_table, network, tables
+from swim import cycles, digests, fingerprint, io, level_table, network, tables
 from swim.cli.mask_file import mask_of
 from swim.cli.second_file import curvature_of, weights_of
 from swim.correlation import measured
@@ -22,7 +22,7 @@ from swim.data import DataSet
 from swim.datasets import folder as image_folder
 from swim.datasets import npz
 from swim.digests import beside
-from swim.errors import SwimError
+from swim.errors import DataError, SwimError
 from swim.progress import Progress
 from swim.spec import ModelSettings, OwnDataSet
 from swim.unfinished import Unfinished
@@ -156,6 +156,24 @@ def images_at(path):
     return fingerprint.of_images(path.with_name("images"), path)
 
 
+def write_trained(path, digits):
+    write_own(path, digits)
+    digests.write_beside(path)
+
+
+def write_own(path, digits):
+    torch.save({"fc.weight": torch.arange(120.0).view(10, 12), "fc.bias": torch.ones(10)}, path)
+
+
+def trained_at(path):
+    digests.require_intact(path)
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # as swim.adopt does
+        raise DataError(str(path)) from error
+    return [(name, value.numpy()) for name, value in state.items()]
+
+
 # Kind -> (name, how it is written, how a step reads it).
 KINDS = {
     "data set": ("data.safetensors", write_data, data_at),
@@ -169,12 +187,14 @@ KINDS = {
     "perturbation": ("d/sigma-0.3.csv", write_perturbation, perturbation_at),
     "progress": (".x.progress.json", write_progress, progress_at),
     "training state": (".x.unfinished.pt", write_unfinished, unfinished_at),
+    "trained network": ("saved_B_own.pt", write_trained, trained_at),
+    "a user's own": ("own.pt", write_own, trained_at),
     "digest of images": (".images.json", write_images, images_at),
 }
 TABLES = ("chips", "accuracy", "cycles", "where", "perturbation")
 
 
-@pytest.fixture(params=[*KINDS, *(f"{kind}, beside" for kind in TABLES)])
+@pytest.fixture(params=[*KINDS, *(f"{kind}, beside" for kind in (*TABLES, "trained network"))])
 def case(request, digits, tmp_path):
     """A file, what reads it, and whether what is read is right."""
     kind, _, record = request.param.partition(", ")
@@ -296,7 +316,7 @@ def test_the_users_own_damaged_files_end_in_no_error_of_a_library(tmp_path, kind
         try:
             read(path)
         except SwimError as error:
-            assert str(path.parent) in str(error)  # noqa: PT017
+            assert str(tmp_path) in str(error)  # noqa: PT017
 
 
 def test_bytes_that_no_csv_has_are_named(tmp_path):

@@ -136,7 +136,7 @@ def test_modules_beside_a_users_own_are_part_of_the_digest(tmp_path, monkeypatch
 
     def found():
         forget_sources()
-        return sources.digest("evaluate", **{"network": "lenet", kind: "nets:make"})
+        return sources.digest_of(**{kind: "nets:make"})
 
     before = found()
     changed = set()

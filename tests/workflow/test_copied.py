@@ -1,9 +1,11 @@
 """Results copied without Snakemake's records, and files that are no longer what they were."""
 
+import os
 import shutil
 
 import pytest
 
+from swim import io
 from swim.digests import beside
 from tests.workflow.conftest import TINY, Project, copy_of_the_pipeline
 
@@ -61,6 +63,20 @@ def test_other_settings_than_a_copy_was_made_with_are_named(copied, change, devi
     assert run.returncode != 0
     assert text in output
     assert "Delete them" in output
+
+
+def test_a_checkpoint_of_another_run_among_a_copy_is_named(copied):
+    """Its settings are the same, but nothing else was made from it."""
+    model = copied.folder / "results/tiny/model.safetensors"
+    arrays, record = io.load_arrays(model)
+    before = model.stat()
+    io.save_arrays(model, {name: array + 1 for name, array in arrays.items()}, record)
+    assert "rule select:" in copied.make("tiny", "-n")  # it is newer
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
+    run = copied.snakemake("tiny", "-n")
+    assert run.returncode != 0
+    text = "was made from another checkpoint than results/tiny/model.safetensors"
+    assert text in run.stdout + run.stderr
 
 
 def test_where_snakemake_has_its_records_it_makes_files_again(finished):
