@@ -51,6 +51,8 @@ ADOPTED = [name for name in EXPERIMENTS if name not in TRAINED]
 VERSIONS = json.dumps(machine.versions(), sort_keys=True)
 # `--config download=false` arrives as text.
 config["download"] = CONFIG.download
+# Sigmas and fractions in their one spelling, as settings have them: 0.10 is no target.
+NUMBER = r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{0,14}[1-9])?"
 
 
 wildcard_constraints:
@@ -60,9 +62,9 @@ wildcard_constraints:
     method="|".join(registry.METHODS),
     policy="|".join(registry.POLICIES),
     end="none/0|all/1",
-    sigma=r"[0-9.]+",
-    fraction=r"[0-9.]+",
-    budget=r"[0-9.]+",
+    sigma=NUMBER,
+    fraction=NUMBER,
+    budget=NUMBER,
     estimator="|".join(registry.ESTIMATORS),
     comparison="|".join(CONFIG.comparisons) or "-",
     place="|".join([*EXPERIMENTS, *(f"summary/{name}" for name in CONFIG.comparisons)]),
@@ -392,7 +394,8 @@ def outcomes(experiments, comparisons=(), why=""):
     """What targets make; the log says what that is before any work, once."""
     words = {"experiment": list(experiments), "comparison": list(comparisons)}
     planned = " and ".join(
-        f"{len(names)} {word}{'s' if len(names) > 1 else ''} ({', '.join(names)})"
+        f"{len(names)} {word}{'s' if len(names) > 1 else ''} "
+        f"({', '.join([*names[:20], '...'] if len(names) > 20 else names)})"
         for word, names in words.items()
         if names
     )

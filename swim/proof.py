@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from swim.batches import arguments, each_tensor
 from swim.errors import UnsupportedOperationError
 from swim.flow import Handed, Stored
+from swim.layouts import SafeLayouts
 from swim.operations import tensors_in
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def prove(
     def outputs(images: Any, own: Mapping[str, Tensor], handed: bool = True) -> list[Tensor]:
         images = images.clone()  # which the model may write to
         own = {name: tensor.clone() for name, tensor in own.items()} if found.overwrites else own
-        with torch.no_grad():
+        with torch.no_grad(), SafeLayouts():
             if not handed:
                 made = torch.func.functional_call(model, dict(own), arguments(images))
             else:

@@ -32,6 +32,7 @@ from swim.flow import (
 )
 from swim.inventory import Inventory
 from swim.isolation import copies_of, few
+from swim.layouts import SafeLayouts
 from swim.operations import Path, operation_name, places, tensors_in
 from swim.proof import prove
 
@@ -473,7 +474,7 @@ def _again_with(tracer: _Tracer, stored: Stored) -> _Tracer:
 def _look(tracer: _Tracer, model: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Any:
     own = inputs.clone()
     tracer.begin(own)
-    with shown(own), torch.no_grad(), tracer:
+    with shown(own), torch.no_grad(), SafeLayouts(), tracer:
         return torch.func.functional_call(model, dict(state), arguments(own))
 
 
