@@ -342,6 +342,18 @@ def compared(name):
     return CONFIG.comparisons[name].experiments
 
 
+def place_in_report(wildcards):
+    """Category, and whose result it is, of a result that experiments and comparisons have."""
+    kind, _, name = wildcards.place.rpartition("/")
+    return ("comparisons", f"comparison {name}") if kind else (name, name)
+
+
+def labels_of_cycles(wildcards):
+    _, owner = place_in_report(wildcards)
+    text = f"{owner}: cycles to accuracy, sigma {wildcards.sigma} (figure)"
+    return {"result": text}
+
+
 def outcome(name):
     """What an experiment's target makes."""
     drawn = ["accuracy", "accuracy-log", "cycles"]
