@@ -59,8 +59,8 @@ def path(value: str) -> str:
         raise ValueError(f"{shown} has the character U+{ord(odd):04X}, which no path of ours may")
     if wildcards := [character for character in "{}<>" if character in value]:
         raise ValueError(
-            f"{shown} has {wildcards[0]}, which begins or ends a wildcard of Snakemake's; rename the "
-            "file or the folder, or make a link without it"
+            f"{shown} has {wildcards[0]}, which begins or ends a wildcard of Snakemake's; rename "
+            "the file or the folder, or make a link without it"
         )
     if value[0] in "~$":
         raise ValueError(f"{shown}: {value[0]} is not expanded here; write the whole path")
