@@ -57,9 +57,9 @@ def path(value: str) -> str:
     if not value.isprintable():
         odd = next(c for c in value if not c.isprintable())
         raise ValueError(f"{shown} has the character U+{ord(odd):04X}, which no path of ours may")
-    if odd := [character for character in "{}<>" if character in value]:
+    if braces := [character for character in "{}<>" if character in value]:
         raise ValueError(
-            f"{shown} has {odd[0]}, which begins or ends a wildcard of Snakemake's; rename the "
+            f"{shown} has {braces[0]}, which begins or ends a wildcard of Snakemake's; rename the "
             "file or the folder, or make a link without it"
         )
     if value[0] in "~$":
