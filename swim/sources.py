@@ -49,6 +49,7 @@ INERT = frozenset(
         "swim.spec.loading",
         "swim.spec.origin",
         "swim.spec.sections",
+        "swim.spec.studies",
         "swim.spec.text",
         "swim.spec.yaml_nodes",
     }
