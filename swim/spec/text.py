@@ -57,17 +57,10 @@ def path(value: str) -> str:
     if not value.isprintable():
         odd = next(c for c in value if not c.isprintable())
         raise ValueError(f"{shown} has the character U+{ord(odd):04X}, which no path of ours may")
-<<<<<<< HEAD
-    if wildcards := [character for character in "{}<>" if character in value]:
-        raise ValueError(
-            f"{shown} has {wildcards[0]}, which begins or ends a wildcard of Snakemake's; rename "
-            "the file or the folder, or make a link without it"
-=======
     if braces := [character for character in "{}<>" if character in value]:
         raise ValueError(
             f"{shown} has {braces[0]}, which begins or ends a wildcard of Snakemake's; rename the "
             "file or the folder, or make a link without it"
->>>>>>> settings
         )
     if value[0] in "~$":
         raise ValueError(f"{shown}: {value[0]} is not expanded here; write the whole path")
