@@ -60,6 +60,7 @@ def second_derivative(
     """
     if not noise >= 0:
         raise SettingError(f"noise must be at least 0, not {noise}")
+    _check_gradients()
     run = registry.find("estimator", estimator)
     drawing = {"seed": seed, "samples": samples} if estimator in registry.DRAWING else {}
     result: dict[str, Tensor]
@@ -104,6 +105,7 @@ def sensitivity(
     from swim.batches import first
     from swim.tracing import device_of, left_alone, trace, weights_of
 
+    _check_gradients()
     with left_alone(model):
         (sample, _), stream = first(model, batches, inputs)
         weights = weights_of(trace(model, sample[:1].to(device_of(model))))
@@ -118,3 +120,18 @@ def sensitivity(
             progress=progress,
         )
     return {name: h * weights[name].abs().max() ** 2 for name, h in raw.items()}
+
+
+def _check_gradients() -> None:
+    """Raise where autograd cannot be turned on.
+
+    Raises:
+        SettingError: the caller is in inference mode.
+    """
+    import torch
+
+    if torch.is_inference_mode_enabled():
+        raise SettingError(
+            "second derivatives need autograd, which torch.inference_mode() turns off for all that "
+            "is made in it; call this outside (torch.no_grad() does no harm)"
+        )

@@ -14,7 +14,7 @@ from swim import chips, perturbation, registry
 from swim.batches import Several, read
 from swim.curvature import second_derivative
 from swim.data import DataSet
-from swim.errors import DataError, UnsupportedOperationError
+from swim.errors import DataError, SettingError, UnsupportedOperationError
 from swim.in_situ import InSitu
 
 EXACT = swim.Device(sigma=1e-9)
@@ -73,6 +73,7 @@ READ = {
     "a generator": lambda: (pair for pair in zip(x.split(25), y.split(25), strict=True)),
     "a DataLoader": lambda: DataLoader(TensorDataset(x, y), batch_size=16),
     "a data set of batches": Pairs,
+    "a sequence without an end of its own": Lazy,
     "labels in a column": lambda: [(x, y[:, None])],
     "inputs that need gradients": lambda: [(x.clone().requires_grad_(), y)],
     "a tuple of one input": lambda: [((x,), y)],
@@ -163,6 +164,10 @@ REFUSED = {
     "text": (lambda: "data.csv", "batches is str"),
     "lists of numbers": (lambda: [([[1.0] * 8], [1])], r"inputs are a list of 1 \(list\)"),
     "strings": (lambda: [(np.array([["a"] * 8]), np.array([1]))], "must be numbers"),
+    "sparse inputs": (lambda: [(x.to_sparse(), y)], r"sparse_coo tensors.*to_dense"),
+    "inputs without data": (lambda: [(x.to("meta"), y)], "on meta"),
+    "a list of samples": (
+        lambda: [(list(x), y)], r"8 inputs \(8,\), \(8,\), .*\.\.\. and 60 labels"),
     "masked values": (
         lambda: [(np.ma.masked_less(x.numpy(), 0), y)], r"float32 \(60, 8\), some of whose values"),
     "no labels": (lambda: [(x, None)], "this needs labels, not None"),
@@ -315,6 +320,16 @@ def test_what_else_measures_takes_several_inputs():
 def test_keys_that_do_not_fit_are_named(batch, inputs, message):
     with pytest.raises(DataError, match=message):
         swim.evaluate(network(), [batch], device=EXACT, chips=1, inputs=inputs)
+
+
+def test_scores_need_autograd():
+    with torch.inference_mode(), pytest.raises(SettingError, match="call this outside"):
+        swim.sensitivity(network(), [(x, y)])
+    with torch.inference_mode():
+        assert swim.evaluate(network(), [(x, y)], device=EXACT, chips=1).mean == plain()[0]
+    with torch.no_grad():
+        found = swim.sensitivity(network(), [(x, y)])
+    assert torch.equal(found["0.weight"], swim.sensitivity(network(), [(x, y)])["0.weight"])
 
 
 @pytest.mark.parametrize("form", ["inside", "whole"])
