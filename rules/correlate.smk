@@ -39,7 +39,7 @@ rule correlate:
             "results/{experiment}/correlation.csv",
             caption="report/correlation.rst",
             category="{experiment}",
-            labels={"result": "scores against measured loss", "form": "table"},
+            labels={"result": "{experiment}: scores against measured loss (table)"},
         ),
         scores="results/{experiment}/scores.csv",
         markdown="results/summary/{experiment}-correlation.md",
@@ -47,7 +47,7 @@ rule correlate:
             "results/{experiment}/figures/correlation.png",
             caption="report/scatter.rst",
             category="{experiment}",
-            labels={"result": "scores against measured loss", "form": "figure"},
+            labels={"result": "{experiment}: scores against measured loss (figure)"},
         ),
         svg="results/{experiment}/figures/correlation.svg",
     log:

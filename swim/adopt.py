@@ -7,14 +7,15 @@ import torch
 from torch import nn
 
 from swim import network
+from swim.curvature.passes import subject_of
 from swim.data import DataSet
 from swim.diverged import where
+from swim.isolation import left_alone
 from swim.labels import NotFiniteError, each_loss
 from swim.models import quantisation
 from swim.spec import ModelSettings
 from swim.state_files import states
 from swim.state_match import matched
-from swim.tracing import trace
 
 
 def adopt(
@@ -63,7 +64,9 @@ def adopt(
         report(_accuracy(model, data, calibration_images))
     except NotFiniteError as error:
         sample = data.inputs("train", slice(0, 500))
-        place = where(trace(model, sample[:1]), lambda: model(sample))
+        with left_alone(model):
+            subject = subject_of(model, sample[:2])
+            place = where(lambda mode: subject.run(subject.under(mode), sample))
         raise NotFiniteError(f"{path}: on images of {data.name} {error}{place}") from None
     return model
 

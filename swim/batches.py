@@ -347,6 +347,11 @@ def _check_model(model: nn.Module) -> None:
                 f"{name or 'the model'!r} is a {kinds[0]}, which runs another module: pass the "
                 f"module inside, {name or 'model'}.{inside}"
             )
+    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+        raise UnsupportedOperationError(
+            "the model's parameters were made in torch.inference_mode(), so no gradient may pass "
+            "them; pass copy.deepcopy(model), made outside of it"
+        )
 
 
 @contextlib.contextmanager

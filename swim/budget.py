@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from swim import registry
+from swim import origin, traits
 from swim.errors import DataError, SettingError
 from swim.registry import IN_SITU
 from swim.tables import ENDS, place_of, read_chips
@@ -38,6 +38,8 @@ def stops(files: Iterable[str | os.PathLike[str]], max_drop: float) -> pd.DataFr
     """
     if not 0 <= max_drop <= 1:
         raise SettingError(f"max_drop must be between 0 and 1, not {max_drop}; 0.001 is 0.1 points")
+    files = list(files)
+    origin.of_one_experiment(files)
     places: dict[tuple[str, str], dict[str, dict[str, pd.DataFrame]]] = {}
     for path in files:
         place, table = place_of(path), read_chips(path)
@@ -59,11 +61,11 @@ def stops(files: Iterable[str | os.PathLike[str]], max_drop: float) -> pd.DataFr
 def _points(methods: dict[str, dict[str, pd.DataFrame]], method: str) -> list[pd.DataFrame]:
     """A method's points by what they spend, with the ends that it shares."""
     points = dict(methods[method])
-    if method not in registry.FREE and "none" in methods:
+    if method not in traits.FREE and "none" in methods:
         points["0"] = methods["none"]["0"]
-        if method in registry.READING:  # which have read every device by then
+        if method in traits.READING:  # which have read every device by then
             points["0"] = points["0"].assign(reads=1.0)
-    if registry.ends_verified(method) and "all" in methods:
+    if traits.ends_verified(method) and "all" in methods:
         points["1"] = methods["all"]["1"]
     return [points[fraction].set_index("chip") for fraction in sorted(points, key=float)]
 

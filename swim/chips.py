@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from swim.devices import Device, at_equal_variance
 from swim.errors import SettingError
 from swim.inference import Network
+from swim.inventory import Inventory
+from swim.isolation import left_alone
 from swim.labels import NotFiniteError
 from swim.policies import Chip, Policy, Programmed, VerifyMask
 from swim.sampling import PILOT, Sampling, plan
-from swim.tracing import left_alone
 
 COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
 Row = tuple[int, float, float, float, float, int]
@@ -36,20 +37,25 @@ def stream(
     first_chip: int = 0,
     images: int | None = None,
     loss: str = "cross_entropy",
+    digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
+    report: Callable[[Inventory], None] | None = None,
 ) -> Iterator[Row]:
     """Chip after chip without end, each as the entries of :data:`COLUMNS`.
 
     Arguments and errors are those of :func:`swim.evaluate`, and ``images``: measure each chip on
     about so many, drawn afresh for each (:mod:`swim.sampling`), so that its accuracy is an
     unbiased estimate; the first :data:`swim.sampling.PILOT` chips are measured on all of them.
+    ``report`` is told what is programmed, before the first chip.
     Between two chips the model is as it was.
     """
     if images is not None and loss != "cross_entropy":
         raise SettingError(f"images: samples are drawn by classification errors; loss is {loss!r}")
     policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     with left_alone(model), torch.no_grad():
-        network = Network(model, batches, loss, inputs)
+        network = Network(model, batches, loss, inputs, digital)
+    if report is not None:
+        report(network.inventory)
     device = at_equal_variance(device, network.targets)
 
     def program(index: int) -> Programmed:
@@ -131,10 +137,11 @@ def clean(
     batches: Iterable[tuple[Any, Any]],
     *,
     loss: str = "cross_entropy",
+    digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
 ) -> tuple[float, float]:
     """Accuracy and mean loss with every weight exactly as it is."""
     with left_alone(model), torch.no_grad():
-        network = Network(model, batches, loss, inputs)
+        network = Network(model, batches, loss, inputs, digital)
         right, losses = network.answers([network.targets])
         return _means(right[0], losses[0])

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from swim import streams
+from swim import origin, streams
 from swim.errors import DataError
+from swim.table_files import read_table
 
 KEYS = ["device", "sigma"]
 MEASURED = ["layer", "index", "weight", "delta", "increase", "plus", "minus"]
@@ -32,7 +33,10 @@ Layers = Mapping[str, np.ndarray]
 
 
 def measured(
-    files: Iterable[str | os.PathLike[str]], weights: Layers, scores: Mapping[str, Layers]
+    files: Iterable[str | os.PathLike[str]],
+    weights: Layers,
+    scores: Mapping[str, Layers],
+    model: str | None = None,
 ) -> pd.DataFrame:
     """What was measured, with each method's score of the same weight.
 
@@ -40,6 +44,7 @@ def measured(
         files: files of ``swim perturb``, ``.../{device}/sigma-{sigma}.csv``, in any order.
         weights: the checkpoint's weights, layer -> array.
         scores: method -> layer -> array shaped like the weight.
+        model: digest of the checkpoint that the weights are of, for files that say theirs.
 
     Returns:
         One row a weight: ``device``, ``sigma`` (as its decimal string), :data:`MEASURED`, and a
@@ -48,10 +53,14 @@ def measured(
     Raises:
         DataError: a file is missing, incomplete, in another place, or of another network.
     """
-    tables = [_read(Path(path), weights) for path in files]
-    if not tables:
+    paths = [Path(path) for path in files]
+    if not paths:
         raise DataError("no files of `swim perturb` are given")
-    table = pd.concat(tables, ignore_index=True)
+    for path in paths:
+        if not path.name.startswith("sigma-"):
+            raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA.csv")
+    origin.of_one_experiment(paths, model)
+    table = pd.concat([_read(path, weights) for path in paths], ignore_index=True)
     table = table.sort_values(
         KEYS, key=lambda c: c.astype(float) if c.name == "sigma" else c, kind="stable",
         ignore_index=True,
@@ -62,12 +71,7 @@ def measured(
 
 
 def _read(path: Path, weights: Layers) -> pd.DataFrame:
-    if not path.name.startswith("sigma-"):
-        raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA.csv")
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+    table = read_table(path)
     if list(table) != MEASURED or not len(table) or table.isna().any(axis=None):
         raise DataError(f"{path}: not a complete file of `swim perturb`; make it again")
     try:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from swim import stopping, streams, tables
+from swim import origin, stopping, streams, tables
 from swim.errors import DataError
 
 COLUMNS = [
@@ -179,6 +179,8 @@ def table(
 
 def _places(files: Files) -> dict[tuple[str, str], dict[tuple[str, str], pd.DataFrame]]:
     """Chips files by device and sigma, then by method and fraction, in order."""
+    files = list(files)
+    origin.of_one_experiment(files)
     found: dict[tuple[str, str], dict[tuple[str, str], pd.DataFrame]] = {}
     for path in files:
         where = tables.place_of(path)

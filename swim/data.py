@@ -11,37 +11,71 @@ if TYPE_CHECKING:
     import torch
 
 
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
 class DataSet:
-    """A prepared data set, mapped from its file."""
+    """A prepared data set, mapped from its file.
+
+    Arrays are compared with their digests when they are first used: a step that only tests does
+    not read the training images.
+
+    Attributes:
+        path: its file.
+        digest: stands for the whole content.
+    """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self._tensors, settings = io.load_tensors(path)
-        if "train_images" not in self._tensors:
+        self.path = path
+        self._tensors, self._record = io.load_tensors(path, check=False)
+        settings = self._record
+        if not set(ARRAYS) <= set(self._tensors):
             raise DataError(f"{path}: not a prepared data set")
+        self._unchecked = set(self._tensors)
+        self.digest: str = settings["digest"]
         self.name: str = settings["dataset"]
         self.classes: int = settings["classes"]
         self.mean: list[float] = settings["mean"]
         self.std: list[float] = settings["std"]
         self.augmentation: str = settings["augmentation"]
 
+    def _array(self, name: str) -> "torch.Tensor":
+        """An array of the file.
+
+        Raises:
+            DataError: it is not what was written, or a label is of no class.
+        """
+        tensor = self._tensors[name]
+        if name in self._unchecked:
+            io.check_array(self.path, self._record, name, tensor.numpy())
+            if name.endswith("_labels") and len(tensor):
+                low, high = int(tensor.min()), int(tensor.max())
+                if low < 0 or high >= self.classes:
+                    raise DataError(
+                        f"{self.path}: {name} go from {low} to {high}, but there are "
+                        f"{self.classes} classes; make it again"
+                    )
+            self._unchecked.discard(name)
+        return tensor
+
     def size(self, split: str) -> int:
         """Number of images of ``train`` or ``test``."""
-        return len(self._tensors[f"{split}_labels"])
+        return len(self._array(f"{split}_labels"))
 
     @property
     def channels(self) -> int:
         """Number of channels of an image."""
-        return int(self._tensors["train_images"].shape[1])
+        return int(self._array("train_images").shape[1])
 
     def labels(self, split: str) -> "torch.Tensor":
         """All labels of a split: int64 (N,)."""
-        return self._tensors[f"{split}_labels"]
+        return self._array(f"{split}_labels")
 
     def inputs(self, split: str, index: "torch.Tensor | slice") -> "torch.Tensor":
         """Normalised images: float32 (n, C, H, W)."""
         import torch
 
-        images = self._tensors[f"{split}_images"][index]
+        images = self._array(f"{split}_images")[index]
         mean = torch.tensor(self.mean).view(-1, 1, 1)
         std = torch.tensor(self.std).view(-1, 1, 1)
         return (images.float() / 255 - mean) / std

@@ -1,7 +1,6 @@
 """Where in a network values stop being finite, looked for once they have."""
 
 import contextlib
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,27 +8,41 @@ import torch
 from torch import Tensor
 
 from swim.errors import DataError
+from swim.flow import Handed, Operand, Stored, Weights
 from swim.labels import NotFiniteError
-from swim.tracing import WEIGHTED, Call, Watch, operation_name
+from swim.operations import operation_name
 
 
-class _Finite(Watch):
-    """Notes the first layer whose output is not finite, and the first other operation."""
+class Finite(Handed):
+    """A pass with given weights that notes where the first value that is not finite is made.
 
-    def __init__(self, calls: Sequence[Call]):
-        super().__init__()
+    Attributes:
+        layer: the weight of the first layer whose output is not finite.
+        operation: the first other operation.
+    """
+
+    def __init__(self, stored: Stored, weights: Weights, spread: frozenset[str] = frozenset()):
+        super().__init__(stored, weights, spread)
         self.layer: str | None = None
         self.operation: str | None = None
-        self._names = itertools.cycle([call.name for call in calls])
 
-    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        result = func(*args, **kwargs)
-        name = next(self._names) if func in WEIGHTED else None
-        if self.layer is None and isinstance(result, Tensor) and result.is_floating_point():
-            if name is not None and not _finite(result):
-                self.layer = name
-            elif self.operation is None and not _finite(result):
-                self.operation = operation_name(func)
+    def _weighted(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        operands: tuple[Operand, ...],
+    ) -> Any:
+        result = super()._weighted(func, args, kwargs, operands)
+        if self.layer is None and isinstance(result, Tensor) and not _finite(result):
+            self.layer = operands[0].names[0]
+        return result
+
+    def _other(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        result = super()._other(func, args, kwargs)
+        unseen = self.layer is None and self.operation is None
+        if unseen and isinstance(result, Tensor) and not _finite(result):
+            self.operation = operation_name(func)
         return result
 
 
@@ -37,45 +50,50 @@ def _finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.detach()).all())
 
 
-def where(calls: Sequence[Call], run: Callable[[], Any]) -> str:
+def where(run: Callable[[type[Handed]], Any]) -> str:
     """Where the first value that is not finite is made, as the end of a message.
 
     Args:
-        calls: the weighted calls of a pass, in order.
-        run: repeats it, one or several times; what it raises is not looked at.
+        run: repeats the pass under a mode of this kind; what it raises is not looked at.
     """
-    # What it raises is the reason for looking, most often.
-    with _Finite(calls) as seen, contextlib.suppress(Exception):
-        run()
-    if seen.layer is not None:
-        return f"; the first layer whose output is not finite is {seen.layer!r}"
-    if seen.operation is not None:
-        return f"; the first operation whose result is not finite is {seen.operation}"
+    found: list[Finite] = []
+
+    class Noted(Finite):
+        def __init__(self, *args: Any):
+            super().__init__(*args)
+            found.append(self)
+
+    with contextlib.suppress(Exception):  # what it raises is the reason for looking, most often
+        run(Noted)
+    for seen in found:
+        if seen.layer is not None:
+            return f"; the first layer whose output is not finite is {seen.layer!r}"
+        if seen.operation is not None:
+            return f"; the first operation whose result is not finite is {seen.operation}"
     return ""
 
 
 def of_chips(
-    calls: Sequence[Call],
     chips: int,
-    alone: Callable[[int | None], Callable[[], Any]],
+    alone: Callable[[int | None], Callable[[type[Handed]], Any]],
     numbers: Sequence[int] | None,
 ) -> NotFiniteError:
     """The error for answers of some chips that are not finite.
 
     Args:
-        calls: the weighted calls of a pass, in order.
         chips: how many chips there are.
-        alone: what repeats the passes of one chip, or of the network before it is programmed.
+        alone: what repeats the passes of one chip, or of the network before it is programmed, under
+            a mode of a kind.
         numbers: of the chips, by which they are named.
     """
     for chip in (None, *range(chips)):
         run = alone(chip)
         try:
-            run()
+            run(Handed)
         except NotFiniteError as error:
             number = chip if chip is None or numbers is None else numbers[chip]
             whose = "the network, before it is programmed" if number is None else f"chip {number}"
-            found = NotFiniteError(f"{whose}: {error}{where(calls, run)}")
+            found = NotFiniteError(f"{whose}: {error}{where(run)}")
             found.chip = number
             return found
     return NotFiniteError("outputs of several chips, run together, are not finite")

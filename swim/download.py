@@ -2,14 +2,17 @@
 
 A download is written to ``{name}.part``; one that was interrupted goes on from there if the
 server allows it (``Range``, RFC 9110, section 14) and starts over if not. The file appears under
-its name when it is whole and its sum is right.
+its name when it is whole and its sum is right. Of several processes that want a file, one fetches
+it and the others wait.
 """
 
 import functools
 import hashlib
 import http.client
 import os
+import secrets
 import shutil
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import IO
 
-from swim import io
+from swim import locks, writing
 from swim.errors import DataError
 from swim.meter import meter
 
@@ -52,7 +55,7 @@ def obtain(path: Path, urls: Sequence[str], md5: str, *, allowed: bool, instead:
         problem = f"{path} is missing"
     remedy = "Allow the download (`download: true`)"
     if allowed:
-        failures = _fetch(path, urls, md5)
+        failures = _fetch_alone(path, urls, md5)
         if not failures:
             return path
         problem = "\n".join([f"{path.name} could not be downloaded", *failures])
@@ -71,12 +74,16 @@ def is_original(path: Path, md5: str) -> bool:
 
 def unpack(source: IO[bytes] | GzipFile, path: Path) -> None:
     """Write an open member of an archive to a file, whole or not at all."""
-    with io.atomic(path) as temporary, temporary.open("wb") as target:
+    with writing.atomic(path) as temporary, temporary.open("wb") as target:
         shutil.copyfileobj(source, target)
 
 
 def _sum(path: Path) -> str:
-    """MD5 of a file's content; nothing if there is no file."""
+    """MD5 of a file's content; nothing if there is no file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             # Machines that forbid MD5 for security allow it so.
@@ -84,20 +91,50 @@ def _sum(path: Path) -> str:
             return hashlib.file_digest(file, md5).hexdigest()
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _part(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def _fetch(path: Path, urls: Sequence[str], md5: str) -> list[str]:
-    """Download; what went wrong at each address, or nothing."""
-    part = _part(path)
+def _fetch_alone(path: Path, urls: Sequence[str], md5: str) -> list[str]:
+    """Download, unless another process does; what went wrong at each address, or nothing.
+
+    Raises:
+        DataError: the folder cannot be written to.
+    """
+
+    def waiting() -> None:
+        print(f"{path.name}: another process fetches it; waiting", file=sys.stderr)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locks.only_one(path, waiting) as alone:
+            if _sum(path) == md5:
+                return []
+            if alone:
+                return _fetch(path, _part(path), urls, md5)
+            # Without locks nobody may go on with what another one writes.
+            part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+            try:
+                return _fetch(path, part, urls, md5)
+            finally:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise writing.unwritable(path, error) from error
+
+
+def _fetch(path: Path, part: Path, urls: Sequence[str], md5: str) -> list[str]:
+    """Download by way of ``part``; what went wrong at each address, or nothing."""
     failures = []
     for url in urls:
         failure = _fetch_from(url, part, md5)
         if not failure:
+            writing.to_disk(part)
             os.replace(part, path)
+            writing.to_disk(path.parent)
             return []
         failures.append(f"  {url}: {failure}")
     return failures
@@ -108,9 +145,10 @@ def _fetch_from(url: str, part: Path, md5: str) -> str:
     while True:
         resumed = _size(part) > 0
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
             _complete(url, part)
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and writing.is_ours(error):
+                raise
             return str(error) or type(error).__name__
         found = _sum(part)
         if found == md5:

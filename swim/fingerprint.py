@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from swim import io, pictures
+from swim import digests, io, pictures
 from swim.errors import DataError
 from swim.progress import digest_of
 
@@ -26,7 +26,7 @@ def of_images(folder: Path, cache: Path) -> str:
             content = digest_of(
                 part for name in files.names for part in (name.encode(), files.read(name))
             )
-            io.write_json(cache, {"state": state, "content": content})
+            io.write_json(cache, digests.sealed({"state": state, "content": content}))
         return content
     except OSError as error:
         raise DataError(f"{folder}: {error}") from error
@@ -35,6 +35,7 @@ def of_images(folder: Path, cache: Path) -> str:
 def _known(cache: Path, state: str) -> str | None:
     try:
         stored = json.loads(cache.read_text())
-        return str(stored["content"]) if stored["state"] == state else None
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = digests.is_sealed(stored) and stored["state"] == state
+        return str(stored["content"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # none, or not a whole one: it is made again

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swim.arguments import number, whole
 from swim.batches import by_number, check, pair, read
 from swim.curvature.passes import Leaves, Subject, reached, subject_of
 from swim.errors import DataError, SettingError
@@ -38,6 +39,7 @@ class InSitu:
         weight_bits: int | None = None,
         loss: str = "cross_entropy",
         inputs: str | Sequence[str] | None = None,
+        digital: Iterable[str] = (),
     ):
         """A policy for :func:`swim.evaluate`.
 
@@ -52,20 +54,24 @@ class InSitu:
             weight_bits: bits of the written magnitudes, None for float weights.
             loss: ``cross_entropy`` or ``mse``.
             inputs: where inputs or batches are dicts, the key or keys of what the model takes.
+            digital: names or patterns of weights that no device holds.
 
         Raises:
-            SettingError: the budget is negative, or the loss unknown.
+            SettingError: a number is out of range, or the loss unknown.
             DataError: there are no batches, or they are of a kind that is not read.
         """
-        if budget < 0:
-            raise SettingError(f"budget must be at least 0, not {budget}")
+        budget = number("budget", budget, 0)
+        learning_rate = number("learning_rate", learning_rate, 0, above=True)
+        momentum = number("momentum", momentum, 0, 1)
+        if weight_bits is not None:
+            weight_bits = whole("weight_bits", weight_bits, 1, 24)
         check_loss(loss)
         check(model, batches)
         if isinstance(batches, list | tuple) or not by_number(batches):
             batches, inputs = list(read(model, batches, inputs)), None
         if not len(batches):
             raise DataError("batches is empty: (inputs, labels) pairs are needed")
-        self._inputs = inputs
+        self._inputs, self._digital = inputs, tuple(digital)
         self._subject: Subject | None = None
         self._model, self._batches, self._budget = model, batches, budget
         self._rate, self._momentum, self._loss = learning_rate, momentum, loss
@@ -131,7 +137,7 @@ class InSitu:
     def _gradients(self, written: Mapping[str, Tensor], x: Any, y: Any) -> dict[str, Tensor]:
         """Of the mean loss of a batch, by weight."""
         if self._subject is None:
-            self._subject = subject_of(self._model, x)
+            self._subject = subject_of(self._model, x, self._digital)
         mode = Leaves(self._subject, written)
         outputs = self._subject.run(mode, x.to(self._subject.place))
         with torch.enable_grad():

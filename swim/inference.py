@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.diverged import check_finite, of_chips
+from swim.flow import Handed, Stored, Watch
+from swim.isolation import copies_of, device_of, few
 from swim.kernels import FastKernels, keep_freed_memory
 from swim.labels import (
     NotFiniteError,
@@ -20,20 +22,10 @@ from swim.labels import (
     needed,
     one_tensor,
 )
+from swim.operations import jumps, operation_name
 from swim.replay import Replayed, record
 from swim.together import CannotRunTogetherError, Together
-from swim.tracing import (
-    Call,
-    Replay,
-    Watch,
-    buffers_of,
-    device_of,
-    operation_name,
-    parameters_of,
-    trace,
-    weights_of,
-    with_weight,
-)
+from swim.tracing import trace
 
 # Chips that a small network runs at once, and how many weights make it no longer small: above,
 # one chip keeps a processor busy, and more only take memory.
@@ -46,26 +38,6 @@ _ROOM = {"cpu": (2**22, 3 * 2**19), "cuda": (2**26, 2**26)}
 # A recorded pass takes so many images, in at most so many parts in its convolutions. While it is
 # recorded, the activations of all layers for all of these images are in memory.
 _BLOCK, _PARTS = 512, 16
-
-
-class _ProgrammedCalls(Replay):
-    """Hands programmed weights to the calls whose weight is computed, by order of calls."""
-
-    def __init__(self, calls: Sequence[Call], weights: Mapping[str, Tensor]):
-        super().__init__(calls)
-        self._weights = weights
-
-    def _weighted(
-        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        if call.name is not None and not call.direct:
-            args, kwargs = with_weight(args, kwargs, self._weights[call.name])
-        return func(*args, **kwargs)
-
-
-# Operations by which a difference in the last bits may become a large one; comparisons and whole
-# numbers are such too.
-_JUMPS = {"round", "floor", "ceil", "trunc", "frac", "sign", "sgn", "fmod", "remainder"}
 
 
 class _Seen(Watch):
@@ -83,9 +55,8 @@ class _Seen(Watch):
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
-            name = operation_name(func).strip("_")
             exact = result.is_floating_point() and result.element_size() >= 4
-            self.jumps |= not exact or name in _JUMPS or "quantize" in name
+            self.jumps |= not exact or jumps(operation_name(func))
             if result.dim() and len(result) == self._images:
                 self.elements = max(self.elements, result.numel())
         return result
@@ -105,12 +76,13 @@ class _Within(nn.Module):
 class Network:
     """A model with its test images in memory, ready to run with other weights.
 
-    The model itself is never written to: direct weights are handed to its forward by
-    ``torch.func.functional_call``, computed ones (quantised in the forward) at the call that
-    uses them, so that noise is added after quantisation.
+    The model itself is never written to: weights that are stored tensors are handed to its forward
+    by ``torch.func.functional_call``, others (quantised in the forward, or read elsewhere too) at
+    the calls that use them, so that noise is added after quantisation.
 
     Attributes:
         targets: the programmed weights, name -> ideal weight.
+        inventory: the same with their counts, and what stays digital.
         images: how many test images there are.
         counted: labels of each image that count, in units of their mean: float64 (images,), ones
             where each image has one label.
@@ -123,22 +95,28 @@ class Network:
         batches: Iterable[tuple[Any, Any]],
         loss: str,
         inputs: Keys = None,
+        digital: Iterable[str] = (),
     ):
         keep_freed_memory()
         place = device_of(model)
         check_loss(loss)
         (sample, _), stream = first(model, batches, inputs)
         self._model, self._loss, self._sample = model, loss, sample
-        # Copies, since a forward may write to its own parameters.
-        own = {name: p.clone() for name, p in parameters_of(model, requires_grad=False).items()}
-        self._calls = trace(model, sample[:1].clone().to(place), own)
+        self._digital = tuple(digital)
         self._batches = [(x.to(place), needed(y).to(place)) for x, y in stream]
-        self._state = {**own, **buffers_of(model)}
-        self._direct: dict[str, list[str]] = {}
-        for call in self._calls:
-            if call.direct and call.name and call.parameter:
-                self._direct.setdefault(call.name, []).append(call.parameter)
-        self.targets = weights_of(self._calls)
+        # Copies, since a forward may write to its own parameters.
+        self._state, shown_all = copies_of(model), [x for x, _ in self._batches]
+        traced = trace(
+            model, few(shown_all[0]), *shown_all, state=self._state, digital=self._digital
+        )
+        self._traced, self.inventory = traced, traced.inventory
+        self.targets = {name: weight.clone() for name, weight in traced.weights.items()}
+        # Whether each pass follows its weights to where they are used; also where some are unused,
+        # which other batches might use.
+        self._follows = (
+            traced.unused or traced.branches or traced.handed.keys() != traced.weights.keys()
+        )
+        self._mode: type[Handed] = Handed
         check_finite(self.targets)
         counts = torch.cat([counted(loss, y) for _, y in self._batches]).double()
         self.images, self._mean_count = len(counts), float(counts.mean())
@@ -199,7 +177,7 @@ class Network:
         def answer(outputs: Tensor, labels: Tensor) -> list[Tensor]:
             labels = labels.expand(len(chips), *labels.shape[1:])
             found = each_loss(self._loss, outputs.flatten(0, 1), labels.flatten(0, 1))
-            return [part.view(len(chips), -1) for part in found]
+            return [part.view(len(chips), part.numel() // len(chips)) for part in found]
 
         size = self._size[together := len(chips) > 1]
         if together and 1 < _BLOCK // size <= _PARTS:
@@ -220,11 +198,19 @@ class Network:
     ) -> NotFiniteError:
         """The error for answers that are not finite: of which chip, and from which layer on."""
 
-        def alone(chip: int | None) -> Callable[[], Any]:
+        def alone(chip: int | None) -> Callable[[type[Handed]], Any]:
             shown = None if positions is None else [positions[chip or 0]]
-            return partial(self._answers, [self.targets if chip is None else chips[chip]], shown)
 
-        return of_chips(self._calls, len(chips), alone, numbers)
+            def run(mode: type[Handed]) -> Any:
+                self._mode = mode
+                try:
+                    return self._answers([self.targets if chip is None else chips[chip]], shown)
+                finally:
+                    self._mode = Handed
+
+            return run
+
+        return of_chips(len(chips), alone, numbers)
 
     def _passes(
         self,
@@ -234,14 +220,16 @@ class Network:
     ) -> list[Any]:
         """What is taken from each pass's outputs, (chips, n, classes), and labels."""
         together = len(chips) > 1
-        run = self._group(chips) if together else self._alone(chips[0])
         state = dict(self._state)
         if not together:
-            for name, parameters in self._direct.items():
+            for name, parameters in self._traced.handed.items():
                 weight = chips[0][name]
                 if weight.dim() == 4 and self._channels_last:
                     weight = weight.contiguous(memory_format=torch.channels_last)
                 state.update(dict.fromkeys(parameters, weight))
+
+        stored = Stored(self._model, state, self._digital)
+        run = self._group(chips, stored) if together else self._alone(chips[0], stored)
 
         def passes(model: nn.Module) -> list[Any]:
             found = []
@@ -277,10 +265,10 @@ class Network:
         return self._joined
 
     def _group(
-        self, chips: Sequence[Mapping[str, Tensor]]
+        self, chips: Sequence[Mapping[str, Tensor]], stored: Stored
     ) -> Callable[[nn.Module, Tensor], Tensor]:
         """A pass of all chips: inputs (1 or chips, n, ...) to outputs (chips, n, classes)."""
-        together = Together(self._calls, chips, self._in_place)
+        together = Together(stored, chips, self._in_place)
 
         def run(model: nn.Module, inputs: Tensor) -> Tensor:
             images, most = inputs.shape[1], self._size[True]
@@ -318,15 +306,16 @@ class Network:
         bound = 0.01 if self._jumps else 1e-4
         return bool((found - expected).abs().mean() <= bound * expected.abs().mean())
 
-    def _alone(self, weights: Mapping[str, Tensor]) -> Callable[[nn.Module, Any], Tensor]:
+    def _alone(
+        self, weights: Mapping[str, Tensor], stored: Stored
+    ) -> Callable[[nn.Module, Any], Tensor]:
         """A pass of one chip: inputs (1, n, ...) to outputs (1, n, ...)."""
-        computed = any(call.name and not call.direct for call in self._calls)
 
         def run(model: nn.Module, inputs: Inputs) -> Tensor:
             with contextlib.ExitStack() as modes:
                 modes.enter_context(FastKernels())
-                if computed:
-                    modes.enter_context(_ProgrammedCalls(self._calls, weights))
+                if self._follows or self._mode is not Handed:
+                    modes.enter_context(self._mode(stored, weights, self._traced.spread))
                 outputs = model(*arguments(inputs[0]))
             return one_tensor(outputs)[None]
 
@@ -378,7 +367,9 @@ class Network:
         Chips are told apart by a factor; a layer that mixes them up is far off.
         """
         small = sum(weight.numel() for weight in self.targets.values()) <= _SMALL
-        if GROUP == 1 or not small or self._overwrites or isinstance(self._sample, Several):
+        unlike = self._overwrites or self._traced.branches or self._traced.overwrites
+        unlike = unlike or bool(self._traced.spread) or isinstance(self._sample, Several)
+        if GROUP == 1 or not small or unlike:
             return False
         chips = [
             {name: weight * (1 + r / GROUP) for name, weight in self.targets.items()}

@@ -1,71 +1,33 @@
-"""Files: written whole or not at all, and carrying the settings that made them."""
+"""Files: written whole or not at all, carrying the settings that made them and digests.
+
+Whatever a later step reads is checked against its digest (:mod:`swim.digests`) as it is read.
+"""
 
 import contextlib
 import csv
 import io
 import json
 import os
-import re
-import secrets
-import socket
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from swim.errors import DataError
-
-# Told apart on a file system that machines share; only letters that a pattern takes literally.
-_HOST = re.sub(r"\W", "_", socket.gethostname())
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it if the block succeeds.
-
-    The temporary name is unique per process, and keeps the suffix, from which some writers
-    take the format. What killed processes of this machine left under such names is removed.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
-    temporary = target.with_name(
-        f".{target.stem}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
-    )
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sweep(target: Path) -> None:
-    """Remove the temporary files of this machine's ended processes."""
-    name = re.compile(
-        rf"\.{re.escape(target.stem)}\.{_HOST}-(\d+)-[0-9a-f]{{8}}{re.escape(target.suffix)}"
-    )
-    for path in target.parent.glob(".*"):
-        found = name.fullmatch(path.name)
-        if found and not _runs(int(found[1])):
-            path.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+from swim import digests
+from swim.digests import Record
+from swim.errors import DataError, SwimError
+from swim.writing import atomic
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file whole.
+
+    Raises:
+        DataError: the system does not let it be written; the message says why.
+    """
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode())
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -74,28 +36,104 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def write_rows(
-    path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]
+    path: str | os.PathLike[str],
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    record: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a CSV; floats keep all their digits."""
+    """Write a CSV; floats keep all their digits. The rest is as in :func:`write_table`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_table(path, text.getvalue(), record)
+
+
+def write_table(
+    path: str | os.PathLike[str], text: str, record: Mapping[str, Any] | None = None
+) -> None:
+    """Write a CSV, and beside it the hidden file with its record.
+
+    The record comes first: whoever sees the table finds it. Between the two, a table of an
+    earlier run does not fit its record, and is refused.
+
+    Args:
+        path: the table.
+        text: its content.
+        record: ``made_from``, and what else is to be known of it.
+    """
+    seal_table(path, text, record)
+    write_text(path, text)
+
+
+def seal_table(
+    path: str | os.PathLike[str], text: str, record: Mapping[str, Any] | None = None
+) -> None:
+    """Write the record of a table that has this text, but not the table."""
+    content = digests.of_bytes(text.encode())
+    write_json(digests.beside(path), digests.sealed({**(record or {}), "content": content}))
+
+
+def read_table(path: str | os.PathLike[str]) -> tuple[bytes, Record]:
+    """The bytes of a table and its record.
+
+    Raises:
+        DataError: it is missing, carries no digest, or is not what was written.
+    """
+    record = read_record(path)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if digests.of_bytes(content) != record.get("content"):
+        raise digests.damaged(path)
+    return content, record
+
+
+def read_record(path: str | os.PathLike[str]) -> Record:
+    """The record beside a table, without reading the table.
+
+    Raises:
+        DataError: the table is missing, or its record is missing or damaged.
+    """
+    beside = digests.beside(path)
+    if not Path(path).is_file():
+        raise DataError(f"{path}: cannot be read (no such file)")
+    try:
+        record = json.loads(beside.read_bytes())
+    except FileNotFoundError:
+        detail = f" (a copy needs the hidden file {beside.name} beside it, too)"
+        raise digests.unstamped(path, detail) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise digests.damaged(path, f"{beside.name} is damaged") from error
+    if not digests.is_sealed(record):
+        raise digests.damaged(path, f"{beside.name} is damaged")
+    return dict(record)
 
 
 def save_arrays(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]
 ) -> None:
-    """Write named arrays as safetensors, with ``settings`` and the arrays' order inside."""
+    """Write named arrays as safetensors, with ``settings``, the arrays' order and digests inside.
+
+    Args:
+        path: the file.
+        arrays: name -> array.
+        settings: what is to be known of them; ``made_from`` has digests of other files.
+    """
     from safetensors.numpy import save_file
 
-    record = json.dumps({**settings, "names": list(arrays)}, sort_keys=True)
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    described = {name: _described(array) for name, array in whole.items()}
+    record = digests.sealed({**settings, "names": list(whole), "arrays": described})
     with atomic(path) as temporary:
-        save_file(
-            {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, {"swim": record}
-        )
+        save_file(whole, temporary, {"swim": json.dumps(record, sort_keys=True)})
         _as_readable_as_others(temporary)
+
+
+def _described(array: np.ndarray) -> list[Any]:
+    """What a record says of an array."""
+    return [str(array.dtype), list(array.shape), digests.of_array(array)]
 
 
 def _as_readable_as_others(path: Path) -> None:
@@ -105,70 +143,150 @@ def _as_readable_as_others(path: Path) -> None:
     path.chmod(0o666 & ~mask)
 
 
-def _open_tensors(path: str | os.PathLike[str], framework: str) -> Any:
-    from safetensors import SafetensorError, safe_open
-
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
+    """Whatever a library says to a damaged file, as an error that says what to do."""
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")
     try:
-        return safe_open(path, framework=framework)
-    except (SafetensorError, OSError) as error:
+        yield
+    except SwimError:
+        raise
+    except Exception as error:
         raise DataError(
-            f"{path}: not a complete safetensors file ({error}); delete it and make it again"
+            f"{path}: not a complete {kind} file ({error}); delete it and make it again"
         ) from error
 
 
-def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The settings stored in a safetensors file of ours.
+@contextlib.contextmanager
+def _open_tensors(path: str | os.PathLike[str], framework: str) -> Iterator[tuple[Any, Record]]:
+    """The open file and its record, which is checked; arrays are not."""
+    from safetensors import safe_open
+
+    with reading(path, "safetensors"), safe_open(path, framework=framework) as file:
+        metadata = file.metadata() or {}
+        if "swim" not in metadata:
+            raise DataError(f"{path}: carries no SWIM settings; was it written by another program?")
+        record = json.loads(metadata["swim"])
+        if "digest" not in record:
+            raise digests.unstamped(path)
+        if not digests.is_sealed(record) or sorted(file.keys()) != sorted(record["names"]):
+            raise digests.damaged(path)
+        yield file, record
+
+
+def read_settings(path: str | os.PathLike[str]) -> Record:
+    """The settings stored in a safetensors file of ours, checked; the arrays are not read.
+
+    ``digest`` among them stands for the file and all that it holds.
 
     Raises:
-        DataError: the file is missing, cut off, or not one of ours.
+        DataError: the file is missing, damaged, without a digest, or not one of ours.
     """
-    with _open_tensors(path, "np") as file:
-        metadata = file.metadata() or {}
-    if "swim" not in metadata:
-        raise DataError(f"{path}: carries no SWIM settings; was it written by another program?")
-    settings: dict[str, Any] = json.loads(metadata["swim"])
-    return settings
+    with _open_tensors(path, "np") as (_, record):
+        return record
 
 
-def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read named arrays, in the order they were given in, and the settings."""
-    settings = read_settings(path)
-    with _open_tensors(path, "np") as file:
-        return {name: file.get_tensor(name) for name in settings["names"]}, settings
+def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Record]:
+    """Read named arrays, in the order they were given in, and the settings.
+
+    Raises:
+        DataError: the file is missing, damaged, without a digest, or not one of ours.
+    """
+    with _open_tensors(path, "np") as (file, record):
+        arrays = {name: file.get_tensor(name) for name in record["names"]}
+        for name, array in arrays.items():
+            check_array(path, record, name, array)
+        return arrays, record
 
 
-def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Like :func:`load_arrays`, as torch tensors mapped from the file."""
-    settings = read_settings(path)
-    with _open_tensors(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in settings["names"]}, settings
+def load_tensors(path: str | os.PathLike[str], check: bool = True) -> tuple[dict[str, Any], Record]:
+    """Like :func:`load_arrays`, as torch tensors mapped from the file.
+
+    Args:
+        path: the file.
+        check: check all arrays now; else the caller does, with :func:`check_array`.
+    """
+    with _open_tensors(path, "pt") as (file, record):
+        tensors = {name: file.get_tensor(name) for name in record["names"]}
+        for name, tensor in tensors.items() if check else ():
+            check_array(path, record, name, tensor.numpy())
+        return tensors, record
+
+
+def check_array(
+    path: str | os.PathLike[str], record: Mapping[str, Any], name: str, array: np.ndarray
+) -> None:
+    """Compare an array with what the record of its file says of it.
+
+    Raises:
+        DataError: they differ.
+    """
+    if _described(array) != record["arrays"].get(name):
+        raise digests.damaged(path, name)
 
 
 def save_mask(
     path: str | os.PathLike[str], mask: Mapping[str, np.ndarray], settings: Mapping[str, Any]
 ) -> None:
-    """Write a boolean mask as packed bits, with names and shapes in the network's order."""
-    record = {**settings, "shapes": {name: list(layer.shape) for name, layer in mask.items()}}
-    record["names"] = list(mask)
+    """Write a boolean mask as packed bits, with names and shapes in the network's order.
+
+    Args:
+        path: the file.
+        mask: name -> bool array.
+        settings: what is to be known of it; ``made_from`` has digests of other files.
+    """
     packed = {name: np.packbits(layer.reshape(-1)) for name, layer in mask.items()}
+    record = digests.sealed({
+        **settings,
+        "shapes": {name: list(layer.shape) for name, layer in mask.items()},
+        "names": list(mask),
+        "arrays": {name: digests.of_array(bits) for name, bits in packed.items()},
+    })  # fmt: skip
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **packed, **{"settings.json": np.array(json.dumps(record, sort_keys=True))})  # type: ignore[arg-type]
+        np.savez(file, **packed, **{_SETTINGS: np.array(json.dumps(record, sort_keys=True))})  # type: ignore[arg-type]
 
 
-def load_mask(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what :func:`save_mask` wrote: name -> bool array shaped like the weight."""
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            settings = json.loads(str(file["settings.json"]))
-            mask = {}
-            for name in settings["names"]:
-                shape = settings["shapes"][name]
-                count = int(np.prod(shape))
-                mask[name] = np.unpackbits(file[name], count=count).astype(bool).reshape(shape)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a complete mask file ({error}); make it again") from error
-    return mask, settings
+_SETTINGS = "settings.json"
+
+
+def load_mask(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Record]:
+    """Read what :func:`save_mask` wrote: name -> bool array shaped like the weight.
+
+    Raises:
+        DataError: the file is missing, damaged, without a digest, or no mask.
+    """
+    packed, record = read_packed(path)
+    if "digest" not in record:
+        raise digests.unstamped(path)
+    if not digests.is_sealed(record) or set(packed) != set(record["names"]):
+        raise digests.damaged(path)
+    if {name: digests.of_array(bits) for name, bits in packed.items()} != record["arrays"]:
+        raise digests.damaged(path)
+    return unpacked(path, packed, record), record
+
+
+def read_packed(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Record]:
+    """Packed bits and the record of a mask file, unchecked."""
+    with (
+        reading(path, "mask"),
+        open(path, "rb") as raw,
+        np.load(raw, allow_pickle=False) as file,
+    ):
+        record = json.loads(str(file[_SETTINGS]))
+        return {name: file[name] for name in file.files if name != _SETTINGS}, dict(record)
+
+
+def unpacked(
+    path: str | os.PathLike[str], packed: Mapping[str, np.ndarray], record: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The mask that packed bits stand for, in the record's order."""
+    with reading(path, "mask"):
+        mask = {}
+        for name in record["names"]:
+            shape = record["shapes"][name]
+            count = int(np.prod(shape))
+            if packed[name].size != -(-count // 8):
+                raise digests.damaged(path, name)
+            mask[name] = np.unpackbits(packed[name], count=count).astype(bool).reshape(shape)
+        return mask

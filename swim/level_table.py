@@ -29,7 +29,8 @@ def read(path: str | os.PathLike[str]) -> tuple[tuple[float, ...], tuple[float, 
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: a table of levels cannot be read ({error})") from error
     numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
-    header = [name.strip() for name in next(csv.reader([numbered[0][1]]))] if numbered else []
+    first = _cells(f"{path}, line {numbered[0][0]}", numbered[0][1]) if numbered else []
+    header = [name.strip() for name in first]
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise DataError(
@@ -49,7 +50,7 @@ def _rows(
     before = -math.inf
     for number, line in lines:
         where = f"{path}, line {number}"
-        cells = dict(zip(header, next(csv.reader([line])), strict=False))
+        cells = dict(zip(header, _cells(where, line), strict=False))
         level, sigma = (_number(where, name, cells.get(name, "")) for name in COLUMNS)
         if not 0 <= level <= 1:
             raise DataError(f"{where}: level {level:g} is not between 0 and 1 of full scale")
@@ -63,9 +64,16 @@ def _rows(
         yield level, sigma
 
 
+def _cells(where: str, line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]))
+    except (csv.Error, StopIteration) as error:
+        raise DataError(f"{where}: is no line of a CSV file ({error})") from None
+
+
 def _number(where: str, name: str, text: str) -> float:
     try:
-        value = float(text)
+        value = float(text.replace("_", "?"))  # which Python takes for part of a number
     except ValueError:
         raise DataError(f"{where}: {name} is {text.strip()!r}, not a number") from None
     if not math.isfinite(value):

@@ -1,9 +1,11 @@
 """Finished chips, kept beside an evaluation's output so that a later run goes on from them.
 
 A killed job continues, and more chips or a finer precision extend what is there. Snakemake does
-not know the file: it removes the output of a job that it starts, not this.
+not know the file: it removes the output of a job that it starts, not this. Each row has a digest: a
+row that is damaged is made again.
 """
 
+import itertools
 import json
 import os
 import time
@@ -11,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from swim import io
+from swim import digests, io
 
 Row = Sequence[Any]
 
@@ -40,10 +42,21 @@ class Progress:
 
     def _read(self) -> list[Row]:
         try:
-            content: Any = json.loads(self._path.read_text())
-            return list(content["rows"]) if content["digest"] == self._digest else []
-        except (OSError, ValueError, KeyError, TypeError):
+            content: Any = json.loads(self._path.read_bytes())
+            rows, sums = list(content["rows"]), list(content["sums"])
+            if content["digest"] != self._digest:
+                return []
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return []  # none, or not a whole one: its rows are made again
+        # What comes before a damaged, lost or repeated row is kept; the rest is made again.
+        whole = itertools.takewhile(
+            lambda n: sums[n : n + 1] == [self._sum(n, rows[n])], range(len(rows))
+        )
+        return [rows[n] for n in whole]
+
+    def _sum(self, number: int, row: Row) -> str:
+        """A digest of a row and its place."""
+        return digests.of_json([self._digest, number, list(row)])[:16]
 
     def add(self, row: Row) -> None:
         """Take the next chip's row; it is on disk after a few seconds."""
@@ -54,7 +67,9 @@ class Progress:
     def save(self) -> None:
         """Write all rows, whole or not at all."""
         if len(self.rows) != self._saved:
-            io.write_text(self._path, json.dumps({"digest": self._digest, "rows": self.rows}))
+            sums = [self._sum(number, row) for number, row in enumerate(self.rows)]
+            content = {"digest": self._digest, "rows": self.rows, "sums": sums}
+            io.write_text(self._path, json.dumps(content))
             self._saved = len(self.rows)
         self._written = time.monotonic()
 

@@ -5,11 +5,13 @@ is used and a step depends on the code of what it chose alone.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
-from swim.errors import SettingError
+from swim.errors import SettingError, short
+from swim.traits import OTHERWISE, VERIFYING
 
 # Functions of (in_channels, classes) that give an nn.Module.
 NETWORKS = {
@@ -36,7 +38,8 @@ OWN_DATASETS = {
     "folder": "swim.datasets.folder",
 }
 
-# Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw.
+# Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw, which
+# swim.traits names, too.
 DRAWING = {
     "monte_carlo_fisher": "swim.curvature.monte_carlo_fisher:monte_carlo_fisher",
     "hutchinson": "swim.curvature.hutchinson:hutchinson",
@@ -84,12 +87,7 @@ POLICIES = {
     "reslice": "swim.policies.reslice:Reslice",
     "reslice_pair": "swim.policies.reslice_pair:ReslicePair",
 }
-# Those that change a chip at no write cycle: their curves begin at a point of their own.
-FREE = frozenset({"reslice", "reslice_pair"})
-# Those that read every device before any cycle: where nothing is rewritten, it is read once.
-READING = frozenset({"read_first", "compensate", "marginal", "reslice", "reslice_pair"})
-# Those that verify device after device, until all are: their curves end where everything is.
-VERIFYING = frozenset({"uswim", "swim_device", "magnitude_device", "top_slice", "read_first"})
+# How their curves begin and end, and whether they read all devices first, is in swim.traits.
 # On-device training: no method to choose, but a curve beside theirs, with budgets beyond 1.
 IN_SITU = "in_situ"
 
@@ -135,16 +133,28 @@ KINDS = {
 }
 
 
-def ends_verified(method: str) -> bool:
-    """Whether spending more and more by a method ends with everything verified."""
-    return method in VERIFYING or method not in (IN_SITU, *POLICIES)
+for _name in POLICIES:
+    if _name not in VERIFYING | OTHERWISE:
+        raise SettingError(
+            f"policy {_name!r}: say in swim/traits.py whether its curve ends where everything is "
+            "verified (VERIFYING) or not (OTHERWISE)"
+        )
 
 
 def suggest(value: str, known: Collection[str]) -> str:
-    """The allowed names, the closest one first."""
-    close = difflib.get_close_matches(value, known, 1)
+    """The allowed names, the closest one first, and letters that only look like Latin ones."""
+    close = difflib.get_close_matches(value[:100], known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    odd = foreign(value)
+    return f"{f'it has {odd}; ' if odd else ''}{hint}known: {', '.join(known)}"
+
+
+def foreign(text: str) -> str:
+    """The first character beyond ASCII, by its code and name; nothing if there is none."""
+    for character in text:
+        if not character.isascii():
+            return f"U+{ord(character):04X} ({unicodedata.name(character, 'no character').lower()})"
+    return ""
 
 
 def canonical(kind: str, name: str) -> str:
@@ -154,8 +164,11 @@ def canonical(kind: str, name: str) -> str:
         SettingError: nothing of that kind has it; the message lists what there is.
     """
     aliases = ALIASES.get(kind, {})
+    if not isinstance(name, str):
+        raise SettingError(f"{kind}: a name is text, not {short(name)}")
     if name not in KINDS[kind] and name not in aliases:
-        raise SettingError(f"unknown {kind} {name!r}; {suggest(name, [*KINDS[kind], *aliases])}")
+        known = suggest(name, [*KINDS[kind], *aliases])
+        raise SettingError(f"unknown {kind} {short(name)}; {known}")
     return aliases.get(name, name)
 
 
@@ -164,7 +177,7 @@ def home(kind: str, name: str) -> str:
 
     A network or a device's variation may also be that itself: ``mypackage.nets:make``.
     """
-    if kind in ("network", "variation") and ":" in name:
+    if kind in ("network", "variation") and ":" in str(name):
         return name
     return KINDS[kind][canonical(kind, name)]
 

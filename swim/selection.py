@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swim.errors import SettingError
+from swim.errors import SettingError, short
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,12 +21,15 @@ def count(fraction: str | float | Decimal, total: int) -> int:
     Raises:
         SettingError: the fraction is not a number in [0, 1].
     """
+    plain = fraction.item() if getattr(fraction, "ndim", None) == 0 else fraction  # type: ignore[union-attr]
     try:
-        exact = Decimal(str(fraction))
-    except InvalidOperation:
-        raise SettingError(f"fraction {fraction!r} is not a number") from None
+        exact = Decimal("nothing" if isinstance(plain, bool) else str(plain))
+    except (InvalidOperation, ValueError):
+        raise SettingError(f"fraction {short(fraction)} is not a number") from None
     if not (exact.is_finite() and 0 <= exact <= 1):
-        raise SettingError(f"fraction {fraction} is out of range: it must be between 0 and 1")
+        raise SettingError(
+            f"fraction {short(fraction)} is out of range: it must be between 0 and 1"
+        )
     return int((exact * total + Decimal("0.5")).to_integral_value(rounding=ROUND_FLOOR))
 
 
@@ -52,8 +55,10 @@ def mask_of(
         ties: name -> array of the same shape that orders equal scores.
 
     Raises:
-        SettingError: a score is not a number, or a tie-break's shape differs.
+        SettingError: there are no scores, one is not a number, or a tie-break's shape differs.
     """
+    if not scores:
+        raise SettingError("there are no scores to select by")
     for name, layer in scores.items():
         if np.isnan(layer).any():
             raise SettingError(f"the scores of {name!r} hold {int(np.isnan(layer).sum())} NaN")

@@ -1,12 +1,15 @@
 """Which code a step's result depends on, as one digest.
 
 A step's sources are what its command imports, found by reading import statements through, and
-the code of what its settings choose: a method, a network, also one of the user's own. The digest
-is of the syntax trees without docstrings, so comments, formatting and help texts change nothing.
+the code of what its settings choose: a method, a network, also one of the user's own, with the
+modules beside it that it imports. The digest is of the syntax trees without docstrings, so
+comments, formatting and help texts change nothing.
 
 :data:`INERT` modules are left out: they carry settings from the user to the step, which reach it
 resolved and are part of what it depends on by their values, write messages and records that are no
-part of a result, or fetch files whose checksums the step knows.
+part of a result, or fetch files whose checksums the step knows. A test lists all that other modules
+take from them. A release stands for a package that is installed. What a user's code reads, or
+imports by names that it makes up as it runs, is not seen.
 """
 
 import ast
@@ -15,8 +18,9 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,15 +41,20 @@ INERT = frozenset(
         "swim.download",
         "swim.errors",
         "swim.faults",
+        "swim.locks",
         "swim.machine",
         "swim.meter",
-        "swim.progress",
         "swim.registry",
         "swim.sources",
         "swim.spec",
         "swim.spec.experiments",
+        "swim.spec.inputs",
         "swim.spec.jobs",
+        "swim.spec.loading",
+        "swim.spec.origin",
         "swim.spec.sections",
+        "swim.spec.text",
+        "swim.spec.yaml_nodes",
     }
 )
 
@@ -61,12 +70,17 @@ def digest(step: str, **chosen: str) -> str:
     Raises:
         SettingError: a name is not in the registry.
     """
-    return _digest(sources(f"swim.cli.{step}", **chosen))
+    return digest_of(f"swim.cli.{step}", **chosen)
 
 
 def digest_of(*modules: str, **chosen: str) -> str:
     """A digest of the code of some modules, with all that they import; else as :func:`digest`."""
-    return _digest(sources(*modules, **chosen))
+    homes = tuple(f"{kind} {_home(kind, name)}" for kind, name in sorted(chosen.items()))
+    return _digest(sources(*modules, **chosen), homes)
+
+
+def _home(kind: str, name: str) -> str:
+    return registry.home(kind.replace("_", " "), name)
 
 
 def sources(*modules: str, **chosen: str) -> tuple[str, ...]:
@@ -75,13 +89,13 @@ def sources(*modules: str, **chosen: str) -> tuple[str, ...]:
     for module in modules:
         found |= set(_reachable(module))
     for kind, name in chosen.items():
-        found |= set(_reachable(registry.home(kind.replace("_", " "), name).partition(":")[0]))
+        found |= set(_reachable(_home(kind, name).partition(":")[0]))
     return tuple(sorted(found))
 
 
 @functools.cache
-def _digest(modules: tuple[str, ...]) -> str:
-    contents = {name: _content(name) for name in modules}
+def _digest(modules: tuple[str, ...], homes: tuple[str, ...]) -> str:
+    contents = [{name: _content(name) for name in modules}, homes]
     return hashlib.blake2b(json.dumps(contents).encode(), digest_size=8).hexdigest()
 
 
@@ -93,28 +107,37 @@ def _content(name: str) -> Any:
 
 @functools.cache
 def _reachable(start: str) -> tuple[str, ...]:
-    """The module, what it imports of ours and of its own package, and so on.
+    """The module, what it imports of ours, and what a user's imports beside; and so on.
 
     Raises:
-        SettingError: there is no such module.
+        SettingError: there is no such module, or one cannot be read.
     """
     if not _path(start):
         raise SettingError(
             f"there is no module {start!r}: it must be installed, or lie in the folder that the "
             f"command runs in ({os.getcwd()})"
         )
-    tops = {"swim", start.partition(".")[0]}
     found: set[str] = set()
-    waiting = [start]
+    waiting = [(start, start.partition(".")[0])]
     while waiting:
-        name = waiting.pop()
-        if name in found or name in INERT or name.partition(".")[0] not in tops or not _path(name):
+        name, by = waiting.pop()
+        top = name.partition(".")[0]
+        # Ours import of others only what we depend on; a user's module may import anything.
+        if top != by and (by == "swim" or top in _KNOWN) and top != "swim":
+            continue
+        if name in found or name in INERT or not _path(name):
             continue
         found.add(name)
         if not _release(name):
-            waiting += _imports(_tree(name), _package(name))
-            waiting.append(name.rpartition(".")[0])  # importing a module runs its package
+            waiting += ((other, top) for other in _imports(_tree(name), _package(name)))
+            waiting.append((name.rpartition(".")[0], top))  # importing a module runs its package
     return tuple(found)
+
+
+# What belongs to Python, and what SWIM itself stands on: their releases are in settings.json.
+_KNOWN = frozenset(
+    {*sys.stdlib_module_names, "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"}
+)
 
 
 @functools.cache
@@ -124,11 +147,20 @@ def _release(name: str) -> str:
     A package's release stands for its code, which may be large.
     """
     path = _path(name)
-    if path is None or "site-packages" not in path.parts:
+    if path is None or not {"site-packages", "dist-packages"} & set(path.parts):
         return ""
+    top = name.partition(".")[0]
     with contextlib.suppress(PackageNotFoundError):
-        return version(name.partition(".")[0])
+        return version(top)
+    for package in _packages().get(top, ()):  # of another name, such as yaml of PyYAML
+        with contextlib.suppress(PackageNotFoundError):
+            return f"{package} {version(package)}"
     return ""
+
+
+@functools.cache
+def _packages() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 @functools.cache
@@ -148,7 +180,9 @@ def _own(top: str) -> list[Path]:
     here = Path.cwd() / top
     if here.is_dir() or here.with_suffix(".py").is_file():
         return [here]
-    found = find_spec(top) if top else None
+    found = None
+    with contextlib.suppress(ImportError, ValueError):  # such as of `__main__`
+        found = find_spec(top) if top else None
     if found is None:
         return []
     if found.submodule_search_locations is not None:
@@ -160,7 +194,10 @@ def _own(top: str) -> list[Path]:
 def _tree(name: str) -> ast.Module:
     path = _path(name)
     assert path is not None
-    return ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:
+        raise SettingError(f"{path}: cannot be read as Python ({error})") from error
 
 
 def _package(name: str) -> list[str]:
@@ -173,8 +210,12 @@ def _package(name: str) -> list[str]:
 def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
     """Absolute module names in import statements, those for type checkers alone excepted."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            for statement in node.orelse:
+                yield from _imports(ast.Module([statement], []), package)
             continue
+        if isinstance(node, ast.Call):
+            yield from _imported_by_call(node, package)
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -184,6 +225,18 @@ def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
         else:
             yield from _imports(node, package)
+
+
+def _imported_by_call(node: ast.Call, package: list[str]) -> Iterator[str]:
+    """The module of ``import_module("name")`` and its like, where the name is written out."""
+    function = ast.unparse(node.func).rpartition(".")[2]
+    if function in ("import_module", "__import__", "run_module") and node.args:
+        (first, *_) = node.args
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
+            name = first.value.lstrip(".")
+            level = len(first.value) - len(name)
+            above = package[: len(package) + 1 - level] if level else []
+            yield ".".join([*above, name])
 
 
 def _skeleton(node: Any) -> Any:

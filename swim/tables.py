@@ -3,15 +3,16 @@
 import itertools
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from swim import registry, stats
+from swim import registry, stats, traits
 from swim.errors import DataError
+from swim.origin import place_of
 from swim.registry import IN_SITU
+from swim.table_files import read_table
 
 COLUMNS = [
     "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
@@ -30,32 +31,40 @@ def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
     """A chips file, one row a chip.
 
     Raises:
-        DataError: it is missing, empty or cut off.
+        DataError: it is missing, empty, damaged, or has values that no chips file has.
     """
     table = read_table(path)
-    if not len(table) or "accuracy" not in table or table["accuracy"].isna().any():
-        raise DataError(f"{path}: not a complete chips file; delete it and make it again")
+    check_chips(path, table)
     return table
 
 
-def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Device, sigma, method and fraction from ``{device}/sigma-{sigma}/{method}/{fraction}.csv``.
+def check_chips(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
+    """Refuse what no chips file has.
 
-    ``.../{device}/sigma-{sigma}/clean.csv`` is method ``clean`` without a fraction.
+    Raises:
+        DataError: a value is missing or out of range, or a chip is there twice.
     """
-    path = Path(path)
-    method, fraction = path.parent.name, path.stem
-    folder = path.parent.parent
-    if path.name == "clean.csv":
-        method, fraction, folder = "clean", "", path.parent
-    if not folder.name.startswith("sigma-"):
-        raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA/METHOD/FRACTION.csv")
-    return {
-        "device": folder.parent.name,
-        "sigma": folder.name.removeprefix("sigma-"),
-        "method": method,
-        "fraction": fraction,
-    }
+    fault = _fault(table) if len(table) and "accuracy" in table else "it has no accuracy"
+    if fault:
+        raise DataError(f"{path}: not a complete chips file ({fault}); delete it and make it again")
+
+
+# What may be in each column of a chips file.
+_RANGES = {"accuracy": (0.0, 1.0), "nwc": (0.0, np.inf), "reads": (0.0, np.inf),
+           "images": (1.0, np.inf), "chip": (0.0, np.inf)}  # fmt: skip
+
+
+def _fault(table: pd.DataFrame) -> str:
+    """What is wrong with the rows of a chips file, or nothing."""
+    for name, (low, high) in _RANGES.items():
+        if name not in table:
+            continue
+        values = pd.to_numeric(table[name], errors="coerce")
+        if not (np.isfinite(values) & (values >= low) & (values <= high)).all():
+            return f"{name} has a value that is none, or out of range"
+    if "chip" in table and table["chip"].duplicated().any():
+        return "a chip is there twice"
+    return ""
 
 
 def accuracy_table(
@@ -157,24 +166,6 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
     return read_table(path, COLUMNS, dtype=text, keep_default_na=False, na_values=empty)
 
 
-def read_table(
-    path: str | os.PathLike[str], columns: Iterable[str] = (), **options: Any
-) -> pd.DataFrame:
-    """A CSV file that has these columns, read by pandas with these options.
-
-    Raises:
-        DataError: the file is missing or lacks a column.
-    """
-    try:
-        table = pd.read_csv(path, **options)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
-    return table
-
-
 def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read the table of ``swim where``.
 
@@ -191,9 +182,9 @@ def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
     end where everything is verified; those that act at no cycle do not start where nothing is.
     Those that read all devices before they rewrite any have read each once where nothing is.
     """
-    ends = {"none": method not in registry.FREE, "all": registry.ends_verified(method)}
+    ends = {"none": method not in traits.FREE, "all": traits.ends_verified(method)}
     points = table[table["method"].isin([method, *(end for end, on in ends.items() if on)])]
-    if method in registry.READING:
+    if method in traits.READING:
         points = points.assign(reads=points["reads"].mask(points["method"] == "none", 1.0))
     return points.sort_values("nwc", ignore_index=True)
 

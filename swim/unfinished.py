@@ -1,8 +1,10 @@
 """A training run's state, kept beside its checkpoint so that a killed job goes on from it.
 
-Snakemake does not know the file: it removes the outputs of a job that it starts, not this.
+Snakemake does not know the file: it removes the outputs of a job that it starts, not this. A line
+of digests comes before what torch writes, so that a damaged state is not gone on from.
 """
 
+import io
 import os
 import time
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 
 import torch
 
-from swim import io
+from swim import digests
+from swim.writing import atomic
 
 
 class Unfinished:
@@ -32,9 +35,15 @@ class Unfinished:
     def read(self) -> dict[str, Any] | None:
         """The saved state; None if there is none, or not a whole one of this digest."""
         try:
-            content = torch.load(self._path, map_location="cpu", weights_only=True)
-            return content["state"] if content["digest"] == self._digest else None
-        except Exception:  # whatever torch says to half a file
+            with self._path.open("rb") as file:
+                first, rest = file.readline(), file.read()
+            if first.decode().split() != [self._digest, digests.of_bytes(rest)]:
+                return None
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(rest), map_location="cpu", weights_only=True
+            )
+            return state
+        except Exception:  # whatever torch says to another version's file
             return None
 
     def due(self) -> bool:
@@ -43,8 +52,12 @@ class Unfinished:
 
     def write(self, state: dict[str, Any]) -> None:
         """Save, whole or not at all."""
-        with io.atomic(self._path) as temporary:
-            torch.save({"digest": self._digest, "state": state}, temporary)
+        content = io.BytesIO()
+        torch.save(state, content)
+        line = f"{self._digest} {digests.of_bytes(content.getbuffer())}\n"
+        with atomic(self._path) as temporary, temporary.open("wb") as file:
+            file.write(line.encode())
+            file.write(content.getbuffer())
         self._saved = time.monotonic()
 
     def remove(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from swim import adopt as adopting
-from swim import network, spec
+from swim import digests, network, spec
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
 from swim.data import DataSet
@@ -18,6 +18,7 @@ from swim.data import DataSet
 @settings_options(spec.AdoptJob)
 def adopt(checkpoint: str, data: str, out: str, settings: spec.AdoptJob) -> None:
     """Take a trained network of your own as the checkpoint, instead of training one."""
+    digests.require_intact(checkpoint)
     dataset = DataSet(data)
     model = adopting.adopt(
         Path(checkpoint),
@@ -27,4 +28,6 @@ def adopt(checkpoint: str, data: str, out: str, settings: spec.AdoptJob) -> None
         report=click.echo,
     )
     job = settings.model_dump(mode="json")
-    network.save(out, model, dataset, {**job, "dataset": dataset.name})
+    made_from = {"checkpoint": digests.of_file(checkpoint)}
+    record = {**job, "dataset": dataset.name, "made_from": made_from}
+    click.echo(str(network.save(out, model, dataset, record)))

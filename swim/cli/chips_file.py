@@ -1,13 +1,13 @@
 """The rows of a chips file: one a programmed accelerator, gone on with after a kill."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 import torch
 
-from swim import chips, devices, spec, stopping
+from swim import chips, devices, digests, level_table, spec, stopping
 from swim.cli.circumstances import circumstances
 from swim.cli.console import progress_bar
 from swim.policies import Policy
@@ -21,8 +21,7 @@ _HOME = ("swim.chips", "swim.network", "swim.data")
 
 
 def content(
-    model: str,
-    batches: Batches,
+    made_from: Mapping[str, str],
     settings: spec.EvaluateJob,
     place: torch.device,
     checkpoint: dict[str, Any],
@@ -31,14 +30,37 @@ def content(
 ) -> Iterator[bytes]:
     """What any chip's row depends on.
 
-    Beside what evaluation does: modules, and what is chosen of the registry, kind -> name.
+    ``made_from`` has the digests of the files that are read. ``home`` and ``chosen`` are what
+    evaluation runs beside: modules, and what is chosen of the registry, kind -> name.
     """
-    yield Path(model).read_bytes()
-    for inputs, labels in batches:
-        yield inputs.numpy().tobytes()
-        yield labels.numpy().tobytes()
+    yield json.dumps(made_from, sort_keys=True).encode()
     yield spec.section_json(settings, exclude=_ELSEWHERE).encode()
     yield from circumstances(settings.device, place, checkpoint, *_HOME, *home, **chosen)
+
+
+def record(
+    made_from: Mapping[str, str], settings: spec.EvaluateJob, **point: str
+) -> dict[str, Any]:
+    """What a chips file carries beside it.
+
+    Args:
+        made_from: digests of the files that are read.
+        settings: the job's.
+        point: ``method`` and ``fraction``, where they are known.
+    """
+    job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
+    place = {"sigma": settings.sigma, **point}
+    return {
+        "made_from": {**made_from, **levels_of(settings.device)},
+        "settings": job,
+        "point": place,
+    }
+
+
+def levels_of(device: spec.DeviceSettings) -> dict[str, str]:
+    """A digest of what a measured device's table says, if there is one."""
+    table = device.variation.table if device.variation else None
+    return {"levels": digests.of_json(level_table.read(table))} if table else {}
 
 
 def rows(
@@ -47,8 +69,18 @@ def rows(
     policy: Mapping[str, torch.Tensor] | Policy,
     settings: spec.EvaluateJob,
     progress: Progress,
+    digital: Sequence[str] = (),
 ) -> list[Any]:
-    """The rows of as many chips as the settings call for."""
+    """The rows of as many chips as the settings call for.
+
+    Args:
+        network: the checkpoint's.
+        batches: test images.
+        policy: a mask, or a programming policy.
+        settings: of the job.
+        progress: finished rows.
+        digital: names and patterns of weights that no device holds.
+    """
 
     def needed() -> int:
         return stopping.chips_needed(
@@ -70,6 +102,8 @@ def rows(
         seed=settings.seed,
         first_chip=done,
         images=settings.images_per_chip,
+        digital=digital,
+        report=lambda found: click.echo(found.line),
     )
     with progress_bar(goal, "chip", done=min(done, goal)) as bar:
         while len(progress.rows) < goal:

@@ -8,7 +8,7 @@ import numpy as np
 from swim import correlation, io, registry, scatter, spec
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
-from swim.cli.second_file import curvature_of, weights_of
+from swim.cli.second_file import Weights, curvature_of, weights_of
 from swim.errors import SettingError
 from swim.methods.base import Inputs, estimator_of
 
@@ -51,13 +51,14 @@ def correlate(
         dict.fromkeys(registry.canonical("selection method", method) for method in methods)
     )
     weights = weights_of(model)
-    found = _scores(model, weights, sensitivities, names, settings)
-    table = correlation.measured(files, weights, found)
+    found = _scores(weights, sensitivities, names, settings)
+    table = correlation.measured(files, weights.layers, found, weights.record["digest"])
     constants = {"experiment": experiment, "model": label, "dataset": dataset}
     correlations = correlation.correlation_table(table, names, constants, settings.seed)
-    io.write_text(out, correlations.to_csv(index=False, lineterminator="\n"))
+    record = {"made_from": {"model": weights.record["digest"]}}
+    io.write_table(out, correlations.to_csv(index=False, lineterminator="\n"), record)
     if scores:
-        io.write_text(scores, table.to_csv(index=False, lineterminator="\n"))
+        io.write_table(scores, table.to_csv(index=False, lineterminator="\n"), record)
     if markdown:
         io.write_text(markdown, correlation.markdown(correlations, table))
     if figure:
@@ -65,8 +66,7 @@ def correlate(
 
 
 def _scores(
-    model: str,
-    weights: dict[str, np.ndarray],
+    weights: Weights,
     sensitivities: Sequence[str],
     methods: Sequence[str],
     settings: spec.CorrelateJob,
@@ -79,8 +79,8 @@ def _scores(
     """
     by_estimator = {}
     for path in sensitivities:
-        given, made_by = curvature_of(path, model, weights)
-        by_estimator[made_by] = given
+        given, made = curvature_of(path, weights)
+        by_estimator[made.get("estimator")] = given
     found = {}
     for name in methods:
         method = registry.find("selection method", name)
@@ -90,5 +90,5 @@ def _scores(
                 f"method {name!r} needs --sensitivity, a file of the estimator {estimator!r}"
             )
         curvature = None if estimator is None else by_estimator[estimator]
-        found[name] = method.score(Inputs(weights, curvature, settings.seed))
+        found[name] = method.score(Inputs(weights.layers, curvature, settings.seed))
     return found

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -44,6 +45,7 @@ def cycles(
     """
     if bool(folders) == bool(parts) or bool(folders) != bool(experiment):
         raise SettingError("give either FOLDERS with --experiment, or --table")
+    record: dict[str, Any] = {}
     if parts:
         found = pd.concat([cycles_to_accuracy.read(part) for part in parts])
     else:
@@ -54,7 +56,12 @@ def cycles(
         except ValueError as error:
             raise SettingError(str(error)) from None
         found = cycles_to_accuracy.table(seeds, experiment or "", within)
-    io.write_text(out, found.to_csv(index=False, lineterminator="\n"))
+        record["settings"] = {
+            "experiment": experiment,
+            "within": list(within),
+            **({"points": job.model_dump(mode="json")} if job else {}),
+        }
+    io.write_table(out, found.to_csv(index=False, lineterminator="\n"), record)
     if markdown:
         io.write_text(markdown, cycles_to_accuracy.markdown(found))
 

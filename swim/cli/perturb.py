@@ -1,19 +1,21 @@
 """``swim perturb``."""
 
+import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
 
-from swim import devices, io, perturbation, spec, streams
+from swim import devices, digests, io, perturbation, spec, streams
 from swim import network as networks
+from swim.cli.chips_file import levels_of
 from swim.cli.circumstances import circumstances
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
+from swim.cli.second_file import weights_of
 from swim.data import DataSet
 from swim.progress import Progress, digest_of
 
@@ -36,8 +38,12 @@ def perturb(
     place = start(settings)
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
-    progress = Progress(out, digest_of(_content(model, data, settings, place, checkpoint)))
-    held = {name: loaded.get_parameter(name).detach() for name in checkpoint["programmed"]}
+    dataset = DataSet(data)
+    digests.require_origin(model, checkpoint, data=(data, dataset.digest))
+    made_from = {"model": checkpoint["digest"], "data": dataset.digest}
+    progress = Progress(out, digest_of(_content(made_from, settings, place, checkpoint)))
+    layers = weights_of(model).layers
+    held = {name: torch.from_numpy(weight).to(place) for name, weight in layers.items()}
     device = devices.of_settings(settings.device, settings.sigma)
     device = devices.at_equal_variance(device, held)
     sizes = {name: weight.numel() for name, weight in held.items()}
@@ -47,18 +53,22 @@ def perturb(
         click.echo(f"going on after {done} weights of an earlier run")
     rows = perturbation.stream(
         loaded,
-        _batches(DataSet(data), settings),
+        _batches(dataset, settings),
         std=device.weight_std_at if device.variation else device.weight_std(False),
         weights=settings.weights,
         seed=settings.seed,
         first_weight=done,
+        digital=networks.digital(checkpoint),
     )
     with progress_bar(total, "weight", done=done) as bar:
         for row in rows if done < total else ():
             progress.add(row)
             bar.update()
     progress.save()
-    io.write_rows(out, perturbation.COLUMNS, progress.rows)
+    job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
+    origin = {**made_from, **levels_of(settings.device)}
+    record = {"made_from": origin, "settings": job, "point": {"sigma": settings.sigma}}
+    io.write_rows(out, perturbation.COLUMNS, progress.rows, record)
 
 
 def _batches(
@@ -73,15 +83,13 @@ def _batches(
 
 
 def _content(
-    model: str,
-    data: str,
+    made_from: dict[str, str],
     settings: spec.PerturbJob,
     place: torch.device,
     checkpoint: dict[str, Any],
 ) -> Iterator[bytes]:
     """What any weight's row depends on."""
-    yield Path(model).read_bytes()
-    yield Path(data).read_bytes()
+    yield json.dumps(made_from, sort_keys=True).encode()
     yield spec.section_json(settings, exclude={"accelerator"}).encode()
     home = ("swim.perturbation", "swim.network", "swim.data")
     yield from circumstances(settings.device, place, checkpoint, *home)

@@ -1,17 +1,15 @@
 """``swim program``."""
 
-from pathlib import Path
-
 import click
 import torch
 
-from swim import chips, io, policies, spec
+from swim import chips, digests, io, policies, spec
 from swim import network as networks
 from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import scores_of
+from swim.cli.second_file import scores_of, weights_of
 from swim.data import DataSet
 from swim.progress import Progress, digest_of
 
@@ -39,10 +37,19 @@ def program(
     place = start(settings)
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
-    batches = list(DataSet(data).batches("test", settings.batch_size, settings.test_images))
-    scores = {name: torch.from_numpy(h) for name, h in scores_of(sensitivity, model).items()}
+    kept = networks.digital(checkpoint)
+    dataset = DataSet(data)
+    digests.require_origin(model, checkpoint, data=(data, dataset.digest))
+    batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
+    ranked, made = scores_of(sensitivity, weights_of(model))
+    scores = {name: torch.from_numpy(h) for name, h in ranked.items()}
     policy = policies.of_name(settings.policy, float(settings.budget), scores)
-    parts = chips_file.content(model, batches, settings, place, checkpoint, policy=settings.policy)
-    digest = digest_of([*parts, Path(sensitivity).read_bytes()])
-    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest))
-    io.write_rows(out, chips.COLUMNS, rows)
+    made_from = {
+        "model": checkpoint["digest"],
+        "data": dataset.digest,
+        "sensitivity": made["digest"],
+    }
+    parts = chips_file.content(made_from, settings, place, checkpoint, policy=settings.policy)
+    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest_of(parts)), kept)
+    point = {"method": settings.policy, "fraction": settings.budget}
+    io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))

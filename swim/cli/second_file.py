@@ -1,46 +1,73 @@
 """An estimator's file, read for what ranks by it; numpy only."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from swim import io
+from swim import digests, io
+from swim.cli.mask_file import require_shapes
+from swim.digests import Record
+from swim.effective import programmed
 from swim.errors import DataError
 from swim.methods.base import Inputs, by_full_scale
 
 
-def weights_of(model: str) -> dict[str, np.ndarray]:
-    """The programmed weights of a checkpoint, in the network's order.
+@dataclass(frozen=True)
+class Weights:
+    """The programmed weights of a checkpoint.
+
+    Attributes:
+        path: its file.
+        record: what it carries.
+        layers: name -> array, in the network's order.
+    """
+
+    path: str
+    record: Record
+    layers: dict[str, np.ndarray]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each layer."""
+        return {name: layer.shape for name, layer in self.layers.items()}
+
+
+def weights_of(model: str) -> Weights:
+    """The programmed weights of a checkpoint.
 
     Raises:
-        DataError: the file is missing, incomplete, or no checkpoint.
+        DataError: the file is missing, damaged, or no checkpoint.
     """
     arrays, checkpoint = io.load_arrays(model)
     if "programmed" not in checkpoint:
         raise DataError(f"{model}: not a checkpoint of ours")
-    return {name: arrays[name] for name in checkpoint["programmed"]}
+    return Weights(model, checkpoint, programmed(arrays, checkpoint))
 
 
-def curvature_of(
-    sensitivity: str, model: str, weights: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], str | None]:
-    """What an estimator gave for these weights, and the estimator's name.
+def curvature_of(sensitivity: str, weights: Weights) -> tuple[dict[str, np.ndarray], Record]:
+    """What an estimator gave for these weights, and its file's record.
 
     Raises:
-        DataError: the file is missing, incomplete, or of another network.
+        DataError: the file is missing, damaged, or of another checkpoint; or its values are not
+            finite.
     """
     curvature, made = io.load_arrays(sensitivity)
-    shapes = {name: layer.shape for name, layer in curvature.items()}
-    if shapes != {name: layer.shape for name, layer in weights.items()}:
-        raise DataError(f"{sensitivity}: is of another network than {model}")
-    return curvature, made.get("estimator")
+    require_shapes(sensitivity, curvature, weights.path, weights.shapes)
+    digests.require_origin(sensitivity, made, model=(weights.path, weights.record["digest"]))
+    for name, layer in curvature.items():
+        if not np.isfinite(layer).all():
+            raise DataError(
+                f"{sensitivity}: {name} has values that are not finite, which cannot be ranked: "
+                "the network or its loss is not finite on some images"
+            )
+    return curvature, made
 
 
-def scores_of(sensitivity: str, model: str) -> dict[str, np.ndarray]:
-    """``H * max|W_layer|^2`` of each weight of a checkpoint.
+def scores_of(sensitivity: str, weights: Weights) -> tuple[dict[str, np.ndarray], Record]:
+    """``H * max|W_layer|^2`` of each weight of a checkpoint, and the estimator's record.
 
     Raises:
-        DataError: a file is missing or incomplete, or they are of different networks.
+        DataError: the file is missing or damaged, or of another checkpoint.
     """
-    weights = weights_of(model)
-    return by_full_scale(Inputs(weights, curvature_of(sensitivity, model, weights)[0], 0))
+    curvature, made = curvature_of(sensitivity, weights)
+    return by_full_scale(Inputs(weights.layers, curvature, 0)), made

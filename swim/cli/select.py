@@ -18,17 +18,21 @@ from swim.methods.base import Inputs
 def select(model: str, sensitivity: str | None, out: str, settings: spec.SelectJob) -> None:
     """Choose which weights to write-verify."""
     weights = weights_of(model)
+    made_from = {"model": weights.record["digest"]}
     method = registry.find("selection method", settings.method)
     curvature = None
     if method.NEEDS != "weights":
         if sensitivity is None:
             raise SettingError(f"method {settings.method!r} needs --sensitivity")
-        curvature, estimator = curvature_of(sensitivity, model, weights)
+        curvature, made = curvature_of(sensitivity, weights)
+        made_from["sensitivity"] = made["digest"]
+        estimator = made.get("estimator")
         if method.NEEDS not in ("curvature", estimator):
             raise DataError(
                 f"{sensitivity}: was made by the estimator {estimator!r}, but method "
                 f"{settings.method!r} needs {method.NEEDS!r}"
             )
-    scores = method.score(Inputs(weights, curvature, settings.seed))
-    mask = selection.mask_of(scores, settings.fraction, selection.relative_magnitude(weights))
-    io.save_mask(out, mask, settings.model_dump(mode="json"))
+    scores = method.score(Inputs(weights.layers, curvature, settings.seed))
+    ties = selection.relative_magnitude(weights.layers)
+    mask = selection.mask_of(scores, settings.fraction, ties)
+    io.save_mask(out, mask, {**settings.model_dump(mode="json"), "made_from": made_from})

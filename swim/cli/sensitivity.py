@@ -4,7 +4,7 @@ import json
 
 import click
 
-from swim import io, spec
+from swim import digests, io, spec
 from swim import network as networks
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
@@ -24,8 +24,9 @@ def sensitivity(
 ) -> None:
     """Second derivative of the loss per weight, summed over the training images."""
     place = start(settings)
-    loaded, _ = networks.load(model, network)
+    loaded, checkpoint = networks.load(model, network)
     dataset = DataSet(data)
+    digests.require_origin(model, checkpoint, data=(data, dataset.digest))
     batches = -(-dataset.size("train") // settings.batch_size)
     with progress_bar(batches, "batch") as bar:
         raw = second_derivative(
@@ -35,8 +36,10 @@ def sensitivity(
             seed=settings.seed,
             samples=settings.estimator_samples,
             noise=settings.curvature_noise,
+            digital=networks.digital(checkpoint),
             progress=lambda done: bar.update(),
         )
     arrays = {name: value.cpu().numpy() for name, value in raw.items()}
     job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
-    io.save_arrays(out, arrays, {**job, "dataset": dataset.name})
+    made_from = {"model": checkpoint["digest"], "data": dataset.digest}
+    io.save_arrays(out, arrays, {**job, "dataset": dataset.name, "made_from": made_from})

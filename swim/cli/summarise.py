@@ -4,7 +4,7 @@ import os
 
 import click
 
-from swim import device_table, faults, io, spec, tables
+from swim import device_table, faults, io, origin, spec, tables
 from swim.cli.console import FILE
 from swim.cli.options import json_object
 from swim.errors import SettingError
@@ -38,15 +38,19 @@ def summarise(
     """
     if bool(chips) == bool(folder) or bool(folder) != bool(points):
         raise SettingError("give either CHIPS files, or --folder with --points")
+    job = None
     if folder:
         job = faults.parse(spec.SummariseJob, json_object(points or ""), "points")
         chips = tuple(os.path.join(folder, file) for file in job.files())
     constants = {"experiment": experiment, "model": model, "dataset": dataset}
+    chosen = {"points": job.model_dump(mode="json")} if job else {}
+    made_from = origin.of_one_experiment(chips)
+    record = {"made_from": made_from, "settings": {**constants, **chosen}}
     table = tables.accuracy_table(chips, constants)
     differences = tables.paired_table(chips, constants)
-    io.write_text(out, table.to_csv(index=False, lineterminator="\n"))
+    io.write_table(out, table.to_csv(index=False, lineterminator="\n"), record)
     if paired:
-        io.write_text(paired, differences.to_csv(index=False, lineterminator="\n"))
+        io.write_table(paired, differences.to_csv(index=False, lineterminator="\n"), record)
     if markdown:
         text = [tables.markdown(table), tables.paired_markdown(differences)]
         text += device_table.markdown(chips)

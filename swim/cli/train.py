@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import astuple
-from pathlib import Path
 
 import click
 import torch
@@ -31,7 +30,7 @@ def train(data: str, out: str, history: str | None, settings: spec.TrainJob) -> 
     """
     place = start(settings)
     dataset = DataSet(data)
-    unfinished = Unfinished(out, digest_of(_content(data, settings, place)))
+    unfinished = Unfinished(out, digest_of(_content(dataset, settings, place)))
 
     with progress_bar(settings.training.epochs, "epoch") as bar:
 
@@ -52,16 +51,17 @@ def train(data: str, out: str, history: str | None, settings: spec.TrainJob) -> 
             unfinished=unfinished,
         )
     job = settings.model_dump(mode="json", exclude={"accelerator"})
-    network.save(out, model, dataset, {**job, "dataset": dataset.name})
+    click.echo(str(network.save(out, model, dataset, {**job, "dataset": dataset.name})))
     if history:
         header = ("epoch", "quantised", "learning_rate", "loss", "accuracy")
-        io.write_rows(history, header, [astuple(row) for row in rows])
+        record = {"made_from": {"data": dataset.digest}}
+        io.write_rows(history, header, [astuple(row) for row in rows], record)
     unfinished.remove()
 
 
-def _content(data: str, settings: spec.TrainJob, place: torch.device) -> Iterator[bytes]:
+def _content(data: DataSet, settings: spec.TrainJob, place: torch.device) -> Iterator[bytes]:
     """Everything that a state of training depends on."""
-    yield Path(data).read_bytes()
+    yield data.digest.encode()
     yield spec.section_json(settings, exclude={"accelerator"}).encode()
     code = sources.digest_of("swim.train", network=settings.model.network)
     yield json.dumps([machine.runs_on(place), torch.__version__, code]).encode()

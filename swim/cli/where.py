@@ -1,15 +1,18 @@
 """``swim where``."""
 
+import json
+
 import click
 import torch
 
 from swim import devices, io, spec
 from swim import where as places
 from swim.cli.console import FILE
+from swim.cli.mask_file import mask_of
 from swim.cli.options import settings_options
 from swim.cli.running import start
 from swim.cli.second_file import scores_of, weights_of
-from swim.errors import SettingError
+from swim.errors import DataError, SettingError
 from swim.policies import VerifyMask, of_name
 
 
@@ -32,17 +35,25 @@ def where(
     if not masks and not policies:
         raise SettingError("give --mask or --policy, or several of them")
     place = start(settings)
-    targets = {name: torch.from_numpy(w).to(place) for name, w in weights_of(model).items()}
+    weights = weights_of(model)
+    targets = {name: torch.from_numpy(w).to(place) for name, w in weights.layers.items()}
+    digest, made_from = weights.record["digest"], {"model": weights.record["digest"]}
     methods: dict[str, places.Spending] = {}
     for path in masks:
-        mask, made = io.load_mask(path)
+        mask, made = mask_of(path, model, digest, weights.shapes)
+        if "method" not in made:
+            raise DataError(f"{path}: does not say which method chose it; make it by `swim select`")
         methods[made["method"]] = VerifyMask({n: torch.from_numpy(m) for n, m in mask.items()})
     if policies:
         if sensitivity is None:
             raise SettingError("policies need --sensitivity")
-        scores = {name: torch.from_numpy(h) for name, h in scores_of(sensitivity, model).items()}
+        ranked, made = scores_of(sensitivity, weights)
+        made_from["sensitivity"] = made["digest"]
+        scores = {name: torch.from_numpy(h) for name, h in ranked.items()}
         for name in policies:
             methods[name] = of_name(name, float(settings.budget), scores)
     device = devices.of_settings(settings.device, settings.sigma)
     found = places.table(methods, targets, device=device, seed=settings.seed, chips=settings.chips)
-    io.write_text(out, found.to_csv(index=False, lineterminator="\n"))
+    job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
+    record = {"made_from": made_from, "settings": job}
+    io.write_table(out, found.to_csv(index=False, lineterminator="\n"), record)

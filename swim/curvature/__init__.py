@@ -8,11 +8,13 @@ name -> float64 tensor shaped like the weight: raw, summed over samples.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from swim import registry, streams
-from swim.errors import SettingError
+from swim import registry, streams, traits
+from swim.arguments import number, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from swim.curvature.passes import Subject
 
 __all__ = ["second_derivative", "sensitivity"]
 
@@ -26,6 +28,7 @@ def second_derivative(
     seed: int = 0,
     samples: int = 1,
     noise: float = 0.0,
+    digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
@@ -46,6 +49,7 @@ def second_derivative(
         noise: standard deviation of Gaussian errors of the weights, in units of ``max|W_layer|``:
             the average over programmed chips, each batch at one of its own
             (:mod:`swim.curvature.averaged`); 0 is at the weights as they are.
+        digital: names or patterns of weights that stay digital on purpose.
         inputs: where inputs or batches are dicts, the key or keys of what the model takes.
         progress: called with the number of batches done.
 
@@ -54,31 +58,50 @@ def second_derivative(
 
     Raises:
         UnsupportedOperationError: the estimator cannot take the network; the operation is named.
-        SettingError: the estimator or the loss is unknown, or the noise negative.
+        SettingError: the estimator or the loss is unknown, or a number out of range.
         DataError: batches are empty or of a kind that is not read, labels are missing or do not
             fit the outputs, or a number is not finite.
     """
-    if not noise >= 0:
-        raise SettingError(f"noise must be at least 0, not {noise}")
-    _check_gradients()
-    run = registry.find("estimator", estimator)
-    drawing = {"seed": seed, "samples": samples} if estimator in registry.DRAWING else {}
-    result: dict[str, Tensor]
-    from swim.batches import read
+    drawing = {"seed": seed, "samples": samples}
+    return _estimated(model, batches, inputs, estimator, loss, drawing, noise, digital, progress)[0]
 
-    if inputs is not None:
-        batches = read(model, batches, inputs)
-    if not noise:
-        result = run(model, batches, loss=loss, progress=progress, **drawing)
-        return result
 
+def _estimated(
+    model: "nn.Module",
+    batches: Iterable[tuple[Any, Any]],
+    inputs: str | Sequence[str] | None,
+    estimator: str,
+    loss: str,
+    drawing: dict[str, int],
+    noise: float,
+    digital: Iterable[str],
+    progress: Callable[[int], None] | None,
+) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
+    """Raw second derivatives and the weights that they are of."""
+    from swim.batches import first
     from swim.curvature.averaged import averaged
+    from swim.curvature.passes import subject_of
+    from swim.isolation import left_alone
 
-    def estimate(noisy: "nn.Module", batch: list[Any], number: int) -> "dict[str, Tensor]":
-        own = drawing and {**drawing, "seed": streams.key(seed, "estimator", number)}
-        return run(noisy, batch, loss=loss, progress=None, **own)
+    noise = number("noise", noise, 0)
+    seed = whole("seed", drawing["seed"])
+    drawing = {"seed": seed, "samples": whole("samples", drawing["samples"], 1)}
+    run = registry.find("estimator", estimator)
+    own = drawing if estimator in traits.DRAWING else {}
 
-    return averaged(model, batches, noise, seed, estimate, progress)
+    def estimate(noisy: "Subject", batch: list[Any], number: int) -> "dict[str, Tensor]":
+        keyed = own and {**own, "seed": streams.key(seed, "estimator", number)}
+        found: dict[str, Tensor] = run(noisy, batch, loss=loss, progress=None, **keyed)
+        return found
+
+    with left_alone(model):
+        (sample, _), stream = first(model, batches, inputs)
+        subject = subject_of(model, sample, digital)
+        if noise:
+            raw = averaged(subject, stream, noise, seed, estimate, progress)
+        else:
+            raw = run(subject, stream, loss=loss, progress=progress, **own)
+    return raw, subject.weights
 
 
 def sensitivity(
@@ -90,6 +113,7 @@ def sensitivity(
     seed: int = 0,
     samples: int = 1,
     noise: float = 0.0,
+    digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "dict[str, Tensor]":
@@ -102,36 +126,8 @@ def sensitivity(
     Returns:
         weight name -> float64 tensor shaped like the weight.
     """
-    from swim.batches import first
-    from swim.tracing import device_of, left_alone, trace, weights_of
-
-    _check_gradients()
-    with left_alone(model):
-        (sample, _), stream = first(model, batches, inputs)
-        weights = weights_of(trace(model, sample[:1].to(device_of(model))))
-        raw = second_derivative(
-            model,
-            stream,
-            estimator=estimator,
-            loss=loss,
-            seed=seed,
-            samples=samples,
-            noise=noise,
-            progress=progress,
-        )
+    drawing = {"seed": seed, "samples": samples}
+    raw, weights = _estimated(
+        model, batches, inputs, estimator, loss, drawing, noise, digital, progress
+    )
     return {name: h * weights[name].abs().max() ** 2 for name, h in raw.items()}
-
-
-def _check_gradients() -> None:
-    """Raise where autograd cannot be turned on.
-
-    Raises:
-        SettingError: the caller is in inference mode.
-    """
-    import torch
-
-    if torch.is_inference_mode_enabled():
-        raise SettingError(
-            "second derivatives need autograd, which torch.inference_mode() turns off for all that "
-            "is made in it; call this outside (torch.no_grad() does no harm)"
-        )

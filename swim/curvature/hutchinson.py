@@ -13,8 +13,8 @@ from swim import streams
 from swim.curvature.losses import output_curvature, total
 from swim.curvature.passes import Leaves, Subject, Term, normalised, reached, summed
 from swim.errors import UnsupportedOperationError
+from swim.graph import graph_behind
 from swim.labels import needed
-from swim.tracing import graph_behind
 
 # Samples that share their probes. Batches are cut where a block ends, so that the split into
 # batches changes no probe; small blocks average more of the noise for the same work.

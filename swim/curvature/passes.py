@@ -2,8 +2,8 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,18 +12,11 @@ from torch import Tensor, nn
 from swim.batches import alike, arguments, first, shown
 from swim.diverged import where
 from swim.errors import DataError, UnsupportedOperationError
+from swim.flow import Follow, Handed, Operand, Stored, Weights
+from swim.isolation import buffers_of, copies_of, device_of, few, left_alone, parameters_of
 from swim.labels import NotFiniteError, one_tensor
-from swim.tracing import (
-    Call,
-    Replay,
-    buffers_of,
-    device_of,
-    left_alone,
-    parameters_of,
-    trace,
-    weights_of,
-    with_weight,
-)
+from swim.operations import put
+from swim.tracing import Traced, trace
 
 # A weight's name, a term of its sum over samples, and the unit that the term is in.
 Term = tuple[str, Tensor, float]
@@ -35,46 +28,65 @@ class Subject:
 
     Attributes:
         model: the module.
-        calls: its weighted calls in order.
-        state: stand-ins for its parameters, which need no gradient, and copies of its buffers.
+        traced: what was found of its weights.
+        weights: their values in a pass, by name, in the order in which they are first used; others
+            that a later batch is the first to use are added.
+        digital: patterns of weights that stay digital on purpose.
     """
 
     model: nn.Module
-    calls: Sequence[Call]
-    state: dict[str, Tensor]
+    traced: Traced
+    weights: dict[str, Tensor]
+    digital: tuple[str, ...] = ()
 
     @property
     def place(self) -> torch.device:
         """Where the model runs."""
         return device_of(self.model)
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The programmed weights by name, in the order in which they are first used."""
-        return weights_of(self.calls)
+    def stored(self) -> Stored:
+        """Stand-ins for the model's tensors for one pass, which need no gradient."""
+        if self.traced.overwrites:
+            return Stored(self.model, copies_of(self.model), self.digital)
+        state = {**parameters_of(self.model), **buffers_of(self.model)}
+        return Stored(self.model, state, self.digital)
 
-    def run(self, mode: Replay, inputs: Any) -> Tensor:
+    def run(self, mode: Follow, inputs: Any) -> Tensor:
         """The outputs (N, ...) of one pass under ``mode``, gradients enabled.
 
         Raises:
             DataError: the model returns something other than a tensor.
-            UnsupportedOperationError: its weighted calls are others than those traced.
         """
         with torch.enable_grad(), mode:
-            given = torch.func.functional_call(self.model, self.state, arguments(inputs))
-        outputs = one_tensor(given)
-        mode.check_complete()
-        return outputs
+            given = torch.func.functional_call(
+                self.model, dict(mode.flow.stored.state), arguments(inputs)
+            )
+        return one_tensor(given)
+
+    def under(self, mode: type[Handed]) -> Handed:
+        """A mode that hands a pass its weights."""
+        return mode(self.stored(), self.weights, self.traced.spread)
+
+    def value(self, operand: Operand, name: str) -> Tensor:
+        """A weight's value in a pass."""
+        if name not in self.weights:
+            self.weights[name] = operand.value(name)
+        return self.weights[name]
 
 
-def subject_of(model: nn.Module, inputs: Any) -> Subject:
-    """A model made ready, by a look at its first input; call it in eval mode."""
-    state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
-    return Subject(model, trace(model, inputs[:1].to(device_of(model))), state)
+def subject_of(model: nn.Module, inputs: Any, digital: Iterable[str] = ()) -> Subject:
+    """A model made ready, by a look at its first inputs; call it in eval mode."""
+    inputs = inputs.to(device_of(model))
+    traced = trace(model, few(inputs), inputs, digital=digital)
+    own, weights = dict([*model.named_parameters(), *model.named_buffers()]), dict(traced.weights)
+    for name, stored in traced.handed.items():
+        if not traced.overwrites:  # the model's own memory, not that of a copy
+            weights[name] = own[stored[0]].detach()
+    return Subject(model, replace(traced, weights=weights), weights, tuple(digital))
 
 
 def summed(
-    model: nn.Module,
+    model: nn.Module | Subject,
     batches: Iterable[tuple[Any, Any]],
     progress: Callable[[int], None] | None,
     terms: Callable[[Subject, Any, Any], Iterable[Term]],
@@ -82,7 +94,7 @@ def summed(
     """The sum over batches of what ``terms(subject, inputs, labels)`` gives for each.
 
     Args:
-        model: any module; it is run in eval mode and left as it was.
+        model: any module, or one made ready; it is run in eval mode and left as it was.
         batches: (inputs, labels) pairs.
         progress: called with the number of batches done.
         terms: any number of terms for a weight and batch.
@@ -95,9 +107,10 @@ def summed(
         DataError: ``batches`` is empty or not made of pairs, labels do not fit, or outputs or a
             term are not finite.
     """
-    with left_alone(model):
-        (sample, _), stream = first(model, batches)
-        subject = subject_of(model, sample)
+    whole = model.model if isinstance(model, Subject) else model
+    with left_alone(whole):
+        (sample, _), stream = first(whole, batches)
+        subject = model if isinstance(model, Subject) else subject_of(model, sample)
         totals: dict[str, Tensor] = {}
         for done, (inputs, labels) in enumerate(stream, start=1):
             own = _of_batch(subject, inputs.to(subject.place), labels, terms, sample)
@@ -110,7 +123,10 @@ def summed(
                     totals[name] = value.double().mul_(unit)
             if progress is not None:
                 progress(done)
-    return {name: totals[name] for name in subject.weights}
+    return {
+        name: totals[name] if name in totals else torch.zeros_like(weight, dtype=torch.float64)
+        for name, weight in subject.weights.items()
+    }
 
 
 def _of_batch(
@@ -126,15 +142,8 @@ def _of_batch(
         with contextlib.nullcontext() if alike(inputs, sample) else shown(inputs):
             yield from terms(subject, inputs, labels)
     except NotFiniteError as error:
-        place = where(subject.calls, lambda: subject.run(_Unchanged(subject.calls), inputs))
+        place = where(lambda mode: subject.run(subject.under(mode), inputs))
         raise NotFiniteError(f"{error}{place}") from None
-
-
-class _Unchanged(Replay):
-    """A pass as the model does it."""
-
-    def _weighted(self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        return func(*args, **kwargs)
 
 
 def not_finite() -> DataError:
@@ -163,21 +172,36 @@ def normalised(start: Tensor, dtype: torch.dtype, top: int = 0) -> tuple[Tensor,
     return (start * 2.0**exponent).to(dtype), 2.0**-exponent
 
 
-class Leaves(Replay):
-    """Hands every weighted call a leaf of its own to differentiate by, in place of its weight.
+class Leaves(Follow):
+    """Hands every weighted call a leaf to differentiate by, in place of its weight.
 
     A weight used twice is one leaf, and so is one that the forward computes (quantises).
+
+    Attributes:
+        by_name: the leaves of the weights that the pass used, in that order.
     """
 
-    def __init__(self, subject: Subject, weights: Mapping[str, Tensor] | None = None):
+    def __init__(self, subject: Subject, weights: Weights | None = None):
         """Leaves with the model's own values, or with those of ``weights`` by name."""
-        super().__init__(subject.calls)
-        values = subject.weights if weights is None else weights
-        self.by_name = {name: value.detach().requires_grad_() for name, value in values.items()}
+        super().__init__(subject.stored(), subject.traced.spread)
+        self._subject, self._weights = subject, weights
+        self.by_name: dict[str, Tensor] = {}
 
-    def _weighted(self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        if call.name is not None:
-            args, kwargs = with_weight(args, kwargs, self.by_name[call.name])
+    def _leaf(self, operand: Operand, name: str) -> Tensor:
+        if name not in self.by_name:
+            values = self._weights
+            value = self._subject.value(operand, name) if values is None else values[name]
+            self.by_name[name] = value.detach().requires_grad_()
+        return self.by_name[name]
+
+    def _weighted(
+        self, func: Any, args: tuple[Any, ...], kwargs: Any, operands: tuple[Operand, ...]
+    ) -> Any:
+        made = {
+            operand.path: operand.of({name: self._leaf(operand, name) for name in operand.names})
+            for operand in operands
+        }
+        args, kwargs = put(args, kwargs, made)
         return func(*args, **kwargs)
 
 

@@ -13,7 +13,13 @@ MEAN = (0.1307,)
 STD = (0.3081,)
 AUGMENTATION = "none"
 HELP = "MNIST, 60,000/10,000, 12 MB through torchvision's mirrors"
-_SIZES = {"train": 60_000, "t10k": 10_000}
+# MD5 sums of the four files once they are unpacked; those of the archives are torchvision's.
+_UNPACKED = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
 
 
 def load(root: Path, download: bool) -> dict[str, np.ndarray]:
@@ -43,7 +49,7 @@ def load(root: Path, download: bool) -> dict[str, np.ndarray]:
 def _obtain(archive: Path, urls: list[str], md5: str, download: bool) -> None:
     """See to it that one of the four files is unpacked and whole."""
     unpacked = archive.with_suffix("")
-    if unpacked.is_file() and unpacked.stat().st_size == _size(unpacked.name):
+    if downloading.is_original(unpacked, _UNPACKED[unpacked.name]):
         return
     instead = (
         "Or place the unpacked files: train-images-idx3-ubyte, train-labels-idx1-ubyte, "
@@ -52,9 +58,3 @@ def _obtain(archive: Path, urls: list[str], md5: str, download: bool) -> None:
     downloading.obtain(archive, urls, md5, allowed=download, instead=instead)
     with gzip.open(archive) as source:
         downloading.unpack(source, unpacked)
-
-
-def _size(name: str) -> int:
-    """Bytes of an unpacked file: its header of 16 or 8, and a byte a pixel or label."""
-    split, what, *_ = name.split("-")
-    return 16 + 28 * 28 * _SIZES[split] if what == "images" else 8 + _SIZES[split]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import swim
-from swim import inference, registry
+from swim import inference, registry, traits
 from swim.errors import DataError, SettingError
 from swim.policies import Chip, VerifyMask, of_name
 from swim.policies.by_mask import verify_all
@@ -19,7 +19,7 @@ from swim.selection import mask_of, relative_magnitude
 from tests.reference import write_twin
 
 POLICIES = tuple(registry.POLICIES)
-VERIFYING = tuple(sorted(registry.VERIFYING))
+VERIFYING = tuple(sorted(traits.VERIFYING))
 SIMULATED = ("read_first", "compensate", "marginal")  # not in the closed form
 BUDGETS = (0.0, 0.03, 0.4, 1.0, math.inf)
 
@@ -129,7 +129,7 @@ def test_masks_as_the_twin(name, fraction):
 def test_no_budget_is_written_once(name):
     chip, curvature = chip_of(swim.Device(**settings(name)))
     once = VerifyMask({}).program(chip)
-    for policy in sorted(set(POLICIES) - registry.FREE):
+    for policy in sorted(set(POLICIES) - traits.FREE):
         if not (name.startswith("closed") and policy in SIMULATED):
             made = spend(policy, 0, chip, curvature)
             torch.testing.assert_close(made.weights, once.weights, rtol=1e-5, atol=1e-6)
@@ -306,7 +306,7 @@ def test_where_nothing_is_outside_nothing_is_spent():
     for clip in (False, True):
         device = swim.Device(0.0, M=8, K=2, write_verify="redraw", clip=clip)
         chip, curvature = chip_of(device)
-        for policy in sorted(set(POLICIES) - registry.FREE):
+        for policy in sorted(set(POLICIES) - traits.FREE):
             for budget in (0.5, math.inf):
                 made = spend(policy, budget, chip, curvature)
                 assert made.nwc == 0

@@ -14,7 +14,7 @@ from swim import chips, perturbation, registry
 from swim.batches import Several, read
 from swim.curvature import second_derivative
 from swim.data import DataSet
-from swim.errors import DataError, SettingError, UnsupportedOperationError
+from swim.errors import DataError, UnsupportedOperationError
 from swim.in_situ import InSitu
 
 EXACT = swim.Device(sigma=1e-9)
@@ -182,7 +182,7 @@ REFUSED = {
     "tuple inputs of two sizes": (lambda: [((x, x[:3]), y)], r"\(60, 8\), \(3, 8\); each needs"),
     "an empty tuple": (lambda: [((), y)], "inputs are a tuple of 0"),
     "tuples in a tuple": (lambda: [((x, (x, x)), y)], r"tuple of 2 \(Tensor, tuple\)"),
-    "another width": (lambda: [(x[:, :5], y)], r"does not take the inputs \(.*\(1, 5\)\)"),
+    "another width": (lambda: [(x[:, :5], y)], r"does not take the inputs \(.*\(2, 5\)\)"),
     "bytes": (lambda: [(x.to(torch.uint8), y)], r"does not take the inputs \(a tensor uint8"),
     "doubles": (lambda: [(x.double(), y)], r"does not take the inputs \(a tensor float64"),
     "two inputs for a network of one": (lambda: [((x, x), y)], r"tuple of 2 tensors, as model\(\*"),
@@ -322,14 +322,32 @@ def test_keys_that_do_not_fit_are_named(batch, inputs, message):
         swim.evaluate(network(), [batch], device=EXACT, chips=1, inputs=inputs)
 
 
-def test_scores_need_autograd():
-    with torch.inference_mode(), pytest.raises(SettingError, match="call this outside"):
-        swim.sensitivity(network(), [(x, y)])
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_the_callers_modes_change_nothing(mode):
+    expected = swim.sensitivity(network(), [(x, y)])["0.weight"]
+    model = network()
+    with mode():
+        batches = [(x * 1, y * 1)]
+        assert swim.evaluate(model, batches, device=EXACT, chips=1).mean == pytest.approx(
+            plain()[0]
+        )
+        assert torch.equal(swim.sensitivity(model, batches)["0.weight"], expected)
+        policy = InSitu(model, batches, 1)
+        trained = swim.evaluate(model, batches, policy, device=swim.Device(sigma=0.2), chips=1)
+        assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode)
+        assert not torch.is_grad_enabled()
+    policy = InSitu(model, [(x, y)], 1)
+    outside = swim.evaluate(model, [(x, y)], policy, device=swim.Device(sigma=0.2), chips=1)
+    assert torch.equal(trained.loss, outside.loss)
+
+
+def test_a_model_made_in_inference_mode_is_named():
     with torch.inference_mode():
-        assert swim.evaluate(network(), [(x, y)], device=EXACT, chips=1).mean == plain()[0]
-    with torch.no_grad():
-        found = swim.sensitivity(network(), [(x, y)])
-    assert torch.equal(found["0.weight"], swim.sensitivity(network(), [(x, y)])["0.weight"])
+        model = network()
+    with pytest.raises(UnsupportedOperationError, match=r"copy\.deepcopy\(model\)"):
+        swim.sensitivity(model, [(x, y)])
+    found = swim.evaluate(copy.deepcopy(model), [(x, y)], device=EXACT, chips=1)
+    assert found.mean == pytest.approx(plain()[0])
 
 
 @pytest.mark.parametrize("form", ["inside", "whole"])

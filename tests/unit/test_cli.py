@@ -60,7 +60,7 @@ def test_selecting_and_evaluating(folder):
             "--chips", 4, "--test-images", 200, "--device-M", 8, "--device-K", 1)  # fmt: skip
     run("evaluate", "--model", folder / "model", "--data", folder / "data", "--verify", "none",
         "--out", base / "none" / "0.csv", "--clean", base / "clean.csv", "--sigma", "0.2",
-        "--chips", 4, "--test-images", 200)  # fmt: skip
+        "--chips", 4, "--test-images", 200, "--device-M", 8, "--device-K", 1)  # fmt: skip
     chips = pd.read_csv(base / "swim" / "0.1.csv")
     assert list(chips) == ["chip", "accuracy", "loss", "nwc", "reads", "images"]
     files = [p for p in base.rglob("*.csv")]
@@ -70,7 +70,8 @@ def test_selecting_and_evaluating(folder):
               "fractions": ["0.1"]}  # fmt: skip
     assert set(base.parents[1].rglob("*.csv")) >= set(files)
     run("evaluate", "--model", folder / "model", "--data", folder / "data", "--verify", "all",
-        "--out", base / "all" / "1.csv", "--chips", 4, "--test-images", 200)  # fmt: skip
+        "--out", base / "all" / "1.csv", "--sigma", "0.2", "--chips", 4, "--test-images", 200,
+        "--device-M", 8, "--device-K", 1)  # fmt: skip
     run("summarise", "--folder", base.parents[1], "--points", json.dumps(points), "--experiment",
         "x", "--model", "m", "--dataset", "d", "--out", folder / "whole.csv")  # fmt: skip
     part, whole = (pd.read_csv(folder / name) for name in ("accuracy.csv", "whole.csv"))
@@ -219,7 +220,8 @@ def test_logs_say_where_it_ran_and_hold_no_progress_bars(folder):
                "--test-images", "100"]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stderr == ""
-    (line,) = done.stdout.splitlines()
+    line, programmed = done.stdout.splitlines()
+    assert programmed.startswith("programmed: 105,918 weights (")
     assert line.startswith("on ")
     assert f"1 arithmetic thread, torch {torch.__version__.partition('+')[0]}" in line
 
@@ -247,7 +249,7 @@ def test_a_mask_of_another_network_is_refused(folder, capsys):
     io.save_mask(folder / "other.npz", {"features.0.weight": np.ones((3, 3), bool)}, {})
     error = fails(capsys, "evaluate", "--model", folder / "model", "--data", folder / "data",
                   "--mask", folder / "other.npz", "--out", folder / "never")  # fmt: skip
-    assert "the mask names 'features.0.weight', but the model's weights are conv1.weight" in error
+    assert "other.npz: is of another network than" in error
 
 
 SELECT = "select --model {model} --out {out}"
@@ -269,11 +271,11 @@ WRONG = {
     "cycles x --out {out}": "either FOLDERS with --experiment",
     "cycles x --experiment e --out {out}": "x: no DEVICE/sigma-SIGMA/METHOD/FRACTION.csv in it",
     "cycles x --experiment e --within 0.10 --points {{}} --out {out}": "points.devices",
-    "cycles --table {data} --out {out}": "cannot be read",
+    "cycles --table {data} --out {out}": "carries no digest",
     "plot {data} --figure cycles --figure reads --out {out}": "ask for them alone",
     "where --model {data} --policy uswim --out {out}": "not a checkpoint",
     "where --model {model} --out {out}": "give --mask or --policy",
-    "plot {data} --figure cycles --out {out}": "cannot be read",
+    "plot {data} --figure cycles --out {out}": "carries no digest",
     SELECT + ' --settings {{"sed":1}}': "unknown setting; did you mean 'seed'",
     SELECT + " --sensitivity {data}": "another network",
     SELECT + " --method fisher": "method 'fisher' needs --sensitivity",
@@ -286,6 +288,30 @@ WRONG = {
     EVALUATE: "either --mask or --verify",
     EVALUATE + " --mask {model}": "not a complete mask",
     EVALUATE + " --verify all --sigma -1": "at least 0",
+    EVALUATE + " --verify all --sigma inf": "quoted decimal",
+    EVALUATE + " --verify all --sigma 1e1000000": "between 0 and 1000",
+    EVALUATE + " --verify all --chips 1e400": "'1e400' is not a valid integer",
+    EVALUATE + f" --verify all --chips 1{'0' * 400}": "less than or equal to 1000000000",
+    EVALUATE + " --verify all --precision nan": "precision: must be a finite number",
+    EVALUATE + " --verify all --seed -1": "seed: input should be greater than or equal to 0",
+    EVALUATE + ' --verify all --settings {{"chips":3,"chips":4}}': "'chips' is given twice",
+    EVALUATE + ' --verify all --settings {{"seed":NaN}}': "seed: must be a finite number",
+    EVALUATE + ' --verify all --settings {{"seed":1e400}}': "seed: must be a finite number",
+    EVALUATE + f' --verify all --settings {{{{"seed":{"1" * 5000}}}}}': "not JSON: ",
+    EVALUATE + f" --verify all --settings {'[' * 50_000}": "nested too deeply",
+    EVALUATE + " --verify all --clean {out}": "--clean and --out are the same file",
+    EVALUATE.replace("{out}", "{data}") + " --verify all": "--out would write over --data",
+    SELECT.replace("{out}", "{model}/x"): "is a file, not a folder",
+    SELECT.replace("{out}", "{second}/../model"): "--out would write over --model",
+    'describe --settings {{"a":Infinity}} --out {out}': "a: must be a finite number",
+    'prepare --dataset x --own {{"file":"{out}"}} --out {out}': "would write over the images",
+    "budget . --max-drop nan": "nan is not a finite number",
+    "selective-write --dev_var nan": "nan is not a finite number",
+    "selective-write --dev_var inf": "inf is not in the range",
+    "selective-write --mask_p nan": "nan is not a finite number",
+    "selective-write --mask_p 1.5": "1.5 is not in the range",
+    f"selective-write --seed 1{'0' * 30}": "is not in the range",
+    "selective-write --arithmetic_threads 1000000": "is not in the range",
     EVALUATE + " --verify all --device-clip true": "need write_verify: redraw or pulse",
     PROGRAM + " --policy swim_devise": "did you mean 'swim_device'",
     PROGRAM + " --budget -1": "at least 0",

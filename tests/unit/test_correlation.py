@@ -134,7 +134,7 @@ def test_files_that_do_not_belong(files, weights, scores, tmp_path):
         correlation.measured([tmp_path / "mine.csv"], weights, scores)
     with pytest.raises(DataError, match="cannot be read"):
         correlation.measured([tmp_path / "sigma-1.csv"], weights, scores)
-    files[0].write_text(files[0].read_text().rsplit(",", 2)[0])
+    io.write_table(files[0], files[0].read_text().rsplit(",", 2)[0])
     with pytest.raises(DataError, match="not a complete file"):
         correlation.measured(files, weights, scores)
 

@@ -37,7 +37,7 @@ def chips(tmp_path):
 @pytest.fixture
 def table(chips, tmp_path):
     made = tables.accuracy_table(chips, CONSTANTS)
-    io.write_text(tmp_path / "accuracy.csv", made.to_csv(index=False))
+    io.write_table(tmp_path / "accuracy.csv", made.to_csv(index=False))
     return tables.read_accuracy(tmp_path / "accuracy.csv")
 
 
@@ -84,7 +84,7 @@ def test_the_table_holds_every_point_once(table, chips):
 def test_chips_measured_on_samples_of_the_images_have_no_spread(chips):
     sampled = pd.read_csv(chips[2])
     sampled.loc[10:, "images"] = 100
-    sampled.to_csv(chips[2], index=False)
+    io.write_table(chips[2], sampled.to_csv(index=False))
     table = tables.accuracy_table(chips, CONSTANTS)
     place = tables.place_of(chips[2])
     row = table[(table[list(place)] == pd.Series(place)).all(axis=1)].iloc[0]
@@ -126,7 +126,7 @@ def test_pairs_are_matched_by_the_chips_number(chips):
     before = tables.paired_table([one, other], CONSTANTS)
     shuffled = pd.read_csv(one).iloc[::-1]
     shuffled = pd.concat([shuffled, shuffled.iloc[[0]].assign(chip=99, accuracy=0.0)])
-    shuffled.to_csv(one, index=False)
+    io.write_table(one, shuffled.to_csv(index=False))
     pd.testing.assert_frame_equal(before, tables.paired_table([one, other], CONSTANTS))
 
 
@@ -137,15 +137,15 @@ def test_one_method_has_no_pairs(chips):
 
 
 def test_incomplete_files_are_named(tmp_path, chips):
-    chips[0].write_text("")
+    io.write_table(chips[0], "")
     with pytest.raises(DataError, match=chips[0].name):
         tables.accuracy_table(chips, CONSTANTS)
-    chips[0].write_text("chip,accuracy,loss,nwc\n0,0.5,1,0\n1,")
+    io.write_table(chips[0], "chip,accuracy,loss,nwc\n0,0.5,1,0\n1,")
     with pytest.raises(DataError, match="not a complete chips file"):
         tables.accuracy_table(chips, CONSTANTS)
     with pytest.raises(DataError, match="expected"):
         tables.place_of(tmp_path / "a" / "b.csv")
-    (tmp_path / "t.csv").write_text("experiment\n1\n")
+    io.write_table(tmp_path / "t.csv", "experiment\n1\n")
     with pytest.raises(DataError, match="lacks the columns model"):
         tables.read_accuracy(tmp_path / "t.csv")
 

@@ -54,7 +54,7 @@ EDITS = [
     ("methods/magnitude.py", "np.abs(weight)", "-weight", set()),
     ("models/lenet.py", "120", "121", {"train", "sensitivity", "evaluate", "perturb"}),
     ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
-    ("datasets/mnist.py", "60_000", "60_001", set()),
+    ("datasets/mnist.py", "0.1307", "0.1308", set()),
     ("datasets/folder.py", "labelled = []", "labelled = list()", set()),
     ("download.py", "TRIES = 10", "TRIES = 11", set()),
     ("policies/by_mask.py", "weight_std(True)", "weight_std(False)", {"evaluate", "where"}),
@@ -72,6 +72,12 @@ EDITS = [
     ("policies/swim_device.py", "cells.gain /", "cells.gain * 2 /", {"where"}),
     ("where.py", "cycles > 0", "cycles >= 1", {"where"}),
     ("io.py", "indent=2", "indent=3", set(CHOICES)),
+    ("writing.py", "os.replace", "os.rename", set(CHOICES)),
+    ("traits.py", 'READING = frozenset({"read_first", ', "READING = frozenset({",
+     {"summarise", "cycles", "plot", "sensitivity"}),
+    ("traits.py", 'DRAWING = frozenset({', 'DRAWING = frozenset({"recursion", ',
+     {"summarise", "cycles", "plot", "sensitivity"}),
+    ("progress.py", "list(row)", "list(row)[:1]", {"evaluate", "perturb", "train"}),
     ("registry.py", '"random": "swim.methods.random"', '"chance": "swim.methods.random"', set()),
     ("spec/sections.py", "Field(20, ge=0", "Field(21, ge=0", set()),
     ("train.py", "import math\n", "# why\nimport math\n\n\n", set()),
@@ -103,6 +109,62 @@ def test_relative_imports_are_followed(code):
     assert {"swim.methods.helper", "swim.methods.other", "swim.streams"} <= set(found)
 
 
+USER = {
+    "nets.py": "import json\nfrom torch import nn\nimport helper\nfrom parts import layers\n"
+               "def make():\n    from late import thing\n    return nn.Linear(helper.N, 2)\n",
+    "helper.py": "import deep.inner\nfrom importlib import import_module\n"
+                 "N = 3\nother = import_module('called')\n",
+    "parts/layers.py": "from . import beside\n",  # a folder without an __init__.py
+    "parts/beside.py": "a = 1\n",
+    "late.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import unused\nelse:\n"
+               "    import used\nthing = 1\n",
+    "deep/__init__.py": "",
+    "deep/inner.py": "x = 1\n",
+    "called.py": "y = 1\n",
+    "used.py": "z = 1\n",
+    "unused.py": "z = 1\n",
+    "stranger.py": "z = 1\n",
+}  # fmt: skip
+SEEN = set(USER) - {"unused.py", "stranger.py"}
+
+
+@pytest.mark.parametrize("kind", ["network", "variation"])
+def test_modules_beside_a_users_own_are_part_of_the_digest(tmp_path, monkeypatch, kind):
+    for name, text in USER.items():
+        io.write_text(tmp_path / name, text)
+    monkeypatch.chdir(tmp_path)
+
+    def found():
+        forget_sources()
+        return sources.digest_of(**{kind: "nets:make"})
+
+    before = found()
+    changed = set()
+    for name, text in USER.items():
+        io.write_text(tmp_path / name, text + "more = 1\n")
+        if found() != before:
+            changed.add(name)
+        io.write_text(tmp_path / name, "# why\n" + text)
+        assert found() == before, name
+        io.write_text(tmp_path / name, text)
+    assert changed == SEEN
+    (tmp_path / "deep/inner.py").write_text("x = (")
+    with pytest.raises(SettingError, match=r"inner\.py: cannot be read as Python"):
+        found()
+    forget_sources()
+
+
+def test_a_package_that_is_installed_counts_by_its_release(tmp_path, monkeypatch):
+    io.write_text(tmp_path / "nets.py", "import yaml\nimport torch\n")
+    monkeypatch.chdir(tmp_path)
+    forget_sources()
+    found = sources.sources("nets")
+    assert "yaml" in found
+    assert "torch" not in found
+    assert sources._content("yaml").split()[-1][0].isdigit()
+    forget_sources()
+
+
 def test_when_to_stop_is_no_part_of_a_chip(code):
     """Another block size reruns evaluations, which then go on from the chips that are done."""
     modules = ("swim.chips", "swim.network", "swim.data")
@@ -119,6 +181,14 @@ def test_images_of_ones_own_are_prepared_by_the_code_of_their_kind():
              for kind in ("file", "folder")}  # fmt: skip
     assert found["folder"] - found["file"] == {"swim.datasets.folder", "swim.pictures"}
     assert found["file"] - found["folder"] == {"swim.datasets.npz"}
+
+
+def test_another_function_of_the_same_module_is_another_choice(monkeypatch):
+    forget_sources()
+    before = sources.digest("train", network="mlp3"), sources.digest("train", network="mlp4")
+    monkeypatch.setitem(registry.NETWORKS, "mlp3", registry.NETWORKS["mlp4"])
+    assert sources.digest("train", network="mlp3") != before[0]
+    assert before[0] != before[1]
 
 
 def test_an_unknown_choice():
@@ -166,9 +236,10 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
     assert list(runs) == list(CHOICES)
     for step, arguments in runs.items():
         if step == "cycles":  # which needs something to compare with
-            io.write_text(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
+            io.write_table(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
         covered = set(sources.sources(f"swim.cli.{step}", **CHOICES[step])) | sources.INERT
-        assert modules_of(step, *arguments) <= covered, step
+        # Settings read the traits, too; who decides by them imports them itself, see test_left_out.
+        assert modules_of(step, *arguments) <= covered | {"swim.traits"}, step
 
 
 def test_everything_registered_exists():

@@ -117,7 +117,7 @@ def test_the_figure_draws_the_table(table, tmp_path):
         expected = rows["rewritten"].to_numpy().reshape(2, 4)
         np.testing.assert_allclose(drawn, np.maximum(expected, 1e-4))
     path = tmp_path / "d" / "sigma-0.2" / "0.1.csv"
-    io.write_text(path, table.to_csv(index=False))
+    io.write_table(path, table.to_csv(index=False))
     pd.testing.assert_frame_equal(tables.read_where(path), table)
     one, other = (list(where_figure.draw(path, tmp_path / name)) for name in "ab")
     assert [p.name for p in one] == [f"where-d-0.1-sigma-0.2.{x}" for x in ("png", "svg")]
@@ -125,7 +125,7 @@ def test_the_figure_draws_the_table(table, tmp_path):
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    io.write_text(tmp_path / "t.csv", "method\n1\n")
+    io.write_table(tmp_path / "t.csv", "method\n1\n")
     with pytest.raises(DataError, match="lacks the columns layer"):
         tables.read_where(tmp_path / "t.csv")
     with pytest.raises(DataError, match="cannot be read"):

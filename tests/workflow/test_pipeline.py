@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from swim import cycles, io, tables
+from tests.workflow import report_page
 from tests.workflow.conftest import TINY
 
 METHOD = '''"""Smallest weights first."""
@@ -67,6 +68,8 @@ def test_from_nothing_to_figures(project):
     report = project.folder / "report.zip"
     project.make("tiny", "--report", str(report))
     assert report.stat().st_size > 100_000
+    if not report_page.why_not():  # test_report.py fails where a browser is required and missing
+        assert "tiny: accuracy, sigma 0.3 (figure)" in report_page.walk_through(report)
 
 
 SEEDS = {**TINY, "model": {"name": "lenet"}, "training": {"epochs": 1, "quantised_epochs": 0},
@@ -140,6 +143,23 @@ FAULTS = [
 def test_a_faulty_setting_ends_before_any_work(project, fault, parts):
     project.experiments["tiny"] |= fault
     project.refuses_before_any_work("tiny", parts)
+
+
+def test_a_configfile_alone_plans_its_own_experiments_and_its_faults_are_its_own(project):
+    mine, repeated = (project.folder / name for name in ("mine.yaml", "repeated.yaml"))
+    mine.write_text("experiments: {other: {chips: 2}}\n")
+    repeated.write_text("experiments:\n  other: {chips: 3}\n  other: {chips: 4}\n")
+    text = project.make("-n", "--configfile", str(mine))
+    assert "Planned: 1 experiment (other), as mine.yaml names them" in text
+    assert "Planned: 1 experiment (tiny)" in project.make("-n")
+    for given, fault in (
+        (["--configfile", str(repeated)], "repeated.yaml, line 3: experiments.other: is given"),
+        (["--configfile", str(mine), "--config", "chip=3"], "--config: chip: unknown setting"),
+    ):
+        run = project.snakemake("-n", *given)
+        assert run.returncode != 0
+        assert fault in run.stdout + run.stderr
+        assert "Traceback" not in run.stdout + run.stderr
 
 
 def test_missing_data_is_named_in_what_the_user_sees(project):

@@ -1,0 +1,175 @@
+"""What no digest covers changes no number: modules, and settings without effect."""
+
+import ast
+
+import numpy as np
+import pytest
+import torch
+
+from swim import devices, network, registry, sources, spec, traits
+from swim.curvature import second_derivative
+from swim.errors import SettingError
+from swim.policies import Chip, VerifyMask, of_name
+from swim.train import train
+
+# All that modules in digests take from those that are not, and why it changes no number there.
+TAKEN = {
+    "swim.cli.console": {"FILE", "Bars", "progress_bar", "trusted_network"},  # flags, messages
+    "swim.cli.options": {"json_object", "settings_options"},  # settings, which are in digests
+    "swim.decimals": {"canonical"},  # checks a setting, and gives it back as it is
+    "swim.download": {"is_original", "obtain", "unpack"},  # files of known sums
+    "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError"},
+    "swim.faults": {"parse"},  # settings
+    "swim.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
+    "swim.meter": {"meter"},  # progress on a terminal
+    # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
+    # words of captions, KINDS which names of folders are checked.
+    "swim.registry": {
+        "ALIASES", "DATASETS", "IN_SITU", "KINDS", "METHODS", "POLICIES", "canonical", "find",
+    },
+    "swim.sources": {"digest_of"},
+    # Sections, whose values are in digests.
+    "swim.spec": {
+        "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "DeviceSettings", "EvaluateJob",
+        "InSituJob", "ModelSettings", "OwnDataSet", "PerturbJob", "ProgramJob", "SelectJob",
+        "SensitivityJob", "SummariseJob", "TrainJob", "TrainingSettings", "WhereJob",
+        "section_json",
+    },
+}  # fmt: skip
+
+
+def modules():
+    for path in sources.ROOT.rglob("*.py"):
+        parts = ["swim", *path.relative_to(sources.ROOT).with_suffix("").parts]
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def taken_by(name):
+    """(module, name) pairs of all that a module takes from modules without digests."""
+    tree, package = sources._tree(name), sources._package(name)
+    inert, aliases = sources.INERT, {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                assert alias.name not in inert or alias.asname, f"{name}: import {alias.name}"
+                aliases[alias.asname] = alias.name
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{module}.{alias.name}"
+                if sources._path(inner):
+                    aliases[alias.asname or alias.name] = inner
+                elif module in inert:
+                    yield module, alias.name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = aliases.get(node.value.id)
+            if module in inert and not sources._path(f"{module}.{node.attr}"):
+                yield module, node.attr
+
+
+def test_all_that_is_taken_from_modules_without_a_digest_is_known():
+    found = {}
+    for name in modules():
+        if name not in sources.INERT:
+            for module, attribute in taken_by(name):
+                found.setdefault(module, set()).add(attribute)
+    assert found == TAKEN
+
+
+def test_modules_without_a_digest_exist():
+    assert set(modules()) >= sources.INERT
+
+
+def test_every_policy_says_how_its_curve_ends():
+    assert {*registry.POLICIES, registry.IN_SITU} == traits.VERIFYING | traits.OTHERWISE
+    assert not traits.VERIFYING & traits.OTHERWISE
+    assert set(registry.POLICIES) >= traits.FREE | traits.READING
+    assert set(registry.DRAWING) == traits.DRAWING
+
+
+OTHER = {"verified_sigma": 0.01, "read_noise": 0.5, "clip": True, "pulse_gain": 0.7,
+         "tolerance": 0.2, "variation": {"name": "rram1"}}  # fmt: skip
+TARGETS = {"a": torch.randn(9, 11, generator=torch.Generator().manual_seed(0))}
+CURVATURE = {name: target.double().square() for name, target in TARGETS.items()}
+
+
+def left_out(settings):
+    return [name for name, out in settings.without_effect().items() if out is True]
+
+
+@pytest.mark.parametrize("way", ["closed_form", "redraw", "pulse"])
+@pytest.mark.parametrize("policy", ["mask", *registry.POLICIES])
+def test_a_devices_settings_without_effect_change_no_chip(way, policy):
+    settings = spec.DeviceSettings(write_verify=way, M=4, K=2)
+    names = [name for name in left_out(settings) if name != "variation"]
+    assert names
+
+    def chips(settings):
+        rule = VerifyMask({"a": TARGETS["a"] > 0}) if policy == "mask" else of_name(
+            policy, 0.2, CURVATURE
+        )  # fmt: skip
+        device = devices.of_settings(settings, "0.2")
+        return [rule.program(Chip(TARGETS, device, 3, index)) for index in range(2)]
+
+    try:
+        right = chips(settings)
+    except SettingError as error:  # who reads each write cannot be asked where none is simulated
+        assert way == "closed_form", error  # noqa: PT017
+        return
+    for name in names:
+        # A closed form with reads is refused; what it would do with them is still to be nothing.
+        changed = settings.model_copy(update={name: OTHER[name]})
+        if way == "closed_form" and name in ("read_noise", "clip"):
+            with pytest.raises(ValueError, match="need write_verify"):
+                spec.DeviceSettings(**{**settings.model_dump(), name: OTHER[name]})
+            continue
+        for one, other in zip(right, chips(changed), strict=True):
+            assert torch.equal(one.weights["a"], other.weights["a"]), name
+            assert (one.nwc, one.reads) == (other.nwc, other.reads), name
+
+
+def test_a_perturbation_does_not_depend_on_what_its_digest_leaves_out():
+    job = spec.PerturbJob()
+    names = job.without_effect()["device"]
+    assert names == {"verified_sigma", "tolerance", "variation"}
+    plain = devices.of_settings(job.device, "0.2").weight_std(False)
+    for name in names - {"variation"}:  # which is left out where it is none
+        changed = job.device.model_copy(update={name: OTHER[name]})
+        assert devices.of_settings(changed, "0.2").weight_std(False) == plain
+
+
+@pytest.mark.parametrize("estimator", registry.ESTIMATORS)
+def test_an_estimators_settings_without_effect_change_no_score(digits, estimator):
+    settings = spec.ModelSettings(name="mlp3")
+    model = network.initial(settings, digits, 0).eval()
+    batches = list(digits.batches("train", 50, 100))
+    job = spec.SensitivityJob(estimator=estimator)
+    assert set(left_out(job)) == (set() if estimator in traits.DRAWING else {
+        "estimator_samples", "seed"})  # fmt: skip
+
+    def scores(seed, samples):
+        found = second_derivative(model, batches, estimator=estimator, seed=seed, samples=samples)
+        return torch.cat([h.flatten() for h in found.values()])
+
+    if left_out(job):
+        assert torch.equal(scores(0, 1), scores(7, 3))
+    else:
+        assert not torch.equal(scores(0, 1), scores(7, 1))
+        assert not torch.equal(scores(0, 1), scores(0, 3))
+
+
+def test_training_without_quantisation_depends_on_none_of_its_settings(digits):
+    model = spec.ModelSettings(name="mlp3")
+    unused = spec.TrainJob(model=model).without_effect()["training"]
+    assert unused == {"quantised_epochs", "calibration_images"}
+
+    def weights(**settings):
+        chosen = spec.TrainingSettings(**{"epochs": 1, "quantised_epochs": 0, **settings})
+        made, _ = train(model, chosen, digits, seed=0, place=torch.device("cpu"))
+        return np.concatenate([v.numpy().ravel() for v in made.state_dict().values()])
+
+    right = weights()
+    for changed in ({"quantised_epochs": 1}, {"calibration_images": 10}):
+        assert np.array_equal(weights(**changed), right), changed
