@@ -7,7 +7,7 @@ without samples are left out. Whatever cannot be read without a guess is refused
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -138,7 +138,10 @@ def read(
     """
     check(model, batches)
     found = any_counts = False
-    for batch in batches:
+    given = (
+        batches if isinstance(batches, Iterable) else map(batches.__getitem__, range(len(batches)))
+    )
+    for batch in given:
         own, labels = pair(model, batch, inputs)
         if len(own):
             found = True
@@ -173,7 +176,7 @@ def check(model: nn.Module, batches: Any) -> None:
             f"batches is {_kind(batches)}; each batch must be a pair (inputs, labels): pass a "
             "list of pairs, [(inputs, labels)], or a DataLoader"
         )
-    if not isinstance(batches, Iterable):
+    if not isinstance(batches, Iterable) and not by_number(batches):
         raise DataError(
             f"batches is a {type(batches).__name__}, which cannot be iterated over: pass a list of "
             "(inputs, labels) pairs, or a DataLoader"
@@ -185,6 +188,11 @@ def check(model: nn.Module, batches: Any) -> None:
         )
 
 
+def by_number(batches: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether batches can be asked for one by one."""
+    return hasattr(batches, "__getitem__") and hasattr(batches, "__len__")
+
+
 def _kind(value: Any) -> str:
     """A value as a user knows it."""
     if isinstance(value, Tensor | np.ndarray):
@@ -193,14 +201,17 @@ def _kind(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a {type(value).__name__} with the keys {', '.join(map(str, value)) or '(none)'}"
     if isinstance(value, list | tuple):
-        inside = ", ".join(type(item).__name__ for item in value)
-        return f"a {type(value).__name__} of {len(value)} ({inside})"
+        inside = [type(item).__name__ for item in value]
+        return f"a {type(value).__name__} of {len(value)} ({_few(inside)})"
     return f"{type(value).__name__}"
 
 
 def pair(model: nn.Module, batch: Any, inputs: Keys = None) -> tuple[Inputs, Any]:
     """One batch's inputs and labels, as many of each; arguments and errors as :func:`read`."""
-    keys = (inputs,) if isinstance(inputs, str) else None if inputs is None else tuple(inputs)
+    keys: tuple[str, ...] | None = None
+    if inputs is not None:
+        several = isinstance(inputs, Iterable) and not isinstance(inputs, str)
+        keys = tuple(inputs) if several else (cast(str, inputs),)
     if isinstance(batch, Mapping):
         given, labels = batch, _labels_of(batch, keys)
     elif isinstance(batch, list | tuple) and len(batch) == 2:
@@ -277,7 +288,11 @@ def _under(given: Mapping[str, Any], keys: tuple[str, ...] | None) -> Any:
 
 
 def _sizes(inputs: Inputs) -> str:
-    return ", ".join(str(tuple(tensor.shape)) for tensor in arguments(inputs))
+    return _few([str(tuple(tensor.shape)) for tensor in arguments(inputs)])
+
+
+def _few(words: Sequence[str]) -> str:
+    return ", ".join(words if len(words) < 6 else [*words[:4], "..."])
 
 
 def _labels(labels: Any) -> Tensor:
@@ -300,6 +315,11 @@ def _tensor(what: str, value: Any, dtype: torch.dtype | None = None) -> Tensor:
     """A tensor or an array as a tensor; an array's floats, if so asked, of another type."""
     if isinstance(value, Tensor):
         # Not a subclass with answers of its own, nor one that no gradient may pass.
+        if value.layout != torch.strided or value.is_nested or value.is_meta:
+            raise DataError(
+                f"{what} are {str(value.layout).removeprefix('torch.')} tensors on {value.device}, "
+                "nested or without data; they must be dense: tensor.to_dense(), or padded"
+            )
         plain = value.detach().as_subclass(Tensor)
         return plain.clone() if plain.is_inference() else plain
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -327,6 +347,11 @@ def _check_model(model: nn.Module) -> None:
                 f"{name or 'the model'!r} is a {kinds[0]}, which runs another module: pass the "
                 f"module inside, {name or 'model'}.{inside}"
             )
+    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+        raise UnsupportedOperationError(
+            "the model's parameters were made in torch.inference_mode(), so no gradient may pass "
+            "them; pass copy.deepcopy(model), made outside of it"
+        )
 
 
 @contextlib.contextmanager

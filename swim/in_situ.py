@@ -6,13 +6,13 @@ SGD at 1e-4 with momentum 0.9).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from swim.arguments import number, whole
-from swim.batches import check, pair, read
+from swim.batches import by_number, check, pair, read
 from swim.curvature.passes import Leaves, Subject, reached, subject_of
 from swim.errors import DataError, SettingError
 from swim.labels import NotFiniteError, check_loss, counted, each_loss
@@ -67,7 +67,7 @@ class InSitu:
             weight_bits = whole("weight_bits", weight_bits, 1, 24)
         check_loss(loss)
         check(model, batches)
-        if isinstance(batches, list | tuple) or not _asked_by_number(batches):
+        if isinstance(batches, list | tuple) or not by_number(batches):
             batches, inputs = list(read(model, batches, inputs)), None
         if not len(batches):
             raise DataError("batches is empty: (inputs, labels) pairs are needed")
@@ -149,7 +149,3 @@ class InSitu:
         names = list(mode.by_name)
         found = torch.autograd.grad(loss, list(mode.by_name.values()), allow_unused=True)
         return dict(zip(names, reached(found, names), strict=True))
-
-
-def _asked_by_number(batches: Any) -> TypeGuard[Sequence[tuple[Any, Any]]]:
-    return hasattr(batches, "__getitem__") and hasattr(batches, "__len__")

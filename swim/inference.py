@@ -353,7 +353,7 @@ class Network:
         room = _ROOM["cuda" if outputs.is_cuda else "cpu"][together]
         fitting = max(1, room * images // seen.elements)
         self._size[together] = min(self._size[together], fitting)
-        found: Tensor = outputs.double()
+        found: Tensor = outputs.double() if outputs.is_floating_point() else outputs
         return found
 
     def _few(self) -> list[tuple[Any, Tensor]]:

@@ -30,7 +30,7 @@ def left_alone(model: nn.Module) -> Iterator[None]:
         states = random.getstate(), np.random.get_state()
         devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
         try:
-            with torch.random.fork_rng(devices=devices):
+            with _autograd(), torch.random.fork_rng(devices=devices):
                 # Not model.eval(): a module may override train() and do more than set the flag.
                 for module in flags:
                     module.training = False
@@ -41,6 +41,13 @@ def left_alone(model: nn.Module) -> Iterator[None]:
                 module.training = flag
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+def _autograd() -> contextlib.AbstractContextManager[None]:
+    """Out of the caller's inference mode, which would forbid second derivatives."""
+    if torch.is_inference_mode_enabled():
+        return torch.inference_mode(False)
+    return contextlib.nullcontext()
 
 
 def _restore(now: dict[str, Any], before: Mapping[str, Any]) -> None:

@@ -105,6 +105,8 @@ def one_tensor(outputs: Any) -> Tensor:
         entry = f"[{names[0] if 'logits' not in names else 'logits'!r}]"
     elif isinstance(outputs, list | tuple):
         kind += f" of {len(outputs)}"
+    else:
+        entry = ".logits" if hasattr(outputs, "logits") else "..."
     raise DataError(
         f"the model must return one tensor of outputs, not {kind}; wrap it in a module whose "
         f"forward returns the outputs alone: `return self.model(*inputs){entry}`"

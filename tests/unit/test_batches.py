@@ -73,6 +73,7 @@ READ = {
     "a generator": lambda: (pair for pair in zip(x.split(25), y.split(25), strict=True)),
     "a DataLoader": lambda: DataLoader(TensorDataset(x, y), batch_size=16),
     "a data set of batches": Pairs,
+    "a sequence without an end of its own": Lazy,
     "labels in a column": lambda: [(x, y[:, None])],
     "inputs that need gradients": lambda: [(x.clone().requires_grad_(), y)],
     "a tuple of one input": lambda: [((x,), y)],
@@ -163,6 +164,10 @@ REFUSED = {
     "text": (lambda: "data.csv", "batches is str"),
     "lists of numbers": (lambda: [([[1.0] * 8], [1])], r"inputs are a list of 1 \(list\)"),
     "strings": (lambda: [(np.array([["a"] * 8]), np.array([1]))], "must be numbers"),
+    "sparse inputs": (lambda: [(x.to_sparse(), y)], r"sparse_coo tensors.*to_dense"),
+    "inputs without data": (lambda: [(x.to("meta"), y)], "on meta"),
+    "a list of samples": (
+        lambda: [(list(x), y)], r"8 inputs \(8,\), \(8,\), .*\.\.\. and 60 labels"),
     "masked values": (
         lambda: [(np.ma.masked_less(x.numpy(), 0), y)], r"float32 \(60, 8\), some of whose values"),
     "no labels": (lambda: [(x, None)], "this needs labels, not None"),
@@ -315,6 +320,34 @@ def test_what_else_measures_takes_several_inputs():
 def test_keys_that_do_not_fit_are_named(batch, inputs, message):
     with pytest.raises(DataError, match=message):
         swim.evaluate(network(), [batch], device=EXACT, chips=1, inputs=inputs)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_the_callers_modes_change_nothing(mode):
+    expected = swim.sensitivity(network(), [(x, y)])["0.weight"]
+    model = network()
+    with mode():
+        batches = [(x * 1, y * 1)]
+        assert swim.evaluate(model, batches, device=EXACT, chips=1).mean == pytest.approx(
+            plain()[0]
+        )
+        assert torch.equal(swim.sensitivity(model, batches)["0.weight"], expected)
+        policy = InSitu(model, batches, 1)
+        trained = swim.evaluate(model, batches, policy, device=swim.Device(sigma=0.2), chips=1)
+        assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode)
+        assert not torch.is_grad_enabled()
+    policy = InSitu(model, [(x, y)], 1)
+    outside = swim.evaluate(model, [(x, y)], policy, device=swim.Device(sigma=0.2), chips=1)
+    assert torch.equal(trained.loss, outside.loss)
+
+
+def test_a_model_made_in_inference_mode_is_named():
+    with torch.inference_mode():
+        model = network()
+    with pytest.raises(UnsupportedOperationError, match=r"copy\.deepcopy\(model\)"):
+        swim.sensitivity(model, [(x, y)])
+    found = swim.evaluate(copy.deepcopy(model), [(x, y)], device=EXACT, chips=1)
+    assert found.mean == pytest.approx(plain()[0])
 
 
 @pytest.mark.parametrize("form", ["inside", "whole"])

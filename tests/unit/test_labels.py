@@ -9,6 +9,11 @@ from swim.errors import DataError, SettingError
 from swim.labels import counted, each_loss, fit
 
 
+class Answer:
+    def __init__(self, logits):
+        self.logits = logits
+
+
 def logits(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -166,6 +171,7 @@ def test_minus_100_is_a_number_like_others_for_mse():
         ({"loss": 1, "logits": logits(6, 4)}, r"dict of loss, logits.*\['logits'\]"),
         ({"out": logits(6, 4)}, r"\['out'\]"),
         (np.zeros((6, 4)), "ndarray"),
+        (Answer(logits(6, 4)), r"not Answer.*\.logits"),
         (None, "NoneType"),
     ],
 )
