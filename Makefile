@@ -39,7 +39,7 @@ quick: $(VENV)/installed  ## LeNet on 5,000 embedded MNIST digits, all methods, 
 	@echo "Figures:  results/quick/figures/"
 	@ls results/quick/figures/*.png results/quick/figures/*.svg | sed 's/^/          /'
 	@echo "Tables:   results/quick/accuracy.csv, results/summary/quick.md"
-	@echo "Report:   results/quick/report.zip (unpack it, open report.html in a browser)"
+	@echo "Report:   results/quick/report.zip (unpack it, open report/report.html in a browser)"
 
 lint: $(VENV)/installed-dev  ## formatting, lint and types
 	ruff format --check .

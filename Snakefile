@@ -3,6 +3,9 @@ from snakemake.utils import min_version, validate
 min_version("9.5")
 
 
+include: "rules/sources.smk"
+
+
 configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
@@ -17,8 +20,14 @@ validate(config, "rules/schemas/config.schema.json", set_default=False)
 # The first rule is what `snakemake` without a target makes: every experiment.
 rule all:
     input:
-        [outcome(name) for name in EXPERIMENTS],
-        outcome_of_comparisons() if CONFIG.comparisons else [],
+        lambda _: outcomes(EXPERIMENTS, CONFIG.comparisons),
+
+
+# Or, where --configfile or --config names experiments, those alone.
+rule named:
+    default_target: bool(NAMED["experiments"] or NAMED["comparisons"])
+    input:
+        lambda _: outcome_of_named(),
 
 
 for name in EXPERIMENTS:
@@ -27,7 +36,7 @@ for name in EXPERIMENTS:
         name:
             name
         input:
-            outcome(name),
+            lambda _, name=name: outcomes([name]),
 
 
 include: "rules/data.smk"

@@ -1,30 +1,41 @@
 import json
 import os
 import shlex
-import sys
 from pathlib import Path
-
-sys.path.insert(0, workflow.basedir)
 
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
-from swim import errors, fingerprint, level_table, machine, registry, sources
+from snakemake.logging import logger
+from swim import errors, faults, fingerprint, level_table, machine, registry, sources
 from swim import spec
 from swim.methods.base import estimator_of
 
 prefer(workflow.basedir)
 
+
+def check(path, function, *arguments, **chosen):
+    """Call what reads code or a file that a setting names; say which one it was."""
+    try:
+        function(*arguments, **chosen)
+    except (spec.SettingError, errors.DataError) as error:
+        where = ORIGINS.where(path)
+        raise WorkflowError(f"{where}: {'.'.join(path)}: {error}") from None
+
+
 try:
-    CONFIG = spec.load(config)
-    for settings in CONFIG.experiments.values():
-        sources.digest_of(network=settings.model.network)
-        for device in settings.devices:
-            if variation := CONFIG.devices[device].variation:
-                sources.digest_of(variation=variation.source)
-                if variation.table:
-                    level_table.read(variation.table)
-except (spec.SettingError, errors.DataError) as error:
-    raise WorkflowError(f"config.yaml\n{error}") from None
+    CONFIG = spec.load(config, ORIGINS)
+except spec.SettingError as error:
+    raise WorkflowError(str(error)) from None
+config.update(spec.without_gaps(config))
+for name, settings in CONFIG.experiments.items():
+    path = ("experiments", name, "model")
+    check(path, sources.digest_of, network=settings.model.network)
+    for device in settings.devices:
+        if variation := CONFIG.devices[device].variation:
+            path = ("devices", device, "variation")
+            check(path, sources.digest_of, variation=variation.source)
+            if variation.table:
+                check((*path, "table"), level_table.read, variation.table)
 EXPERIMENTS = CONFIG.experiments
 TRAINED = [name for name, own in EXPERIMENTS.items() if own.checkpoint is None]
 CORRELATED = [name for name, own in EXPERIMENTS.items() if own.correlate is not None]
@@ -60,7 +71,16 @@ def job(section, wildcards, **own):
         for name in section.model_fields
         if name in spec.ExperimentSettings.model_fields and name != "accelerator"
     }
-    return spec.section_json(section(**shared | own), exclude={"accelerator"})
+    return as_json(section, shared | own)
+
+
+def as_json(section, content):
+    """A step's settings; wildcards of a target that a user has typed may be misspelt."""
+    try:
+        made = faults.parse(section, content, "target")
+    except spec.SettingError as error:
+        raise WorkflowError(str(error)) from None
+    return spec.section_json(made, exclude={"accelerator"})
 
 
 def evaluate_job(wildcards):
@@ -91,14 +111,14 @@ def perturb_job(wildcards):
 def where_job(wildcards):
     own = experiment(wildcards)
     device = CONFIG.devices[wildcards.device]
-    section = spec.WhereJob(
-        device=device,
-        sigma=wildcards.sigma,
-        budget=wildcards.budget,
-        seed=own.seed,
-        arithmetic_threads=own.arithmetic_threads,
-    )
-    return spec.section_json(section, exclude={"accelerator"})
+    content = {
+        "device": device,
+        "sigma": wildcards.sigma,
+        "budget": wildcards.budget,
+        "seed": own.seed,
+        "arithmetic_threads": own.arithmetic_threads,
+    }
+    return as_json(spec.WhereJob, content)
 
 
 def at_budget(wildcards):
@@ -235,13 +255,6 @@ def scored_of(wildcards):
     return experiment(wildcards).scored
 
 
-def correlate_code(wildcards):
-    methods = [
-        registry.home("selection method", method) for method in scored_of(wildcards)
-    ]
-    return sources.digest_of("swim.cli.correlate", *methods)
-
-
 def sensitivities_of(wildcards):
     """Every estimator's file that those methods rank by."""
     needs = [
@@ -336,15 +349,46 @@ def outcome(name):
     ]
 
 
-def outcome_of_comparisons():
-    """What the target `comparisons` makes."""
+def outcome_of_comparisons(names):
+    """What the target `comparisons` makes: each one's, and all in one table if all are asked for."""
+    whole = set(names) == set(CONFIG.comparisons)
+    folders = [""] if whole else [f"{name}/" for name in names]
     return [
-        "results/summary/cycles_to_accuracy.csv",
-        "results/summary/cycles_to_accuracy.md",
+        *(
+            f"results/summary/{folder}cycles_to_accuracy.{suffix}"
+            for folder in folders
+            for suffix in ("csv", "md")
+        ),
         *(
             f"results/summary/{name}/figures/cycles-sigma-{sigma}.{suffix}"
-            for name in comparisons()
+            for name in names
             for sigma in EXPERIMENTS[compared(name)[0]].sigmas
             for suffix in ("png", "svg")
         ),
     ]
+
+
+# Experiments and comparisons that --configfile or --config names, if any.
+NAMED = {section: ORIGINS.named(section) for section in ("experiments", "comparisons")}
+ANNOUNCED = set()
+
+
+def outcomes(experiments, comparisons=(), why=""):
+    """What targets make; the log says what that is before any work, once."""
+    words = {"experiment": list(experiments), "comparison": list(comparisons)}
+    planned = " and ".join(
+        f"{len(names)} {word}{'s' if len(names) > 1 else ''} ({', '.join(names)})"
+        for word, names in words.items()
+        if names
+    )
+    if planned not in ANNOUNCED:
+        ANNOUNCED.add(planned)
+        logger.info(f"Planned: {planned or 'no experiment'}{why}")
+    made = [file for name in experiments for file in outcome(name)]
+    return made + (outcome_of_comparisons(comparisons) if comparisons else [])
+
+
+def outcome_of_named():
+    """What `snakemake` without a target makes where the command line names experiments."""
+    why = f", as {' and '.join(ORIGINS.added)} names them; all others: the target `all`"
+    return outcomes(NAMED["experiments"], NAMED["comparisons"], why)

@@ -1,3 +1,10 @@
+def correlate_code(wildcards):
+    methods = [
+        registry.home("selection method", method) for method in scored_of(wildcards)
+    ]
+    return sources.digest_of("swim.cli.correlate", *methods)
+
+
 rule perturb:
     """Checkpoint and training images -> what changing one weight alone costs in loss."""
     input:
@@ -39,7 +46,7 @@ rule correlate:
             "results/{experiment}/correlation.csv",
             caption="report/correlation.rst",
             category="{experiment}",
-            labels={"result": "scores against measured loss", "form": "table"},
+            labels={"result": "{experiment}: scores against measured loss (table)"},
         ),
         scores="results/{experiment}/scores.csv",
         markdown="results/summary/{experiment}-correlation.md",
@@ -47,7 +54,7 @@ rule correlate:
             "results/{experiment}/figures/correlation.png",
             caption="report/scatter.rst",
             category="{experiment}",
-            labels={"result": "scores against measured loss", "form": "figure"},
+            labels={"result": "{experiment}: scores against measured loss (figure)"},
         ),
         svg="results/{experiment}/figures/correlation.svg",
     log:

@@ -1,3 +1,20 @@
+# Every result has one label, named `result`, whose text is unique in the whole report. Snakemake's
+# page hides all rows but one of equal labels. Of several labels it may take one for a toggle (two
+# values of equal number, in a category or in a search), and goes blank where a row lacks a value.
+
+
+def place_in_report(wildcards):
+    """Category, and whose result it is, of a result that experiments and comparisons have."""
+    kind, _, name = wildcards.place.rpartition("/")
+    return ("comparisons", f"comparison {name}") if kind else (name, name)
+
+
+def labels_of_cycles(wildcards):
+    _, owner = place_in_report(wildcards)
+    text = f"{owner}: cycles to accuracy, sigma {wildcards.sigma} (figure)"
+    return {"result": text}
+
+
 rule summarise:
     """All chips of an experiment -> the tidy tables, and both in the paper's layout."""
     input:
@@ -7,13 +24,13 @@ rule summarise:
             "results/{experiment}/accuracy.csv",
             caption="report/accuracy.rst",
             category="{experiment}",
-            labels={"result": "accuracy", "form": "table"},
+            labels={"result": "{experiment}: accuracy (table)"},
         ),
         paired=report(
             "results/{experiment}/paired.csv",
             caption="report/paired.rst",
             category="{experiment}",
-            labels={"result": "differences, paired by chip", "form": "table"},
+            labels={"result": "{experiment}: differences, paired by chip (table)"},
         ),
         markdown="results/summary/{experiment}.md",
     log:
@@ -45,7 +62,7 @@ rule cycles:
             "results/{experiment}/cycles_to_accuracy.csv",
             caption="report/cycles.rst",
             category="{experiment}",
-            labels={"result": "cycles to accuracy", "form": "table"},
+            labels={"result": "{experiment}: cycles to accuracy (table)"},
         ),
         markdown="results/{experiment}/cycles_to_accuracy.md",
     log:
@@ -108,7 +125,7 @@ rule join_comparisons:
             "results/summary/cycles_to_accuracy.csv",
             caption="report/cycles.rst",
             category="comparisons",
-            labels={"result": "cycles to accuracy", "form": "table"},
+            labels={"result": "all comparisons: cycles to accuracy (table)"},
         ),
         markdown="results/summary/cycles_to_accuracy.md",
     log:
@@ -129,7 +146,7 @@ rule join_comparisons:
 rule comparisons:
     """Cycles to accuracy of `comparisons:`, each a method's over training seeds."""
     input:
-        lambda _: outcome_of_comparisons(),
+        lambda _: outcomes([], comparisons()),
     localrule: True
 
 
@@ -142,14 +159,16 @@ rule plot:
             "results/{experiment}/figures/accuracy-sigma-{sigma}.png",
             caption="report/figure.rst",
             category="{experiment}",
-            labels={"result": "accuracy, sigma {sigma}", "form": "figure"},
+            labels={"result": "{experiment}: accuracy, sigma {sigma} (figure)"},
         ),
         svg="results/{experiment}/figures/accuracy-sigma-{sigma}.svg",
         log_png=report(
             "results/{experiment}/figures/accuracy-log-sigma-{sigma}.png",
-            caption="report/figure.rst",
+            caption="report/figure_log.rst",
             category="{experiment}",
-            labels={"result": "accuracy, few cycles, sigma {sigma}", "form": "figure"},
+            labels={
+                "result": "{experiment}: accuracy, sigma {sigma}, logarithmic axis (figure)"
+            },
         ),
         log_svg="results/{experiment}/figures/accuracy-log-sigma-{sigma}.svg",
     log:
@@ -177,8 +196,7 @@ rule plot_reads:
             caption="report/reads.rst",
             category="{experiment}",
             labels={
-                "result": "accuracy against reads, sigma {sigma}",
-                "form": "figure",
+                "result": "{experiment}: accuracy against reads, sigma {sigma} (figure)"
             },
         ),
         svg="results/{experiment}/figures/reads-sigma-{sigma}.svg",
@@ -204,9 +222,9 @@ rule plot_cycles:
     output:
         png=report(
             "results/{place}/figures/cycles-sigma-{sigma}.png",
-            caption="report/cycles.rst",
-            category="{place}",
-            labels={"result": "cycles to accuracy, sigma {sigma}", "form": "figure"},
+            caption="report/cycles_figure.rst",
+            category=lambda wildcards: place_in_report(wildcards)[0],
+            labels=labels_of_cycles,
         ),
         svg="results/{place}/figures/cycles-sigma-{sigma}.svg",
     log:
@@ -234,8 +252,8 @@ rule plot_where:
             caption="report/where.rst",
             category="{experiment}",
             labels={
-                "result": "rewritten devices, NWC {budget}, sigma {sigma}",
-                "form": "figure",
+                "result": "{experiment}: rewritten devices, {device}, NWC {budget},"
+                " sigma {sigma} (figure)"
             },
         ),
         svg="results/{experiment}/figures/where-{device}-{budget}-sigma-{sigma}.svg",

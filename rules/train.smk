@@ -51,7 +51,9 @@ rule adopt:
 
 
 rule settings:
-    """The resolved settings of an experiment, versions, and the machine that runs Snakemake."""
+    """Resolved settings of an experiment, what is programmed, versions, Snakemake's machine."""
+    input:
+        "results/{experiment}/model.safetensors",
     output:
         "results/{experiment}/settings.json",
     log:
@@ -66,5 +68,5 @@ rule settings:
         code=sources.digest("describe"),
         versions=VERSIONS,
     shell:
-        "python -m swim describe --settings {params.settings:q} --out {output:q}"
-        " > {log:q} 2>&1"
+        "python -m swim describe --settings {params.settings:q} --model {input:q}"
+        " --out {output:q} > {log:q} 2>&1"

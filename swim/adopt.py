@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from swim import network
+from swim.curvature.passes import subject_of
 from swim.data import DataSet
-from swim.errors import DataError
+from swim.diverged import where
+from swim.isolation import left_alone
+from swim.labels import NotFiniteError, each_loss
 from swim.models import quantisation
 from swim.spec import ModelSettings
-
-State = dict[str, Tensor]
+from swim.state_files import states
+from swim.state_match import matched
 
 
 def adopt(
@@ -27,8 +29,10 @@ def adopt(
     """Load a user's state into a network, and quantise it as the settings say.
 
     Args:
-        path: safetensors, or a state dict by ``torch.save`` (which is read without running code);
-            keys of data-parallel training and of the paper's first release are understood.
+        path: safetensors, or a state dict or a training's checkpoint by ``torch.save`` (which is
+            read without running code); prefixes of names, such as those of data-parallel training,
+            Lightning, averaged and compiled models, and names of the paper's first release are
+            understood. Weights beside the network's are left out, which is reported.
         settings: the network; with bits, a float state is quantised after training, activations
             over the limits of ``calibration_images`` training images. A state that holds ranges
             of our own activation quantisers keeps them.
@@ -40,15 +44,15 @@ def adopt(
         The network in eval mode, with weights as they are to be programmed.
 
     Raises:
-        DataError: the file is missing, of another kind, or does not fit the network; the message
-            lists what differs.
+        DataError: the file is missing, of another kind, or does not fit the network, and the
+            message lists what differs; or the network's outputs are not finite.
     """
     model = network.initial(settings, data, 0).eval()
-    state = _cleaned(_read(path))
-    calibrated = any("input_quantiser." in name for name in state)
+    found = states(path)
+    calibrated = any("input_quantiser." in name for state in found.values() for name in state)
     if settings.activation_bits and calibrated:
         quantisation.quantise_activations(model, settings.activation_bits)
-    _put(model, state, f"{path} does not fit {settings.label}", report)
+    model.load_state_dict(matched(model, found, f"{path} does not fit {settings.label}", report))
     if settings.activation_bits and not calibrated:
         quantisation.quantise_activations(model, settings.activation_bits)
         images = data.batches("train", 500, calibration_images)
@@ -56,7 +60,14 @@ def adopt(
     if settings.weight_bits:
         quantisation.quantise_weights(model, settings.weight_bits)
         quantisation.deploy(model)
-    report(_accuracy(model, data, calibration_images))
+    try:
+        report(_accuracy(model, data, calibration_images))
+    except NotFiniteError as error:
+        sample = data.inputs("train", slice(0, 500))
+        with left_alone(model):
+            subject = subject_of(model, sample[:2])
+            place = where(lambda mode: subject.run(subject.under(mode), sample))
+        raise NotFiniteError(f"{path}: on images of {data.name} {error}{place}") from None
     return model
 
 
@@ -64,7 +75,7 @@ def _accuracy(model: nn.Module, data: DataSet, images: int) -> str:
     right = total = 0
     with torch.no_grad():
         for inputs, labels in data.batches("train", 500, images):
-            right += int((model(inputs).argmax(1) == labels).sum())
+            right += int(each_loss("cross_entropy", model(inputs), labels)[0].sum())
             total += len(labels)
     line = f"accuracy on {total} training images: {right / total:.2%}"
     if right * data.classes < 2 * total:
@@ -73,80 +84,3 @@ def _accuracy(model: nn.Module, data: DataSet, images: int) -> str:
             f"and this normalisation (mean {data.mean}, std {data.std})?"
         )
     return line
-
-
-def _read(path: Path) -> State:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the readers say to half a file, or to another kind
-        hint = str(error).partition("\n")[0]
-        raise DataError(
-            f"{path}: neither safetensors nor a state dict of plain tensors ({hint}); write it "
-            "with torch.save(model.state_dict(), path)"
-        ) from error
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise DataError(f"{path}: holds no state dict but {_kind(content)}")
-    return dict(content)
-
-
-def _kind(content: Any) -> str:
-    if isinstance(content, dict):
-        return f"a dict of {', '.join(sorted({type(v).__name__ for v in content.values()}))}"
-    return type(content).__name__
-
-
-def _cleaned(state: State) -> State:
-    """Keys as the network itself would have them.
-
-    ``DataParallel`` puts ``module.`` before each. In the paper's first release a layer is wrapped
-    in a module that keeps it as ``op``, beside helpers such as ``weightS``, ``noise`` and ``mask``.
-    """
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    if any(".op." in name for name in state):
-        return {n.replace(".op.", "."): v for n, v in state.items() if ".op." in n}
-    return state
-
-
-def _put(model: nn.Module, state: State, fault: str, report: Callable[[str], None]) -> None:
-    """Load ``state``, by names, or by order where all shapes agree in order."""
-    own = model.state_dict()
-    counters = {name: v for name, v in own.items() if name.endswith("num_batches_tracked")}
-    wanted = {name: value for name, value in own.items() if name not in counters}
-    given = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
-    shapes = [[value.shape for value in part.values()] for part in (wanted, given)]
-    if not set(wanted) & set(given) and shapes[0] == shapes[1]:
-        pairs = list(zip(wanted, given, strict=True))
-        report(f"no name of the file is one of the network's; taken in order: {_arrows(pairs)}")
-        given = {own_name: given[name] for own_name, name in pairs}
-    different = _differences(wanted, given)
-    if different:
-        raise DataError(f"{fault}:\n" + "\n".join(different))
-    model.load_state_dict({**counters, **given})
-
-
-def _arrows(pairs: list[tuple[str, str]]) -> str:
-    return ", ".join(f"{name} as {own}" for own, name in pairs if own.endswith("weight"))
-
-
-def _differences(wanted: State, given: State) -> list[str]:
-    """One line a tensor that is missing, too much or of another shape."""
-    lines = [f"  missing: {name} {tuple(wanted[name].shape)}" for name in wanted.keys() - given]
-    lines += [f"  not in the network: {name} {tuple(given[name].shape)}"
-              for name in given.keys() - wanted]  # fmt: skip
-    lines += [
-        f"  {name}: the file has {tuple(given[name].shape)}, the network {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in given and given[name].shape != value.shape
-    ]
-    shown = sorted(lines)[:20]
-    return [*shown, f"  and {len(lines) - 20} more"] if len(lines) > 20 else shown

@@ -1,7 +1,7 @@
 """Monte Carlo over programmed accelerators, in memory and with common random numbers."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from swim.devices import Device, at_equal_variance
 from swim.errors import SettingError
 from swim.inference import Network
+from swim.inventory import Inventory
+from swim.isolation import left_alone
+from swim.labels import NotFiniteError
 from swim.policies import Chip, Policy, Programmed, VerifyMask
 from swim.sampling import PILOT, Sampling, plan
-from swim.tracing import left_alone
 
 COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
 Row = tuple[int, float, float, float, float, int]
@@ -35,19 +37,25 @@ def stream(
     first_chip: int = 0,
     images: int | None = None,
     loss: str = "cross_entropy",
+    digital: Iterable[str] = (),
+    inputs: str | Sequence[str] | None = None,
+    report: Callable[[Inventory], None] | None = None,
 ) -> Iterator[Row]:
     """Chip after chip without end, each as the entries of :data:`COLUMNS`.
 
     Arguments and errors are those of :func:`swim.evaluate`, and ``images``: measure each chip on
     about so many, drawn afresh for each (:mod:`swim.sampling`), so that its accuracy is an
     unbiased estimate; the first :data:`swim.sampling.PILOT` chips are measured on all of them.
+    ``report`` is told what is programmed, before the first chip.
     Between two chips the model is as it was.
     """
     if images is not None and loss != "cross_entropy":
         raise SettingError(f"images: samples are drawn by classification errors; loss is {loss!r}")
     policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     with left_alone(model), torch.no_grad():
-        network = Network(model, batches, loss)
+        network = Network(model, batches, loss, inputs, digital)
+    if report is not None:
+        report(network.inventory)
     device = at_equal_variance(device, network.targets)
 
     def program(index: int) -> Programmed:
@@ -56,28 +64,53 @@ def stream(
     pilot: dict[int, Tensor] = {}  # chip -> which images it got right
     sampling: Sampling | None = None
 
-    def measure(indices: range) -> Iterator[Row]:
+    def measure(indices: range) -> Iterator[Row | NotFiniteError]:
         nonlocal sampling
         programmed = [program(index) for index in indices]
-        weights = [chip.weights for chip in programmed]
+        weights: list[Mapping[str, Tensor]] = [chip.weights for chip in programmed]
         parts: list[Tensor | None] = [None] * len(indices)
+        failed: dict[int, NotFiniteError] = {}
         if images is None or images >= network.images or indices[0] < PILOT:
-            right, losses = network.answers(weights)
+            right, losses = _answers(network, weights, None, indices, failed)
             if images is not None:
                 pilot.update(zip(indices, right, strict=True))
         else:
             sampling = sampling or _plan(network, program, pilot, images)
             drawn = [sampling.draw(seed, index) for index in indices]
-            right, losses = network.answers(weights, [torch.from_numpy(d[0]) for d in drawn])
+            positions = [torch.from_numpy(d[0]) for d in drawn]
+            right, losses = _answers(network, weights, positions, indices, failed)
             parts = [torch.from_numpy(d[1]) for d in drawn]
-        for index, chip, *answers in zip(indices, programmed, right, losses, parts, strict=True):
-            yield (index, *_means(*answers), chip.nwc, chip.reads, right.shape[1])
+        for number, chip in enumerate(programmed):
+            answers = _means(right[number], losses[number], parts[number])
+            row = (indices[number], *answers, chip.nwc, chip.reads, right.shape[1])
+            yield failed.get(number, row)
 
     # Groups begin at fixed chips, so that a chip's neighbours, and its bytes, are always the same.
     for start in itertools.count(first_chip - first_chip % network.group, network.group):
         with left_alone(model), torch.no_grad():
             rows = list(measure(range(start, start + network.group)))
-        yield from (row for row in rows if row[0] >= first_chip)
+        for row in rows[max(first_chip - start, 0) :]:
+            if isinstance(row, NotFiniteError):
+                raise row
+            yield row
+
+
+def _answers(
+    network: Network,
+    weights: list[Mapping[str, Tensor]],
+    positions: list[Tensor] | None,
+    numbers: range,
+    failed: dict[int, NotFiniteError],
+) -> tuple[Tensor, Tensor]:
+    """What chips answer; those whose outputs are not finite are put into ``failed`` instead."""
+    while True:
+        try:
+            return network.answers(weights, positions, numbers)
+        except NotFiniteError as error:
+            if error.chip is None or error.chip in failed:
+                raise
+            failed[error.chip] = error
+            weights[error.chip] = network.targets
 
 
 def _plan(
@@ -90,18 +123,25 @@ def _plan(
     for start in range(0, PILOT, network.group):
         if start not in pilot:
             indices = range(start, start + network.group)
-            right, _ = network.answers([program(index).weights for index in indices])
+            weights = [program(index).weights for index in indices]
+            right, _ = network.answers(weights, numbers=indices)
             pilot.update(zip(indices, right, strict=True))
-    wrong = (1 - torch.stack(list(pilot.values()))).sum(0)
+    # In units of the labels of the image that has most, most often one.
+    wrong = (network.counted - torch.stack(list(pilot.values()))).sum(0) / network.counted.max()
     _, losses = network.answers([network.targets])
     return plan(wrong.cpu().numpy(), losses[0].cpu().numpy(), images)
 
 
 def clean(
-    model: nn.Module, batches: Iterable[tuple[Any, Any]], *, loss: str = "cross_entropy"
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    loss: str = "cross_entropy",
+    digital: Iterable[str] = (),
+    inputs: str | Sequence[str] | None = None,
 ) -> tuple[float, float]:
     """Accuracy and mean loss with every weight exactly as it is."""
     with left_alone(model), torch.no_grad():
-        network = Network(model, batches, loss)
+        network = Network(model, batches, loss, inputs, digital)
         right, losses = network.answers([network.targets])
         return _means(right[0], losses[0])

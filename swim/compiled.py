@@ -105,8 +105,12 @@ class Block:
     def empty(self, count: int) -> Tensor:
         """A tensor to hold the results of so many images."""
         shape = (count, self.output_channels, *self.windows)
-        order = torch.channels_last if self.channels_last else torch.contiguous_format
-        return torch.empty(shape, **_PLAIN, memory_format=order)
+        return torch.empty(shape, **_PLAIN, memory_format=self._order)
+
+    @property
+    def _order(self) -> torch.memory_format:
+        """Of the result's dimensions in memory."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property
     def worthwhile(self) -> bool:
@@ -145,21 +149,30 @@ class Block:
             result: where to write, of the block's layout; a new tensor if None.
 
         Raises:
-            ValueError: a tensor is of another shape or type, or not on the CPU.
+            ValueError: a tensor is of another shape or type, or not on the CPU; the weights or
+                the result do not lie in memory as the block reads and writes them.
         """
         count = len(images)
         taps = 16 if self.minimal else self.kernel[0] * self.kernel[1]
-        order = (taps, self.inputs) if self.minimal else (self.inputs, taps)
+        inner = (taps, self.inputs) if self.minimal else (self.inputs, taps)
         result = self.empty(count) if result is None else result
         for name, tensor, shape in (
             ("images", images, (count, self.input_channels, *self.size)),
-            ("weights", packed, (self.groups, *order, self.outputs)),
+            ("weights", packed, (self.groups, *inner, self.outputs)),
             ("bias", bias, (self.output_channels,)),
             ("result", result, (count, self.output_channels, *self.windows)),
         ):
             if tensor.dtype != torch.float32 or not tensor.is_cpu or tensor.shape != shape:
                 found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device.type}"
                 raise ValueError(f"{name} must be float32 {shape} on the CPU, not {found}")
+        for name, lies in (
+            ("weights", packed.is_contiguous()),
+            ("result", result.is_contiguous(memory_format=self._order)),
+        ):
+            if not lies:
+                raise ValueError(f"{name} must lie in memory without gaps, in the block's order")
+        if not count:
+            return result
         images = images.contiguous(memory_format=torch.channels_last)
         bias = bias.contiguous()
         q = quantiser or Quantiser(1, 1, 0, 0)

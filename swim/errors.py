@@ -15,3 +15,12 @@ class DataError(SwimError, ValueError):
 
 class UnsupportedOperationError(SwimError, NotImplementedError):
     """The network contains an operation that the sensitivity pass has no rule for."""
+
+
+def short(value: object, most: int = 80) -> str:
+    """A value as messages show it, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        return "a number of more than 4,300 digits"
+    return text if len(text) <= most else f"{text[: most // 2]}... ({len(text)} characters)"

@@ -5,15 +5,17 @@ noise that it makes (the baseline of SWIM, DAC 2022, arXiv:2202.08395; its first
 SGD at 1e-4 with momentum 0.9).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
+from swim.arguments import number, whole
+from swim.batches import pair, read
 from swim.curvature.passes import Leaves, Subject, reached, subject_of
 from swim.errors import DataError, SettingError
-from swim.inference import each_loss
+from swim.labels import NotFiniteError, check_loss, counted, each_loss
 from swim.policies.base import Chip, Programmed
 from swim.policies.cells import Cells
 
@@ -29,33 +31,46 @@ class InSitu:
     def __init__(
         self,
         model: nn.Module,
-        batches: Sequence[tuple[Any, Any]],
+        batches: Iterable[tuple[Any, Any]],
         budget: float,
         *,
         learning_rate: float = 1e-4,
         momentum: float = 0.9,
         weight_bits: int | None = None,
         loss: str = "cross_entropy",
+        inputs: str | Sequence[str] | None = None,
+        digital: Iterable[str] = (),
     ):
         """A policy for :func:`swim.evaluate`.
 
         Args:
             model: the network that is evaluated.
-            batches: (inputs, labels) of one step each; after the last the first comes again.
+            batches: (inputs, labels) of one step each; after the last the first comes again. A
+                sequence of the user's own is asked for each when its step comes; whatever else
+                can only be iterated over is kept in memory.
             budget: normalised write cycles to spend: as many whole steps as fit into it.
             learning_rate: of plain SGD.
             momentum: of its steps.
             weight_bits: bits of the written magnitudes, None for float weights.
             loss: ``cross_entropy`` or ``mse``.
+            inputs: where inputs or batches are dicts, the key or keys of what the model takes.
+            digital: names or patterns of weights that no device holds.
 
         Raises:
-            SettingError: the budget is negative.
-            DataError: there are no batches.
+            SettingError: a number is out of range, or the loss unknown.
+            DataError: there are no batches, or they are of a kind that is not read.
         """
-        if budget < 0:
-            raise SettingError(f"budget must be at least 0, not {budget}")
+        budget = number("budget", budget, 0)
+        learning_rate = number("learning_rate", learning_rate, 0, above=True)
+        momentum = number("momentum", momentum, 0, 1)
+        if weight_bits is not None:
+            weight_bits = whole("weight_bits", weight_bits, 1, 24)
+        check_loss(loss)
+        if isinstance(batches, list | tuple) or not _asked_by_number(batches):
+            batches, inputs = list(read(model, batches, inputs)), None
         if not len(batches):
             raise DataError("batches is empty: (inputs, labels) pairs are needed")
+        self._inputs, self._digital = inputs, tuple(digital)
         self._subject: Subject | None = None
         self._model, self._batches, self._budget = model, batches, budget
         self._rate, self._momentum, self._loss = learning_rate, momentum, loss
@@ -69,6 +84,7 @@ class InSitu:
 
         Raises:
             SettingError: all devices are inside the tolerance at once, so there is no unit of NWC.
+            DataError: training diverged, or the batches do not fit the network.
         """
         verifying = sum(float(Cells(chip, name).cycles.sum()) for name in chip.targets)
         devices = chip.device.slices * sum(t.numel() for t in chip.targets.values())
@@ -82,7 +98,14 @@ class InSitu:
         moving = {name: torch.zeros_like(target) for name, target in targets.items()}
         written = self._write(chip, targets, 0)
         for step in range(1, steps + 1):
-            gradients = self._gradients(written, *self._batches[(step - 1) % len(self._batches)])
+            batch = self._batches[(step - 1) % len(self._batches)]
+            try:
+                gradients = self._gradients(written, *pair(self._model, batch, self._inputs))
+            except NotFiniteError as error:
+                raise NotFiniteError(
+                    f"chip {chip.index}, after {step - 1} steps of on-device training at learning "
+                    f"rate {self._rate:g}: {error}"
+                ) from None
             for name, gradient in gradients.items():
                 moving[name].mul_(self._momentum).add_(gradient)
                 targets[name].sub_(moving[name], alpha=self._rate)
@@ -113,11 +136,19 @@ class InSitu:
     def _gradients(self, written: Mapping[str, Tensor], x: Any, y: Any) -> dict[str, Tensor]:
         """Of the mean loss of a batch, by weight."""
         if self._subject is None:
-            self._subject = subject_of(self._model, x)
+            self._subject = subject_of(self._model, x, self._digital)
         mode = Leaves(self._subject, written)
         outputs = self._subject.run(mode, x.to(self._subject.place))
         with torch.enable_grad():
-            loss = each_loss(self._loss, outputs, y.to(outputs.device))[1].mean()
+            losses = each_loss(self._loss, outputs, y)[1]
+            counts = counted(self._loss, y)
+            # The mean over the labels that count.
+            single = bool((counts == 1).all())
+            loss = losses.mean() if single else losses.sum() / counts.sum().clamp_min(1)
         names = list(mode.by_name)
         found = torch.autograd.grad(loss, list(mode.by_name.values()), allow_unused=True)
         return dict(zip(names, reached(found, names), strict=True))
+
+
+def _asked_by_number(batches: Any) -> TypeGuard[Sequence[tuple[Any, Any]]]:
+    return hasattr(batches, "__getitem__") and hasattr(batches, "__len__")

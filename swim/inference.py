@@ -3,29 +3,29 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swim.errors import DataError, SettingError
+from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
+from swim.diverged import check_finite, of_chips
+from swim.flow import Handed, Stored, Watch
+from swim.isolation import copies_of, device_of, few
 from swim.kernels import FastKernels, keep_freed_memory
+from swim.labels import (
+    NotFiniteError,
+    check_loss,
+    counted,
+    each_loss,
+    fit,
+    needed,
+    one_tensor,
+)
+from swim.operations import jumps, operation_name
 from swim.replay import Replayed, record
 from swim.together import CannotRunTogetherError, Together
-from swim.tracing import (
-    Call,
-    Replay,
-    Watch,
-    buffers_of,
-    device_of,
-    first,
-    operation_name,
-    parameters_of,
-    trace,
-    weights_of,
-    with_weight,
-)
+from swim.tracing import trace
 
 # Chips that a small network runs at once, and how many weights make it no longer small: above,
 # one chip keeps a processor busy, and more only take memory.
@@ -38,26 +38,6 @@ _ROOM = {"cpu": (2**22, 3 * 2**19), "cuda": (2**26, 2**26)}
 # A recorded pass takes so many images, in at most so many parts in its convolutions. While it is
 # recorded, the activations of all layers for all of these images are in memory.
 _BLOCK, _PARTS = 512, 16
-
-
-class _ProgrammedCalls(Replay):
-    """Hands programmed weights to the calls whose weight is computed, by order of calls."""
-
-    def __init__(self, calls: Sequence[Call], weights: Mapping[str, Tensor]):
-        super().__init__(calls)
-        self._weights = weights
-
-    def _weighted(
-        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        if call.name is not None and not call.direct:
-            args, kwargs = with_weight(args, kwargs, self._weights[call.name])
-        return func(*args, **kwargs)
-
-
-# Operations by which a difference in the last bits may become a large one; comparisons and whole
-# numbers are such too.
-_JUMPS = {"round", "floor", "ceil", "trunc", "frac", "sign", "sgn", "fmod", "remainder"}
 
 
 class _Seen(Watch):
@@ -75,9 +55,8 @@ class _Seen(Watch):
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
-            name = operation_name(func).strip("_")
             exact = result.is_floating_point() and result.element_size() >= 4
-            self.jumps |= not exact or name in _JUMPS or "quantize" in name
+            self.jumps |= not exact or jumps(operation_name(func))
             if result.dim() and len(result) == self._images:
                 self.elements = max(self.elements, result.numel())
         return result
@@ -97,33 +76,49 @@ class _Within(nn.Module):
 class Network:
     """A model with its test images in memory, ready to run with other weights.
 
-    The model itself is never written to: direct weights are handed to its forward by
-    ``torch.func.functional_call``, computed ones (quantised in the forward) at the call that
-    uses them, so that noise is added after quantisation.
+    The model itself is never written to: weights that are stored tensors are handed to its forward
+    by ``torch.func.functional_call``, others (quantised in the forward, or read elsewhere too) at
+    the calls that use them, so that noise is added after quantisation.
 
     Attributes:
         targets: the programmed weights, name -> ideal weight.
+        inventory: the same with their counts, and what stays digital.
         images: how many test images there are.
+        counted: labels of each image that count, in units of their mean: float64 (images,), ones
+            where each image has one label.
         group: how many chips :meth:`answers` runs at once; a pure function of the model.
     """
 
-    def __init__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: str):
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[tuple[Any, Any]],
+        loss: str,
+        inputs: Keys = None,
+        digital: Iterable[str] = (),
+    ):
         keep_freed_memory()
         place = device_of(model)
-        (inputs, _), stream = first(batches)
-        self._model, self._loss = model, loss
+        check_loss(loss)
+        (sample, _), stream = first(model, batches, inputs)
+        self._model, self._loss, self._sample = model, loss, sample
+        self._digital = tuple(digital)
+        self._batches = [(x.to(place), needed(y).to(place)) for x, y in stream]
         # Copies, since a forward may write to its own parameters.
-        own = {name: p.clone() for name, p in parameters_of(model, requires_grad=False).items()}
-        self._calls = trace(model, inputs[:1].clone().to(place), own)
-        self._batches = [(x.to(place), y.to(place)) for x, y in stream]
-        self._state = {**own, **buffers_of(model)}
-        self._direct: dict[str, list[str]] = {}
-        for call in self._calls:
-            if call.direct and call.name and call.parameter:
-                self._direct.setdefault(call.name, []).append(call.parameter)
-        self.targets = weights_of(self._calls)
-        self.images = sum(len(y) for _, y in self._batches)
-        self._joined: tuple[Tensor, Tensor] | None = None
+        self._state, shown_all = copies_of(model), [x for x, _ in self._batches]
+        traced = trace(
+            model, few(shown_all[0]), *shown_all, state=self._state, digital=self._digital
+        )
+        self._traced, self.inventory = traced, traced.inventory
+        self.targets = {name: weight.clone() for name, weight in traced.weights.items()}
+        # Whether each pass follows its weights to where they are used.
+        self._follows = traced.branches or len(traced.handed) < len(traced.weights)
+        self._mode: type[Handed] = Handed
+        check_finite(self.targets)
+        counts = torch.cat([counted(loss, y) for _, y in self._batches]).double()
+        self.images, self._mean_count = len(counts), float(counts.mean())
+        self.counted = counts / self._mean_count
+        self._joined: tuple[Inputs, Tensor] | None = None
         size = len(self._batches[0][1])
         self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
         self._replays: dict[Any, Replayed | None] = {}
@@ -131,32 +126,45 @@ class Network:
         self._overwrites = self._jumps = False  # its images; what rounding does
         self._try_one_chip()
         self.group = GROUP if self._runs_together() else 1
-        if self.group > 1 and len({x.shape[1:] for x, _ in self._batches}) == 1:
+        same = zip(*self._batches, strict=True)
+        if self.group > 1 and all(alike(part, column[0]) for column in same for part in column):
             self._batches = [self._all()]
 
     def answers(
-        self, chips: Sequence[Mapping[str, Tensor]], positions: Sequence[Tensor] | None = None
+        self,
+        chips: Sequence[Mapping[str, Tensor]],
+        positions: Sequence[Tensor] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What each chip answers, by its weights: one, or as many as :attr:`group`.
 
         Args:
             chips: weight name -> weight, of each chip.
             positions: the images that each chip is shown, (n,) each; all if None.
+            numbers: of the chips, to name them in errors.
 
         Returns:
-            Whether each image is classified rightly (1, 0, or NaN), and its loss: (chips, n).
+            Whether each image is classified rightly (1, 0, or NaN), and its loss: (chips, n); of
+            several labels their sums, in units of the mean number that counts.
+
+        Raises:
+            DataError: outputs are not finite, or labels do not fit them.
         """
         together = len(chips) > 1
         while True:
             try:
                 return self._answers(chips, positions)
+            except NotFiniteError:
+                raise self._diverged(chips, positions, numbers) from None
             except torch.OutOfMemoryError:
                 if self._size[together] == 1:
                     raise
                 self._size[together] //= 2
             except CannotRunTogetherError:  # on these images, though it could on those tried
                 shown = [None] * len(chips) if positions is None else [[p] for p in positions]
-                found = [self.answers([chip], own) for chip, own in zip(chips, shown, strict=True)]
+                names = [None] * len(chips) if numbers is None else [[n] for n in numbers]
+                each = zip(chips, shown, names, strict=True)
+                found = [self.answers([chip], own, name) for chip, own, name in each]
                 right, losses = (torch.cat(parts) for parts in zip(*found, strict=True))
                 return right, losses
 
@@ -166,37 +174,68 @@ class Network:
         def answer(outputs: Tensor, labels: Tensor) -> list[Tensor]:
             labels = labels.expand(len(chips), *labels.shape[1:])
             found = each_loss(self._loss, outputs.flatten(0, 1), labels.flatten(0, 1))
-            return [part.view(len(chips), -1) for part in found]
+            return [part.view(len(chips), part.numel() // len(chips)) for part in found]
 
         size = self._size[together := len(chips) > 1]
         if together and 1 < _BLOCK // size <= _PARTS:
             size *= _BLOCK // size
         found = self._passes(chips, self._chosen(positions, size), answer)
         right, losses = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        if not bool(losses.isfinite().all()):
+            raise NotFiniteError("the loss of an image is not finite: the outputs are too large")
+        if self._mean_count != 1:
+            right, losses = right / self._mean_count, losses / self._mean_count
         return right, losses
+
+    def _diverged(
+        self,
+        chips: Sequence[Mapping[str, Tensor]],
+        positions: Sequence[Tensor] | None,
+        numbers: Sequence[int] | None,
+    ) -> NotFiniteError:
+        """The error for answers that are not finite: of which chip, and from which layer on."""
+
+        def alone(chip: int | None) -> Callable[[type[Handed]], Any]:
+            shown = None if positions is None else [positions[chip or 0]]
+
+            def run(mode: type[Handed]) -> Any:
+                self._mode = mode
+                try:
+                    return self._answers([self.targets if chip is None else chips[chip]], shown)
+                finally:
+                    self._mode = Handed
+
+            return run
+
+        return of_chips(len(chips), alone, numbers)
 
     def _passes(
         self,
         chips: Sequence[Mapping[str, Tensor]],
-        chosen: Iterable[tuple[Tensor, Tensor]],
+        chosen: Iterable[tuple[Any, Tensor]],
         take: Callable[[Tensor, Tensor], Any],
     ) -> list[Any]:
         """What is taken from each pass's outputs, (chips, n, classes), and labels."""
         together = len(chips) > 1
-        run = self._group(chips) if together else self._alone(chips[0])
         state = dict(self._state)
         if not together:
-            for name, parameters in self._direct.items():
+            for name, parameters in self._traced.handed.items():
                 weight = chips[0][name]
                 if weight.dim() == 4 and self._channels_last:
                     weight = weight.contiguous(memory_format=torch.channels_last)
                 state.update(dict.fromkeys(parameters, weight))
 
+        stored = Stored(self._model, state, self._digital)
+        run = self._group(chips, stored) if together else self._alone(chips[0], stored)
+
         def passes(model: nn.Module) -> list[Any]:
-            return [
-                take(run(model, inputs.clone() if self._overwrites else inputs), labels)
-                for inputs, labels in chosen
-            ]
+            found = []
+            for inputs, labels in chosen:
+                new = not alike(inputs[0], self._sample)
+                with shown(inputs[0]) if new else contextlib.nullcontext():
+                    own = inputs.clone() if self._overwrites else inputs
+                    found.append(take(run(model, own), labels))
+            return found
 
         state = {f"model.{name}": tensor for name, tensor in state.items()}
         found: list[Any] = torch.func.functional_call(_Within(self._model), state, (passes,))
@@ -204,7 +243,7 @@ class Network:
 
     def _chosen(
         self, positions: Sequence[Tensor] | None, size: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[tuple[Inputs, Tensor]]:
         """Inputs (1 or chips, n, ...) and labels alike, at most ``size`` images at once."""
         if positions is None:
             for inputs, labels in self._batches:
@@ -215,18 +254,18 @@ class Network:
         for chosen in torch.stack(list(positions)).to(labels.device).split(size, 1):
             yield inputs[chosen], labels[chosen]
 
-    def _all(self) -> tuple[Tensor, Tensor]:
+    def _all(self) -> tuple[Inputs, Tensor]:
         """All inputs and labels, joined."""
         if self._joined is None:
-            inputs, labels = (torch.cat(part) for part in zip(*self._batches, strict=True))
-            self._joined = inputs, labels
+            inputs, labels = (joined(part) for part in zip(*self._batches, strict=True))
+            self._joined = inputs, cast(Tensor, labels)
         return self._joined
 
     def _group(
-        self, chips: Sequence[Mapping[str, Tensor]]
+        self, chips: Sequence[Mapping[str, Tensor]], stored: Stored
     ) -> Callable[[nn.Module, Tensor], Tensor]:
         """A pass of all chips: inputs (1 or chips, n, ...) to outputs (chips, n, classes)."""
-        together = Together(self._calls, chips, self._in_place)
+        together = Together(stored, chips, self._in_place)
 
         def run(model: nn.Module, inputs: Tensor) -> Tensor:
             images, most = inputs.shape[1], self._size[True]
@@ -264,19 +303,18 @@ class Network:
         bound = 0.01 if self._jumps else 1e-4
         return bool((found - expected).abs().mean() <= bound * expected.abs().mean())
 
-    def _alone(self, weights: Mapping[str, Tensor]) -> Callable[[nn.Module, Tensor], Tensor]:
+    def _alone(
+        self, weights: Mapping[str, Tensor], stored: Stored
+    ) -> Callable[[nn.Module, Any], Tensor]:
         """A pass of one chip: inputs (1, n, ...) to outputs (1, n, ...)."""
-        computed = any(call.name and not call.direct for call in self._calls)
 
-        def run(model: nn.Module, inputs: Tensor) -> Tensor:
+        def run(model: nn.Module, inputs: Inputs) -> Tensor:
             with contextlib.ExitStack() as modes:
                 modes.enter_context(FastKernels())
-                if computed:
-                    modes.enter_context(_ProgrammedCalls(self._calls, weights))
-                outputs = model(inputs[0])
-            if not isinstance(outputs, Tensor):
-                raise DataError(f"the model must return one tensor, not {type(outputs).__name__}")
-            return outputs[None]
+                if self._follows or self._mode is not Handed:
+                    modes.enter_context(self._mode(stored, weights, self._traced.spread))
+                outputs = model(*arguments(inputs[0]))
+            return one_tensor(outputs)[None]
 
         return run
 
@@ -286,16 +324,22 @@ class Network:
         Channels last is the layout that makes convolution and pooling fastest, but ``view`` may
         fail in it where it would not in another.
         """
-        shown = self._few()
+        few = self._few()
         try:
-            self._try([self.targets], shown)
+            outputs = self._try([self.targets], few)
         except RuntimeError:
             self._channels_last = False
-            self._try([self.targets], shown := self._few())
-        self._overwrites = not torch.equal(shown[0][0], self._few()[0][0])
+            with shown(few[0][0]):
+                outputs = self._try([self.targets], few := self._few())
+        before, after = arguments(self._few()[0][0]), arguments(few[0][0])
+        self._overwrites = not all(map(torch.equal, before, after))
+        try:
+            fit(self._loss, outputs[0], few[0][1][0])
+        except NotFiniteError:
+            raise self._diverged([], None, None) from None
 
     def _try(
-        self, chips: Sequence[Mapping[str, Tensor]], shown: list[tuple[Tensor, Tensor]]
+        self, chips: Sequence[Mapping[str, Tensor]], shown: list[tuple[Any, Tensor]]
     ) -> Tensor:
         """Outputs (chips, n, ...) for the images shown; sees how many fit into a pass."""
         together = len(chips) > 1
@@ -309,7 +353,7 @@ class Network:
         found: Tensor = outputs.double()
         return found
 
-    def _few(self) -> list[tuple[Tensor, Tensor]]:
+    def _few(self) -> list[tuple[Any, Tensor]]:
         """Copies of at most two images, to try something on."""
         inputs, labels = self._batches[0]
         return [(inputs[None, :2].clone(), labels[None, :2])]
@@ -320,7 +364,9 @@ class Network:
         Chips are told apart by a factor; a layer that mixes them up is far off.
         """
         small = sum(weight.numel() for weight in self.targets.values()) <= _SMALL
-        if GROUP == 1 or not small or self._overwrites:
+        unlike = self._overwrites or self._traced.branches or self._traced.overwrites
+        unlike = unlike or bool(self._traced.spread) or isinstance(self._sample, Several)
+        if GROUP == 1 or not small or unlike:
             return False
         chips = [
             {name: weight * (1 + r / GROUP) for name, weight in self.targets.items()}
@@ -338,18 +384,3 @@ class Network:
                 continue
             return all(self._same(outputs, expected) for outputs in found)
         return False
-
-
-def each_loss(loss: str, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether each sample is classified rightly (1, 0, or NaN), and its loss.
-
-    Raises:
-        SettingError: the loss is unknown.
-    """
-    if loss == "mse":
-        error = (outputs - labels).square().flatten(1).sum(1)
-        return torch.full_like(error, float("nan")), error
-    if loss != "cross_entropy":
-        raise SettingError(f"unknown loss {loss!r}; known: cross_entropy, mse")
-    right = (outputs.argmax(1) == labels).to(outputs.dtype)
-    return right, F.cross_entropy(outputs, labels, reduction="none")

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swim.flow import Watch
+from swim.layouts import CONVOLUTIONS
 from swim.recording import one_step
-from swim.tracing import Watch
 
 
 def keep_freed_memory() -> None:
@@ -107,6 +108,7 @@ SUBSTITUTES: dict[Any, Callable[..., Tensor]] = {
     F.max_pool2d: max_pool2d,
     torch.max_pool2d: max_pool2d,
     torch.fake_quantize_per_tensor_affine: fake_quantize,
+    **CONVOLUTIONS,
 }
 
 

@@ -1,16 +1,19 @@
 """A network by its settings: built, written as a checkpoint, read again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from swim import io, registry, streams
+from swim import effective, io, registry, streams
 from swim.data import DataSet
 from swim.errors import DataError, SettingError
+from swim.inventory import Inventory
+from swim.isolation import device_of, few, left_alone
 from swim.models import quantisation
 from swim.spec import ModelSettings
-from swim.tracing import device_of, left_alone, trace, weights_of
+from swim.tracing import trace
 
 
 def initial(settings: ModelSettings, data: DataSet, seed: int) -> nn.Module:
@@ -60,24 +63,43 @@ def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module
     return made
 
 
-def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> None:
+def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> Inventory:
     """Write a checkpoint: the state and, inside it, the settings that made it.
 
     Its record says which data set it was made from, beside what ``settings`` say under
     ``made_from``.
 
-    ``programmed`` lists the weights that devices hold, in the order in which they are used.
+    ``programmed`` lists the weights that devices hold, in the order in which they are used. Those
+    that are computed in the forward pass are stored beside the state (:mod:`swim.effective`).
+
+    Returns:
+        What is programmed, and what stays digital.
+
+    Raises:
+        UnsupportedOperationError: as :func:`swim.tracing.trace`.
     """
-    sample = data.inputs("train", slice(0, 1)).to(device_of(model))
+    images = data.inputs("train", slice(0, 64)).to(device_of(model))
+    with left_alone(model):
+        found = trace(model, few(images), images, digital=digital(settings))
     record = {
         **settings,
         "in_channels": data.channels,
         "classes": data.classes,
         "made_from": {**settings.get("made_from", {}), "data": data.digest},
-        "programmed": list(weights_of(trace(model, sample))),
+        "programmed": list(found.weights),
+        "inventory": found.inventory.record(),
     }
     state: dict[str, Tensor] = model.state_dict()
+    for name, weight in found.weights.items():
+        if name not in state or not torch.equal(state[name], weight):
+            state[effective.MARK + name] = weight
     io.save_arrays(path, {name: value.cpu().numpy() for name, value in state.items()}, record)
+    return found.inventory
+
+
+def digital(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names and patterns of the weights that a checkpoint's settings keep digital."""
+    return tuple(settings.get("model", {}).get("digital", ()))
 
 
 def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
@@ -108,7 +130,7 @@ def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, An
     if model_settings.activation_bits:
         quantisation.quantise_activations(model, model_settings.activation_bits)
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(effective.state(tensors))
     except RuntimeError as error:
         raise DataError(f"{path}: does not fit {model_settings.label}: {error}") from error
     return model.eval(), settings

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from swim import streams
-from swim.errors import DataError, SettingError
+from swim.batches import each_tensor, read
+from swim.errors import SettingError
 from swim.inference import Network
-from swim.tracing import left_alone
+from swim.isolation import left_alone
 
 COLUMNS = ("layer", "index", "weight", "delta", "increase", "plus", "minus")
 Row = tuple[str, int, float, float, float, float, float]
@@ -68,6 +69,8 @@ def stream(
     seed: int = 0,
     first_weight: int = 0,
     loss: str = "cross_entropy",
+    inputs: str | Sequence[str] | None = None,
+    digital: Iterable[str] = (),
 ) -> Iterator[Row]:
     """Weight after weight of a sample, each as the entries of :data:`COLUMNS`.
 
@@ -83,22 +86,25 @@ def stream(
         seed: of the sample.
         first_weight: go on from this one of the sample, for a run that was interrupted.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
+        inputs: where inputs or batches are dicts, the key or keys of what the model takes.
+        digital: names or patterns of weights that no device holds.
 
     Yields:
         ``layer``; ``index``, row-major in its weight; ``weight``, its value; ``delta``, the d;
-        ``increase`` of the mean loss of an image, over both signs; ``plus`` and ``minus``, those
+        ``increase`` of the mean loss of an image (or of a label that counts, where
+        images have several), over both signs; ``plus`` and ``minus``, those
         of w + d and w - d.
 
     Raises:
         SettingError: ``std`` is not positive, ``weights`` is not, or the loss is unknown.
-        DataError: the loss of the network itself is not finite, or as :func:`swim.evaluate`.
+        DataError: as :func:`swim.evaluate`.
         UnsupportedOperationError: as :func:`swim.evaluate`.
     """
     if isinstance(std, float | int) and not std > 0:
         raise SettingError(f"a weight's change must be positive, not {std!r} of its full scale")
     with left_alone(model), torch.no_grad():
         exact = copy.deepcopy(model).double()
-        network = Network(exact, _in_double(batches), loss)
+        network = Network(exact, _in_double(read(exact, batches, inputs)), loss, digital=digital)
     sizes = {name: target.numel() for name, target in network.targets.items()}
     done = 0
     for name, indices in sample(sizes, weights, seed).items():
@@ -110,11 +116,11 @@ def stream(
 
 def _in_double(batches: Iterable[tuple[Any, Any]]) -> Iterator[Any]:
     for batch in batches:
-        if not isinstance(batch, list | tuple) or len(batch) != 2:
-            yield batch  # whose fault it is, is said where batches are read
-            return
-        inputs, labels = batch
-        yield tuple(x.double() if x.is_floating_point() else x for x in (inputs, labels))
+        yield tuple(part if part is None else each_tensor(part, _double) for part in batch)
+
+
+def _double(x: Tensor) -> Tensor:
+    return x.double() if x.is_floating_point() else x
 
 
 def _of_layer(
@@ -136,8 +142,6 @@ def _of_layer(
         with left_alone(exact), torch.no_grad():
             if clean is None:
                 clean = _losses(network, name, [target] * (2 * pairs))
-                if not clean.isfinite().all():
-                    raise DataError("the network's own loss is not finite on these images")
             changed = [_changed(target, i, sign * deltas[i]) for i in chosen for sign in (1, -1)]
             # A pass that is not full would sum in another order.
             spare = [target] * (2 * pairs - len(changed))

@@ -1,13 +1,14 @@
 """Prepare a data set once, as one file of arrays that every later step maps into memory."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from swim import io, registry
-from swim.errors import SettingError
+from swim.errors import DataError, SettingError
 from swim.spec import OwnDataSet
 
 
@@ -30,7 +31,7 @@ def prepare(
 
     Raises:
         SettingError: there is no such data set, or own settings do not fit the images.
-        DataError: its files are missing or incomplete.
+        DataError: its files are missing or incomplete, or a label is no class's number.
     """
     if own is not None:
         arrays, settings = _own(own)
@@ -43,7 +44,27 @@ def prepare(
             "std": source.STD,
             "augmentation": source.AUGMENTATION,
         }
+    _check_labels(name, arrays, settings["classes"])
     io.save_arrays(path, arrays, {"dataset": name, **settings})
+
+
+def _check_labels(name: str, arrays: Mapping[str, np.ndarray], classes: int) -> None:
+    """Raise unless each image has a label, the number of a class.
+
+    Raises:
+        DataError: the first that is none is named.
+    """
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if labels.shape != (len(images),):
+            raise DataError(f"{name}: {split} has {len(images)} images and labels {labels.shape}")
+        wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+        if wrong.size:
+            first = int(wrong[0])
+            raise DataError(
+                f"{name}: label {labels[first]} of {split} image {first} is out of range: there "
+                f"are {classes} classes, numbered from 0 ({wrong.size} such labels in all)"
+            )
 
 
 def _own(own: OwnDataSet) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

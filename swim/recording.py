@@ -51,6 +51,17 @@ class Layout:
         """A tensor like that on the CPU, without values."""
         return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="cpu")
 
+    def holding(self, tensor: Tensor) -> Tensor:
+        """The tensor, or a copy of its values that lies in memory like this.
+
+        Raises:
+            ValueError: it has another shape or type.
+        """
+        found = Layout.of(tensor)
+        if (found.shape, found.dtype) != (self.shape, self.dtype):
+            raise ValueError(f"a tensor like {self} is needed, not {found}")
+        return tensor if found == self else self.empty().copy_(tensor)
+
     def _lies(self, order: torch.memory_format) -> bool:
         like = torch.empty_strided(self.shape, self.stride, device="meta")
         return like.is_contiguous(memory_format=order)

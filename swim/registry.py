@@ -5,11 +5,12 @@ is used and a step depends on the code of what it chose alone.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
-from swim.errors import SettingError
+from swim.errors import SettingError, short
 from swim.traits import OTHERWISE, VERIFYING
 
 # Functions of (in_channels, classes) that give an nn.Module.
@@ -141,10 +142,19 @@ for _name in POLICIES:
 
 
 def suggest(value: str, known: Collection[str]) -> str:
-    """The allowed names, the closest one first."""
-    close = difflib.get_close_matches(value, known, 1)
+    """The allowed names, the closest one first, and letters that only look like Latin ones."""
+    close = difflib.get_close_matches(value[:100], known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    odd = foreign(value)
+    return f"{f'it has {odd}; ' if odd else ''}{hint}known: {', '.join(known)}"
+
+
+def foreign(text: str) -> str:
+    """The first character beyond ASCII, by its code and name; nothing if there is none."""
+    for character in text:
+        if not character.isascii():
+            return f"U+{ord(character):04X} ({unicodedata.name(character, 'no character').lower()})"
+    return ""
 
 
 def canonical(kind: str, name: str) -> str:
@@ -154,8 +164,11 @@ def canonical(kind: str, name: str) -> str:
         SettingError: nothing of that kind has it; the message lists what there is.
     """
     aliases = ALIASES.get(kind, {})
+    if not isinstance(name, str):
+        raise SettingError(f"the name of a {kind} is text, not {short(name)}")
     if name not in KINDS[kind] and name not in aliases:
-        raise SettingError(f"unknown {kind} {name!r}; {suggest(name, [*KINDS[kind], *aliases])}")
+        known = suggest(name, [*KINDS[kind], *aliases])
+        raise SettingError(f"unknown {kind} {short(name)}; {known}")
     return aliases.get(name, name)
 
 
@@ -164,7 +177,7 @@ def home(kind: str, name: str) -> str:
 
     A network or a device's variation may also be that itself: ``mypackage.nets:make``.
     """
-    if kind in ("network", "variation") and ":" in name:
+    if kind in ("network", "variation") and ":" in str(name):
         return name
     return KINDS[kind][canonical(kind, name)]
 

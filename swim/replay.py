@@ -55,7 +55,8 @@ class Replayed:
 
     Attributes:
         few: images at once in the convolutions.
-        keys: of the weights, whose slots are 1, 2, ...
+        shown: layout of the inputs.
+        weights: keys of the weights, whose slots are 1, 2, ..., and their layouts.
         first: steps that use weights only.
         front: the convolutions; writes into slot ``whole``.
         whole: the slot of a part of what crosses from front to back.
@@ -65,7 +66,8 @@ class Replayed:
     """
 
     few: int
-    keys: Sequence[Any]
+    shown: Layout
+    weights: Mapping[Any, Layout]
     first: Sequence[Step]
     front: _Part
     whole: int
@@ -74,8 +76,20 @@ class Replayed:
     crossing: int
 
     def __call__(self, inputs: Tensor, weight: Callable[..., Tensor]) -> Tensor:
-        """Outputs for inputs (1 or chips, images, ...), with ``weight(*key)`` for each key."""
-        given = {number: weight(*key) for number, key in enumerate(self.keys, 1)}
+        """Outputs for inputs (1 or chips, images, ...), with ``weight(*key)`` for each key.
+
+        Weights that lie in memory in another way than those recorded are copied: an operation such
+        as a view holds for one layout.
+
+        Raises:
+            ValueError: the inputs have another shape, type or layout than those recorded.
+        """
+        if Layout.of(inputs) != self.shown:
+            raise ValueError(f"recorded on inputs of {self.shown}, not {Layout.of(inputs)}")
+        given = {
+            number: layout.holding(weight(*key))
+            for number, (key, layout) in enumerate(self.weights.items(), 1)
+        }
         for step in self.first:
             step.run(given)
         whole = self.layout.empty()
@@ -128,9 +142,11 @@ def record(
     layout = next(step.layout for step in reversed(large[:at]) if crossing in step.results)
     front = _Part(_writing(small[:at], crossing, whole), whole)
     back = _Part(large[at:], result)
-    replay = Replayed(few, list(weights), first, front, whole, layout, back, crossing)
+    layouts = {key: Layout.of(weight) for key, weight in weights.items()}
+    shown = Layout.of(inputs)
+    replay = Replayed(few, shown, layouts, first, front, whole, layout, back, crossing)
     # On other images: constants may be of these, taken where torch does not see it.
-    others = inputs / 2
+    others = shown.holding(inputs / 2)
     found = replay(others, lambda *key: weights[key])
     return replay if same(found, run(others)) else None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swim.errors import SettingError
+from swim.errors import SettingError, short
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,12 +21,15 @@ def count(fraction: str | float | Decimal, total: int) -> int:
     Raises:
         SettingError: the fraction is not a number in [0, 1].
     """
+    plain = fraction.item() if getattr(fraction, "ndim", None) == 0 else fraction  # type: ignore[union-attr]
     try:
-        exact = Decimal(str(fraction))
-    except InvalidOperation:
-        raise SettingError(f"fraction {fraction!r} is not a number") from None
+        exact = Decimal("nothing" if isinstance(plain, bool) else str(plain))
+    except (InvalidOperation, ValueError):
+        raise SettingError(f"fraction {short(fraction)} is not a number") from None
     if not (exact.is_finite() and 0 <= exact <= 1):
-        raise SettingError(f"fraction {fraction} is out of range: it must be between 0 and 1")
+        raise SettingError(
+            f"fraction {short(fraction)} is out of range: it must be between 0 and 1"
+        )
     return int((exact * total + Decimal("0.5")).to_integral_value(rounding=ROUND_FLOOR))
 
 

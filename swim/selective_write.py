@@ -18,10 +18,11 @@ from swim.curvature import second_derivative
 from swim.data import DataSet
 from swim.devices import Device
 from swim.evaluation import evaluate
+from swim.isolation import device_of, few, left_alone
 from swim.methods.base import Inputs, estimator_of
 from swim.policies import VerifyMask
 from swim.spec import TrainingSettings
-from swim.tracing import device_of, left_alone, trace, weights_of
+from swim.tracing import trace
 
 # Where the release's networks learn, and how.
 DATA_SETS = {
@@ -126,7 +127,8 @@ def _mask(
 ) -> dict[str, Tensor]:
     place = device_of(model)
     with left_alone(model):
-        held = weights_of(trace(model, data.inputs("train", slice(0, 1)).to(place)))
+        images = data.inputs("train", slice(0, 64)).to(place)
+        held = trace(model, few(images), images).weights
     weights = {name: weight.cpu().numpy() for name, weight in held.items()}
     found = registry.find("selection method", method)
     curvature, estimator = None, estimator_of(found.NEEDS, "recursion")

@@ -48,8 +48,13 @@ INERT = frozenset(
         "swim.sources",
         "swim.spec",
         "swim.spec.experiments",
+        "swim.spec.inputs",
         "swim.spec.jobs",
+        "swim.spec.loading",
+        "swim.spec.origin",
         "swim.spec.sections",
+        "swim.spec.text",
+        "swim.spec.yaml_nodes",
     }
 )
 

@@ -17,16 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swim.flow import Flow, Operand, Stored, Watch
 from swim.kernels import SUBSTITUTES, fake_quantize_
-from swim.tracing import (
-    WEIGHTED,
-    Call,
-    Watch,
-    asks,
-    operation_name,
-    tensors_in,
-    with_weight,
-)
+from swim.operations import asks, operation_name, put, tensors_in
 
 
 class CannotRunTogetherError(Exception):
@@ -93,32 +86,31 @@ _CONVOLUTIONS = {F.conv1d, F.conv2d, F.conv3d}
 class Together(Watch):
     """While active, one forward pass of the model runs all chips.
 
-    The n-th weighted call of a pass is given the n-th weight, as :func:`swim.tracing.trace`
-    listed them. Tensors with a :class:`Mark` hold all chips, others one.
+    A call with a weight is given that weight on all chips. Tensors with a :class:`Mark` hold all
+    chips, others one.
     """
 
     def __init__(
         self,
-        calls: Sequence[Call],
+        stored: Stored,
         weights: Sequence[Mapping[str, Tensor]],
         in_place: bool = True,
     ):
         """For one network and group of chips.
 
         Args:
-            calls: of the network.
+            stored: the model's tensors in these passes.
             weights: weight name -> weight, of each chip.
             in_place: write ReLUs and quantised values over their input where nothing else seems
                 to use it. A model that does use it then raises, but not without this.
         """
         super().__init__()
         self.chips = len(weights)
-        self._calls, self._weights, self._in_place = calls, weights, in_place
-        self._ready: dict[tuple[int, Form], Tensor] = {}
-        self._next = 0
-        self.shared = tuple(
-            call.name is not None and len({id(chip[call.name]) for chip in weights}) == 1
-            for call in calls
+        self._stored, self._weights, self._in_place = stored, weights, in_place
+        self._ready: dict[tuple[str, Form], Tensor] = {}
+        self._flow = Flow(stored)
+        self.shared = frozenset(
+            name for name in weights[0] if len({id(chip[name]) for chip in weights}) == 1
         )
         self._by_name: dict[str, Callable[..., Tensor]] = dict(_BY_NAME)
         self._by_name["batch_norm"], self._by_name["cat"] = self._batch_norm, self._cat
@@ -136,7 +128,7 @@ class Together(Watch):
         Raises:
             CannotRunTogetherError: an operation has no rule.
         """
-        self._next = 0
+        self._flow = Flow(self._stored)
         shown = inputs[0]
         if len(inputs) > 1:
             shown = _marked(inputs.transpose(0, 1).flatten(1, 2), Mark(fresh=False))
@@ -167,13 +159,21 @@ class Together(Watch):
         else:
             for tensor, _ in held:
                 _rectify(tensor)
-            if func in WEIGHTED:
-                if not held and (shared := self._shared()) is not None:
-                    args, kwargs = with_weight(args, kwargs, shared)
-                    return func(*args, **kwargs)
-                result = self._weighted(func, *args, **kwargs)
+            seen = self._flow.look(func, args, kwargs)
+            if seen.kind == "use":
+                operand = _only_weight(func, seen.operands)
+                if not held and operand.names[0] in self.shared:
+                    weight = self.ready(operand.names[0], "one")
+                    args, kwargs = put(args, kwargs, {operand.path: weight})
+                    return SUBSTITUTES.get(func, func)(*args, **kwargs)
+                result = self._weighted(operand, func, *args, **kwargs)
             elif not held:
-                return SUBSTITUTES.get(func, func)(*args, **kwargs)
+                result = SUBSTITUTES.get(func, func)(*args, **kwargs)
+                if seen.kind == "expression":
+                    self._flow.derive(seen, func, args, kwargs, result)
+                return result
+            elif func in _CONVOLUTIONS or func is F.linear:  # of a weight that no device holds
+                result = self._weighted(None, func, *args, **kwargs)
             else:
                 result = self._rule(func)(func, *args, **kwargs)
         if over:  # the same values no longer, so another tensor, in the same memory
@@ -219,32 +219,30 @@ class Together(Watch):
         split = [t.unflatten(1, (self.chips, -1)) for t in tensors]
         return torch.cat(split, 2).flatten(1, 2)
 
-    def _shared(self) -> Tensor | None:
-        """The next call's weight where all chips hold the same tensor; the call then counts."""
-        if self._next >= len(self._calls) or not self.shared[self._next]:
-            return None
-        self._next += 1
-        return self.ready(self._next - 1, "one")
-
     def _weighted(
-        self, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any,
+        self,
+        operand: Operand | None,
+        func: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *rest: Any,
         **kwargs: Any,
-    ) -> Tensor:  # fmt: skip
-        _only(self._next < len(self._calls), "other layers from pass to pass")
-        number, self._next = self._next, self._next + 1
-        _only(self._calls[number].weight.shape == weight.shape, "other layers from pass to pass")
+    ) -> Tensor:
+        _only(not _mark(weight), "a weight that depends on activations")
+        name = operand.names[0] if operand else None
         bias = None if bias is None else bias.repeat(self.chips)
         if func in _CONVOLUTIONS:
             _only(input.dim() == weight.dim(), "convolution of one image without a batch")
-            return self._convolution(func, number, input, weight, bias, *rest, **kwargs)
+            return self._convolution(func, name, input, weight, bias, *rest, **kwargs)
         _only(func is F.linear, f"there is no rule for {operation_name(func)}")
         _only(input.dim() == 2, "linear layer over several positions")
-        return self._linear(number, input, weight, bias)
+        return self._linear(name, input, weight, bias)
 
     def _convolution(
         self,
         func: Any,
-        number: int,
+        name: str | None,
         input: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -253,7 +251,7 @@ class Together(Watch):
         dilation: Any = 1,
         groups: int = 1,
     ) -> Tensor:
-        stacked = self.ready(number, "joined", weight)
+        stacked = self.ready(name, "joined", weight)
         each = _mark(input) is not None
         if not each and groups > 1:
             input, each = input.repeat(1, self.chips, *[1] * (input.dim() - 2)), True
@@ -263,13 +261,16 @@ class Together(Watch):
             # Strides that say channels last, which those of one channel leave open.
             step = input.size(3)
             input = input.as_strided(input.shape, (input.size(2) * step, 1, step, 1))
-        result: Tensor = func(input, stacked, bias, stride, padding, dilation, groups)
+        safe = SUBSTITUTES[func]
+        result: Tensor = safe(input, stacked, bias, stride, padding, dilation, groups)
         return result
 
-    def _linear(self, number: int, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _linear(
+        self, name: str | None, input: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
         if _mark(input) is None:
-            return F.linear(input, self.ready(number, "joined", weight), bias)
-        stacked = self.ready(number, "stacked", weight)  # (R, out, in)
+            return F.linear(input, self.ready(name, "joined", weight), bias)
+        stacked = self.ready(name, "stacked", weight)  # (R, out, in)
         inputs = input.unflatten(1, (self.chips, -1)).transpose(0, 1)  # (R, N, in)
         if bias is None:
             outputs = torch.bmm(inputs, stacked.mT)
@@ -277,19 +278,25 @@ class Together(Watch):
             outputs = torch.baddbmm(bias.view(self.chips, 1, -1), inputs, stacked.mT)
         return outputs.transpose(0, 1).flatten(1)
 
-    def ready(self, number: int, form: Form, weight: Tensor | None = None) -> Tensor:
-        """A call's weight on all chips, made once; ``weight`` on each where no device holds it."""
-        name = self._calls[number].name
+    def ready(self, name: str | None, form: Form, weight: Tensor | None = None) -> Tensor:
+        """A weight on all chips, made once; ``weight`` on each where no device holds it."""
         if name is None:
             return _in_form(form, [cast(Tensor, weight)] * self.chips)
-        if (number, form) not in self._ready:
-            self._ready[number, form] = _in_form(form, [chip[name] for chip in self._weights])
-        return self._ready[number, form]
+        if (name, form) not in self._ready:
+            self._ready[name, form] = _in_form(form, [chip[name] for chip in self._weights])
+        return self._ready[name, form]
 
     @property
-    def made(self) -> list[tuple[int, Form]]:
+    def made(self) -> list[tuple[str, Form]]:
         """Arguments of :meth:`ready` so far."""
         return list(self._ready)
+
+
+def _only_weight(func: Any, operands: Sequence[Operand]) -> Operand:
+    """The weight of a layer that has a rule here."""
+    _only(len(operands) == 1 and operands[0].whole, "a part of a weight, or several")
+    _only(func in _CONVOLUTIONS or func is F.linear, f"no rule for {operation_name(func)}")
+    return operands[0]
 
 
 def _in_form(form: Form, chips: list[Tensor]) -> Tensor:

@@ -1,384 +1,489 @@
-"""Which parameters of a model are programmed into memory devices, found by watching it run.
+"""Which weights of a model are programmed into memory devices, found by watching it run.
 
-A programmed weight is a parameter that reaches a linear or convolution call, directly or
-through quantisers. Nothing is assumed about modules: only the calls are watched, through
-``torch.overrides``, so the model needs no rewriting and is never changed.
+A weight expression (:mod:`swim.flow`) that meets an activation in a contraction is programmed, or
+the model is refused by name. What a model uses otherwise (biases, norms, tables that are read) is
+digital and listed with the reason. Nothing is assumed about modules: only torch's functions are
+watched, so the model needs no rewriting and is never changed. Last, a proof: with the programmed
+weights put in at their uses, all other values of the stored tensors must not matter.
 """
 
-import contextlib
-import random
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from swim.errors import DataError, UnsupportedOperationError
+from swim import operations
+from swim.batches import alike, arguments, shown
+from swim.errors import SettingError, UnsupportedOperationError
+from swim.flow import OUTSIDE, Expression, Follow, Operand, Root, Seen, Stored, nameless
+from swim.inventory import Inventory
+from swim.isolation import copies_of, few
+from swim.operations import Path, operation_name, places, tensors_in
+from swim.proof import prove
 
-# Calls whose second argument is a weight that the accelerator's devices hold.
-WEIGHTED: frozenset[Any] = frozenset(
-    {
-        F.linear,
-        F.conv1d,
-        F.conv2d,
-        F.conv3d,
-        F.conv_transpose1d,
-        F.conv_transpose2d,
-        F.conv_transpose3d,
-    }
+_FROM_PYTHON = {"tensor", "as_tensor", "asarray", "from_numpy", "from_dlpack", "frombuffer"}
+_BATCH = (
+    "predictions depend on which images share a batch: {} takes its mean and variance from the "
+    "batch. Train with running statistics (track_running_stats=True), or use a layer that "
+    "normalises each image alone"
 )
-# Products that would also run on the accelerator, but whose weights are not found this way.
-_OTHER_PRODUCTS: frozenset[Any] = frozenset(
-    {
-        F.bilinear,
-        torch.matmul,
-        torch.mm,
-        torch.bmm,
-        torch.addmm,
-        torch.einsum,
-        torch.lstm,
-        torch.gru,
-        torch.rnn_tanh,
-        torch.rnn_relu,
-        Tensor.matmul,
-        Tensor.__matmul__,
-        Tensor.__rmatmul__,
-        Tensor.mm,
-    }
-)
-
-# These only tell about a tensor.
-_ASKING = {
-    Tensor.size, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.__len__, Tensor.ndimension,
-    Tensor.is_contiguous, Tensor.is_floating_point, Tensor.element_size, Tensor.get_device,
-    torch.is_tensor, torch.is_floating_point, torch.numel, Tensor.nelement, Tensor.type,
-}  # fmt: skip
-_ATTRIBUTES = {
-    "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "is_cuda",
-    "is_sparse", "is_quantized", "is_meta", "is_mps", "is_mkldnn", "itemsize", "nbytes", "names",
-    "T", "mT", "is_nested",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Call:
-    """One linear or convolution call of the forward pass.
+class Traced:
+    """What was found.
 
     Attributes:
-        name: the weight's plain name, ``conv1.weight``; None if it is no parameter.
-        parameter: its name in ``named_parameters()``.
-        weight: the tensor that reached the call (after quantisers).
-        direct: whether that tensor is the parameter itself, which enters nothing but such calls.
+        weights: the effective weights by name, in the order in which they are first used.
+        handed: those that a pass can be given by replacing stored tensors: name -> their names.
+        spread: those that are multiplied entry by entry before a sum.
+        inventory: what is programmed and what stays digital.
+        branches: whether the model looks at values to decide what to do.
+        overwrites: whether it writes to its stored tensors.
     """
 
-    name: str | None
-    parameter: str | None
-    weight: Tensor
-    direct: bool
+    weights: dict[str, Tensor]
+    handed: dict[str, list[str]]
+    spread: frozenset[str]
+    inventory: Inventory
+    branches: bool
+    overwrites: bool
 
 
-def operation_name(func: Any) -> str:
-    """A function's name as a user knows it."""
-    name = getattr(func, "__name__", repr(func))
-    owner = getattr(func, "__self__", None)
-    if name == "__get__":
-        return f"Tensor.{getattr(owner, '__name__', '?')}"
-    return {"boolean_dispatch": "F.max_pool with return_indices"}.get(name, name)
+class _Tracer(Follow):
+    """Notes what becomes of every stored tensor, and refuses what it cannot follow."""
 
+    def __init__(self, stored: Stored):
+        super().__init__(stored)
+        self.roots: dict[str, Root] = {}
+        self.digital: dict[str, str] = {}
+        self.spread: set[str] = set()
+        self.elsewhere: set[str] = set()  # used in other ways than as a weight
+        self.dynamic: set[str] = set()  # behind a layer's weight that depends on activations
+        self.branches = self.quantised = self._left_torch = False
 
-def asks(func: Any) -> bool:
-    """Whether a call only tells about a tensor."""
-    if getattr(func, "__name__", "") == "__get__":
-        return getattr(func.__self__, "__name__", "") in _ATTRIBUTES
-    return func in _ASKING
-
-
-def tensors_in(arguments: Any) -> Iterator[Tensor]:
-    """All tensors in nested lists, tuples and mappings."""
-    if isinstance(arguments, Tensor):
-        yield arguments
-    elif isinstance(arguments, list | tuple):
-        for item in arguments:
-            yield from tensors_in(item)
-    elif isinstance(arguments, Mapping):
-        yield from tensors_in(list(arguments.values()))
-
-
-def weight_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """The weight of a linear or convolution call."""
-    weight: Tensor = args[1] if len(args) > 1 else kwargs["weight"]
-    return weight
-
-
-def with_weight(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], weight: Tensor
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The call's arguments with another weight."""
-    if len(args) > 1:
-        return (args[0], weight, *args[2:]), dict(kwargs)
-    return args, {**kwargs, "weight": weight}
-
-
-def plain_name(parameter: str) -> str:
-    """The weight's name without the traces of ``torch.nn.utils.parametrize``."""
-    return parameter.replace("parametrizations.", "").removesuffix(".original")
-
-
-def graph_behind(tensor: Tensor) -> Iterator[Any]:
-    """Every node of the graph that autograd would go through from a tensor, once."""
-    seen, stack = set(), [tensor.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        stack.extend(parent for parent, _ in node.next_functions)
-
-
-def _packed_projections(
-    q: Tensor, k: Tensor, v: Tensor, w: Tensor, b: Tensor | None = None
-) -> list[Tensor]:
-    """Query, key and value by the whole packed weight: a part of it would have no name."""
-    different = {id(x): x for x in (q, k, v)}
-    made = {key: F.linear(x, w, b).chunk(3, -1) for key, x in different.items()}
-    return [made[id(x)][i].contiguous() for i, x in enumerate((q, k, v))]
-
-
-# Torch's own attention, without the question whether a mode is active: inside it, the mode sees
-# the linear calls that the weights enter.
-_attention = types.FunctionType(
-    F.multi_head_attention_forward.__code__,
-    {
-        **vars(F),
-        "has_torch_function": lambda tensors: False,
-        "_in_projection_packed": _packed_projections,
-    },
-    argdefs=F.multi_head_attention_forward.__defaults__,
-)
-
-
-class Watch(TorchFunctionMode):
-    """While active, every torch function that Python calls goes through :meth:`_call`.
-
-    Multi-head attention does so as the linear layers and products that it consists of.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func is F.multi_head_attention_forward:
-            with self:
-                return _attention(*args, **kwargs or {})
-        return self._call(func, args, kwargs or {})
+    def begin(self, inputs: Any) -> None:
+        """Mark what the pass is given."""
+        for tensor in arguments(inputs):
+            _mark(tensor, frozenset())
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What the model gets instead of ``func(*args, **kwargs)``."""
-        raise NotImplementedError
+        name = operation_name(func)
+        self.quantised |= operations.jumps(name)
+        if any(isinstance(a, torch.ScriptObject) for a in (*args, *kwargs.values())):
+            raise UnsupportedOperationError(
+                f"{name} takes packed weights, which cannot be seen; pass the float network and "
+                "quantise it with weight_bits"
+            )
+        if operations.batch_statistics(name, args, kwargs):
+            raise UnsupportedOperationError(_BATCH.format(name))
+        for _, tensor in places(args, kwargs):
+            self._known_or_constant(tensor)
+        seen = self.flow.look(func, args, kwargs)
+        if seen.kind == "asks":
+            return func(*args, **kwargs)
+        if operations.depends_on_values(name, args):
+            self._hand_over(name, seen, args, kwargs)
+        if seen.kind == "expression":
+            result = func(*args, **kwargs)
+            self.flow.derive(seen, func, args, kwargs, result)
+            if self._left_torch and name in _FROM_PYTHON:  # it may hold activations
+                self._came_back(result)
+            return result
+        self._check_factors(name, args, kwargs)
+        behind = self._behind(args, kwargs, seen)
+        if seen.kind == "use":
+            self._use(name, seen.operands)
+            behind = frozenset()
+        if seen.kind in ("use", "mixed"):
+            self._others(name, seen, args, kwargs)
+        result = func(*args, **kwargs)
+        self.flow.overwritten(seen, func, args, kwargs)
+        for tensor in tensors_in([result]):
+            if self.flow.expression(tensor) is None:
+                _mark(tensor, behind)
+        self._products(func, seen, args, kwargs, result)
+        return result
 
+    def _known_or_constant(self, tensor: Tensor) -> None:
+        """A tensor of unknown origin is one that the model does not hold: a constant."""
+        if self.flow.expression(tensor) is None and _behind(tensor) is None:
+            if self._left_torch:
+                raise UnsupportedOperationError(
+                    "activations leave torch (numpy, tolist) and come back; what is done with them "
+                    "there cannot be seen. Write that part with torch's functions"
+                )
+            label = f"{OUTSIDE}, of shape {tuple(tensor.shape)}"
+            self.flow.stored.values.setdefault(label, tensor.new_empty(0))
+            root = Root(tensor, frozenset({label}))
+            self.flow.note(tensor, Expression((root,), None))
 
-class Replay(Watch):
-    """Follows a model through the weighted calls that :func:`trace` listed, in their order."""
+    def _came_back(self, tensor: Tensor) -> None:
+        self.flow.forget(tensor)
+        if not tensor.is_floating_point():
+            _mark(tensor, frozenset())
 
-    def __init__(self, calls: Sequence[Call]):
-        super().__init__()
-        self._calls = calls
-        self._done = 0
-
-    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if func not in WEIGHTED:
-            return self._other(func, args, kwargs)
-        call = self._calls[self._done] if self._done < len(self._calls) else None
-        if call is None or call.weight.shape != weight_argument(args, kwargs).shape:
-            raise _other_layers()
-        self._done += 1
-        return self._weighted(call, func, args, kwargs)
-
-    def _weighted(
-        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        """What the model gets from a weighted call."""
-        raise NotImplementedError
-
-    def _other(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What it gets from any other call."""
-        return func(*args, **kwargs)
-
-    def check_complete(self) -> None:
-        """Raise unless every call has come.
-
-        Raises:
-            UnsupportedOperationError: this pass had fewer.
-        """
-        if self._done != len(self._calls):
-            raise _other_layers()
-
-
-def _other_layers() -> UnsupportedOperationError:
-    return UnsupportedOperationError(
-        "the model runs other layers from batch to batch; its weights cannot be told apart"
-    )
-
-
-class _Recorder(Watch):
-    """Notes every weighted call and refuses products whose weights would be missed."""
-
-    def __init__(self, parameters: Mapping[str, Tensor]):
-        super().__init__()
-        self.calls: list[Call] = []
-        self.looked_up: set[str] = set()
-        self._names = {id(tensor): name for name, tensor in parameters.items()}
-
-    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if func in WEIGHTED:
-            self.calls.append(self._identify(weight_argument(args, kwargs)))
-        elif func in (F.embedding, F.embedding_bag):
-            self.looked_up |= {
-                self._names[id(t)] for t in tensors_in([args, kwargs]) if id(t) in self._names
-            }
-        elif func in _OTHER_PRODUCTS:
-            for tensor in tensors_in([args, kwargs]):
-                if id(tensor) in self._names and tensor.dim() > 1:
+    def _hand_over(self, name: str, seen: Seen, args: Any, kwargs: Any) -> None:
+        """Values of an activation, or of a stored tensor, reach Python."""
+        if seen.active or seen.kind == "free":
+            self.branches = True
+            found = [operations.at(args, kwargs, path) for path in seen.active]
+            self._left_torch |= operations.leaves_torch(name) and any(t.numel() > 1 for t in found)
+        for path, expression in seen.expressions.items():
+            if operations.leaves_torch(name) and expression.sources:
+                tensor = operations.at(args, kwargs, path)
+                if tensor.numel() > 1 and self.flow.is_weight(expression):
                     raise UnsupportedOperationError(
-                        f"parameter {self._names[id(tensor)]!r} is used in "
-                        f"{operation_name(func)}; only the weights of linear and convolution "
-                        "calls (torch.nn.functional.linear, conv2d, ...) can be programmed into "
-                        "devices"
+                        f"{_listed(expression.sources)} leaves torch by {name}(), so what is "
+                        f"done with its values cannot be seen; or {_exact(expression.sources)}"
                     )
-        return func(*args, **kwargs)
+                self._note_digital(expression, f"read as a number ({name})")
 
-    def _identify(self, weight: Tensor) -> Call:
-        if id(weight) in self._names:
-            direct = self._names[id(weight)]
-            return Call(plain_name(direct), direct, weight.detach(), True)
-        sources = {name for name, leaf in self._leaves(weight) if leaf.shape == weight.shape}
-        if len(sources) > 1:
+    def _use(self, name: str, operands: tuple[Operand, ...]) -> None:
+        for operand in operands:
+            for root in operand.expression.roots:
+                own = self.flow.stored.name_of(root) or ""
+                if not root.tensor.is_floating_point():
+                    raise UnsupportedOperationError(
+                        f"the weight {own!r} in {name} has the type {root.tensor.dtype}; only "
+                        f"floating-point weights can be programmed; or {_exact([own])}"
+                    )
+                known = self.roots.setdefault(own, root)
+                if known.tensor is not root.tensor and not _equal(known.tensor, root.tensor):
+                    raise UnsupportedOperationError(
+                        f"the weight {own!r} is computed in two ways that differ; which of them "
+                        f"is programmed cannot be told; or {_exact([own])}"
+                    )
+                if not root.handed:
+                    self.elsewhere.add(own)
+
+    def _behind(self, args: Any, kwargs: Any, seen: Seen) -> frozenset[str]:
+        """Stored tensors that the activations of a call come from, past the last weighted call."""
+        found = [_behind(t) or frozenset() for _, t in places(args, kwargs)]
+        own = [e.sources for e in seen.expressions.values()]
+        return frozenset().union(*found, *own)
+
+    def _others(self, name: str, seen: Seen, args: Any, kwargs: Any) -> None:
+        """Expressions that meet activations otherwise than as weights."""
+        weights = {operand.path for operand in seen.operands}
+        contraction = operations.factors(name, args, kwargs)
+        factors = contraction.paths if contraction else ()
+        layer = contraction is not None and contraction.layer
+        for path in factors:
+            if layer and path not in seen.expressions:
+                self.dynamic |= _behind(operations.at(args, kwargs, path)) or frozenset()
+        if len(weights) > 1 and not layer and "attention" not in name:
             raise UnsupportedOperationError(
-                f"a weight of shape {tuple(weight.shape)} is computed from several parameters "
-                f"({', '.join(sorted(sources))}); which one is programmed cannot be told"
+                f"{name} multiplies an activation by several weights at once "
+                f"({_listed(n for o in seen.operands for n in o.names)}); one after the other, "
+                "they can be programmed"
             )
-        parameter: str | None = sources.pop() if sources else None
-        if parameter is None and weight.requires_grad:
+        for path, expression in seen.expressions.items():
+            if path in weights:
+                continue
+            tensor = operations.at(args, kwargs, path)
+            if path in factors and not self.flow.stored.is_digital(*expression.sources, "constant"):
+                if not expression.roots and not tensor.any():
+                    continue
+                raise nameless(expression, tensor)
+            self._note_digital(expression, self._reason(name, expression, tensor, factors != ()))
+
+    def _reason(self, name: str, expression: Expression, tensor: Tensor, contraction: bool) -> str:
+        if self.flow.stored.is_digital(*expression.sources):
+            return "named in digital="
+        if contraction:
+            return f"a bias or an input ({name})"
+        known = operations.digital_use(name)
+        if known is None and expression.sources and tensor.numel() > 1:
             raise UnsupportedOperationError(
-                f"a weight of shape {tuple(weight.shape)} is computed from parameters of other "
-                "shapes; only a parameter, or its quantised value, can be programmed"
+                f"{_listed(expression.sources)} meets activations in {name}, which is not known; "
+                f"write that part with linear, convolution or matrix products, or "
+                f"{_exact(expression.sources)}"
             )
-        return Call(parameter and plain_name(parameter), parameter, weight.detach(), False)
+        return known or f"a single number ({name})"
 
-    def _leaves(self, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-        for node in graph_behind(tensor):
-            leaf = getattr(node, "variable", None)
-            if leaf is not None and id(leaf) in self._names:
-                yield self._names[id(leaf)], leaf
+    def _note_digital(self, expression: Expression, reason: str) -> None:
+        for root in expression.roots:
+            name = self.flow.stored.name_of(root)
+            self.elsewhere |= {name} if name else set()
+            for source in root.sources:
+                self.digital.setdefault(source, reason)
+
+    # A product of a weight and an activation, entry by entry, may still be summed: a contraction
+    # written by hand. Beside it goes its shadow, in which only the weight varies.
+
+    def _products(self, func: Any, seen: Seen, args: Any, kwargs: Any, result: Any) -> None:
+        name = operation_name(func)
+        if not isinstance(result, Tensor) or seen.kind == "use":
+            return
+        given = {p: s for p, t in places(args, kwargs) if (s := _shadows(t))}
+        if given and operations.sums(name):
+            for path, shadows in given.items():
+                for shadow in shadows.values():
+                    if _varies(func, args, kwargs, path, shadow.values):
+                        self._spread(shadow)
+        elif operations.multiplies(name) or operations.keeps_products(name):
+            self._multiplied(func, seen, args, kwargs, result, given)
+
+    def _multiplied(
+        self, func: Any, seen: Seen, args: Any, kwargs: Any, result: Tensor, given: Any
+    ) -> None:
+        name = operation_name(func)
+        found: dict[str, _Shadow] = {}
+        for path, shadows in given.items():
+            for label, shadow in shadows.items():
+                if label in found and not operations.moves(name):
+                    self._spread(shadow)  # two products of one weight are added
+                values = _again(func, args, kwargs, path, shadow.values, result)
+                found[label] = replace(shadow, values=values)
+        if seen.kind == "mixed" and operations.multiplies(name):
+            shapes = [operations.at(args, kwargs, path).shape for path in seen.active]
+            for path, expression in seen.expressions.items():
+                tensor = operations.at(args, kwargs, path)
+                if tensor.numel() > 1 and self.flow.is_weight(expression):
+                    kind = torch.float64 if not tensor.is_complex() else tensor.dtype
+                    values = torch.rand(tensor.shape, dtype=torch.float64).to(kind) + 1
+                    values = _again(func, args, kwargs, path, values, result)
+                    expands = all(_expands(tensor.shape, shape) for shape in shapes)
+                    label = ", ".join(sorted(expression.sources))
+                    found[label] = _Shadow(values, expression, tensor, expands)
+        if found:
+            result._swim_shadows = found  # type: ignore[attr-defined]
+
+    def _spread(self, shadow: "_Shadow") -> None:
+        """A weight is summed over after it was multiplied entry by entry: it is programmed."""
+        names = self.flow.names(shadow.expression, shadow.tensor)
+        for name, root in zip(names, shadow.expression.roots, strict=False):
+            self.spread.add(name)
+            self.roots.setdefault(name, root)
+            for source in root.sources:
+                self.digital.pop(source, None)
+
+    def _check_factors(self, name: str, args: Any, kwargs: Any) -> None:
+        """Refuse a product with an activation that is a weight scaled as a whole."""
+        contraction = operations.factors(name, args, kwargs)
+        if contraction is None or contraction.layer:
+            return
+        for path in contraction.paths:
+            for label, shadow in _shadows(operations.at(args, kwargs, path)).items():
+                if shadow.expands:
+                    raise UnsupportedOperationError(
+                        f"{label!r} is multiplied by activations and then enters {name}, so it "
+                        "cannot be programmed; apply the activations to the product instead, or "
+                        f"{_exact(shadow.expression.sources)}"
+                    )
 
 
-def parameters_of(model: nn.Module, requires_grad: bool) -> dict[str, Tensor]:
-    """Stand-ins for the model's parameters that share their memory."""
-    return _stand_ins(dict(model.named_parameters()), requires_grad)
+@dataclass(frozen=True)
+class _Shadow:
+    """Beside an activation that is a product of a weight: how only the weight varies in it.
+
+    Attributes:
+        values: shaped like the activation, made of other numbers than the weight's.
+        expression, tensor: the weight that was multiplied.
+        expands: whether it varies along an axis along which the activation did not.
+    """
+
+    values: Tensor
+    expression: Expression
+    tensor: Tensor
+    expands: bool
 
 
-def _stand_ins(parameters: Mapping[str, Tensor], requires_grad: bool) -> dict[str, Tensor]:
-    return {
-        name: p.detach().requires_grad_(requires_grad and p.is_floating_point())
-        for name, p in parameters.items()
-    }
+def _expands(weight: torch.Size, activation: torch.Size) -> bool:
+    padded = (1,) * (len(weight) - len(activation)) + tuple(activation)
+    return any(w > 1 and a == 1 for w, a in zip(reversed(weight), reversed(padded), strict=False))
 
 
-def buffers_of(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the model's buffers, for a forward pass that may write to them."""
-    return {name: b.clone() for name, b in model.named_buffers()}
+def _mark(tensor: Tensor, behind: frozenset[str]) -> None:
+    """Note, at its memory, that a tensor is an activation, and which stored tensors are in it."""
+    tensor.untyped_storage()._swim_behind = behind  # type: ignore[attr-defined]
+
+
+def _behind(tensor: Tensor) -> frozenset[str] | None:
+    return getattr(tensor.untyped_storage(), "_swim_behind", None)
+
+
+def _shadows(tensor: Any) -> dict[str, _Shadow]:
+    found: dict[str, _Shadow] = getattr(tensor, "_swim_shadows", {})
+    return found
+
+
+def _again(func: Any, args: Any, kwargs: Any, path: Path, shadow: Tensor, result: Tensor) -> Tensor:
+    """An operation on a shadow, and on ones in place of all other tensors."""
+    try:
+        ones = {p: torch.ones(t.shape, dtype=torch.float64) for p, t in places(args, kwargs)}
+        positional, named = operations.put(args, kwargs, {**ones, path: shadow})
+        made = func(*positional, **named)
+        if isinstance(made, Tensor) and made.shape == result.shape:
+            return made
+    except Exception:  # whatever it says to ones
+        pass
+    return torch.rand(result.shape, dtype=torch.float64)
+
+
+def _varies(func: Any, args: Any, kwargs: Any, path: Path, shadow: Tensor) -> bool:
+    """Whether a sum's shadow differs along what is summed: else the sum keeps the weight apart."""
+    dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    name = operation_name(func)
+    if name.startswith(("fft_", "stft", "istft")) or name == "fold" or shadow.is_complex():
+        return True
+    if name.startswith(("avg_pool", "adaptive_avg_pool")):
+        dims = list(range(2, shadow.dim()))
+    if isinstance(dims, int):
+        dims = [dims]
+    if not isinstance(dims, list | tuple) or not all(isinstance(d, int) for d in dims):
+        dims = list(range(shadow.dim()))
+    if not dims:
+        dims = list(range(shadow.dim()))
+    return bool((shadow.amax(dims) > shadow.amin(dims) * (1 + 1e-6) + 1e-12).any())
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a, b)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(set(names)))
+
+
+def _exact(names: Iterable[str]) -> str:
+    return f"keep it exact on purpose: digital={sorted(set(names))!r}"
+
+
+def _scripted(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        label = name or "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UnsupportedOperationError(
+                f"{label!r} is a scripted or traced module, whose operations cannot be seen; pass "
+                "the original nn.Module"
+            )
+        if type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod"):
+            raise UnsupportedOperationError(
+                f"{label!r} is compiled by torch.compile, whose operations cannot be seen; pass "
+                "the original nn.Module (._orig_mod)"
+            )
+        if any(isinstance(value, torch.ScriptObject) for value in vars(module).values()):
+            raise UnsupportedOperationError(
+                f"{label!r} ({type(module).__name__}) holds packed weights, which cannot be seen; "
+                "pass the float network and quantise it with weight_bits"
+            )
 
 
 def trace(
-    model: nn.Module, inputs: Any, parameters: Mapping[str, Tensor] | None = None
-) -> list[Call]:
-    """Run the model once on ``inputs`` and list its weighted calls, in order.
+    model: nn.Module,
+    inputs: Any,
+    *more: Any,
+    state: Mapping[str, Tensor] | None = None,
+    digital: Iterable[str] = (),
+) -> Traced:
+    """Run the model on ``inputs`` and find its weights; call it in eval mode.
 
     Args:
         model: the network.
-        inputs: a batch for it.
-        parameters: what it runs with, and whose memory the weights are then of; its own if None.
+        inputs: a batch for it: a few images, of which it must not matter which share a batch.
+        more: all batches, which are looked at whole if the model decides by values, and a little if
+            their inputs are of another shape.
+        state: copies of its parameters and buffers to run with; made here if None.
+        digital: names or patterns (``fnmatch``) of weights that stay digital on purpose.
 
     Raises:
-        UnsupportedOperationError: a parameter enters a matrix product in a way that cannot be
-            programmed, or the model holds scripted or traced parts, which cannot be watched.
+        UnsupportedOperationError: a weight is used in a way that cannot be programmed, is computed
+            from several parameters, or reaches the output unseen; or outputs depend on chance, on
+            earlier calls or on the batch; or the model holds parts that cannot be watched.
+        SettingError: a pattern of ``digital`` matches nothing.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UnsupportedOperationError(
-                f"{name or 'the model'!r} is a scripted or traced module, whose operations "
-                "cannot be seen; pass the original nn.Module"
+    _scripted(model)
+    state = copies_of(model) if state is None else state
+    stored = Stored(model, state, digital)
+    before = {name: tensor._version for name, tensor in state.items()}
+    tracer = _Tracer(stored)
+    outputs = _look(tracer, model, state, inputs)
+    kinds = [inputs]
+    for batch in more:
+        if tracer.branches or not any(alike(batch, known) for known in kinds):
+            kinds.append(batch)
+            _look(
+                _again_with(tracer, stored), model, state, batch if tracer.branches else few(batch)
             )
-    given = dict(model.named_parameters()) if parameters is None else parameters
-    parameters = _stand_ins(given, requires_grad=True)
-    recorder = _Recorder(parameters)
-    with torch.enable_grad(), recorder:
-        torch.func.functional_call(model, {**parameters, **buffers_of(model)}, (inputs,))
-    if not any(call.name for call in recorder.calls):
+    _check_outputs(outputs)
+    tracer.spread &= set(tracer.roots)
+    unaccounted = {
+        n for n in tracer.dynamic - set(tracer.digital)
+        if n in stored.parameters and n not in _programmed_sources(tracer)
+    }  # fmt: skip
+    if unaccounted:
         raise UnsupportedOperationError(
-            "the model has no linear or convolutional weights to program"
+            f"a layer's weight is computed from {_listed(unaccounted)} and from activations, so it "
+            f"cannot be programmed; or {_exact(unaccounted)}"
         )
-    return [
-        # A table that is also read line by line is digital there: only the call is programmed.
-        replace(call, direct=call.direct and call.parameter not in recorder.looked_up)
-        for call in recorder.calls
-    ]
+    listed = _inventory(tracer, stored)
+    if not tracer.roots:
+        raise UnsupportedOperationError(
+            "the model has no linear or convolutional weights, nor others in products, to program"
+        )
+    overwrites = any(tensor._version != before[name] for name, tensor in state.items())
+    handed: dict[str, list[str]] = {}
+    for name, root in tracer.roots.items():
+        if root.handed and name not in tracer.elsewhere:
+            handed[name] = sorted(root.sources)
+    weights = {name: root.tensor.detach() for name, root in tracer.roots.items()}
+    found = Traced(weights, handed, frozenset(tracer.spread), listed, tracer.branches, overwrites)
+    prove(model, inputs, state, found, digital, tracer.digital, tracer.quantised)
+    _check_patterns(stored)
+    return found
 
 
-def weights_of(calls: Iterable[Call]) -> dict[str, Tensor]:
-    """The programmed weights by plain name, in the order in which they are first used."""
-    return {call.name: call.weight for call in calls if call.name}
+def _again_with(tracer: _Tracer, stored: Stored) -> _Tracer:
+    """The same notes for another pass."""
+    again = _Tracer(stored)
+    again.__dict__.update({k: v for k, v in vars(tracer).items() if k != "flow"})
+    return again
 
 
-@contextlib.contextmanager
-def left_alone(model: nn.Module) -> Iterator[None]:
-    """Run the block in eval mode; afterwards training flags and random states are as before."""
-    flags = {module: module.training for module in model.modules()}
-    states = random.getstate(), np.random.get_state()
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices=devices):
-            # Not model.eval(): a module may override train() and do more than set the flag.
-            for module in flags:
-                module.training = False
-            yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+def _look(tracer: _Tracer, model: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Any:
+    own = inputs.clone()
+    tracer.begin(own)
+    with shown(own), torch.no_grad(), tracer:
+        return torch.func.functional_call(model, dict(state), arguments(own))
 
 
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters live."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+def _check_outputs(outputs: Any) -> None:
+    found = list(tensors_in([outputs]))
+    if found and all(_behind(tensor) is None for tensor in found):
+        raise UnsupportedOperationError(
+            "the outputs do not depend on the inputs, as far as torch's functions show"
+        )
 
 
-def first(batches: Iterable[Any]) -> tuple[Any, Iterator[Any]]:
-    """The first batch, and an iterator that still begins with it.
+def _check_patterns(stored: Stored) -> None:
+    known = [*stored.values, *stored.names, "constant"]
+    for pattern in stored.digital:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            close = difflib.get_close_matches(pattern, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise SettingError(f"digital: no weight is called {pattern!r}{hint}")
 
-    Raises:
-        DataError: there is no batch, or a batch is no pair of inputs and labels.
-    """
-    iterator = iter(batches)
-    try:
-        batch = next(iterator)
-    except StopIteration:
-        raise DataError("batches is empty: (inputs, labels) pairs are needed") from None
-    if not isinstance(batch, list | tuple) or len(batch) != 2:
-        raise DataError("each batch must be a pair (inputs, labels)")
 
-    def again() -> Iterator[Any]:
-        yield batch
-        yield from iterator
+def _programmed_sources(tracer: _Tracer) -> set[str]:
+    return {source for root in tracer.roots.values() for source in root.sources}
 
-    return batch, again()
+
+def _inventory(tracer: _Tracer, stored: Stored) -> Inventory:
+    counts = {name: root.tensor.numel() for name, root in tracer.roots.items()}
+    digital = dict(tracer.digital)
+    inside = {s: name for name, root in tracer.roots.items() for s in root.sources}
+    for name, tensor in stored.values.items():
+        if name in digital or name in counts or not tensor.is_floating_point():
+            continue
+        if name in inside:
+            if name != inside[name] and len(tracer.roots[inside[name]].sources) > 1:
+                digital[name] = f"enters the computation of {inside[name]}"
+        elif name in stored.handed:
+            digital[name] = "not used"
+    return Inventory(counts, digital)

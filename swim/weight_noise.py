@@ -1,33 +1,36 @@
 """Noise-aware training: every step sees the weights as freshly programmed devices would."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from swim.tracing import WEIGHTED, Watch, weight_argument, with_weight
+from swim.flow import Follow, Operand, Stored
+from swim.operations import put
 
 
-class WeightNoise(Watch):
-    """While active, weights of linear and convolution calls carry a Gaussian error.
+class WeightNoise(Follow):
+    """While active, the weights of a model carry a Gaussian error where they are used.
 
-    Noise is added to the weight that reaches the call, after any quantiser, and passes no
-    gradient of its own, so that the optimiser moves the clean weights. A parameter that is
-    used twice has one error.
+    Noise is added to the effective weight, after any quantiser, and passes no gradient of its own,
+    so that the optimiser moves the clean weights. A weight that is used twice has one error.
     """
 
-    def __init__(self, std: float, seed: int):
+    def __init__(self, std: float, seed: int, model: nn.Module, digital: Iterable[str] = ()):
         """Noise of one forward pass.
 
         Args:
             std: standard deviation in units of ``max|W_layer|``; with 0 nothing is watched.
             seed: of the draws, on the device where the weights are.
+            model: the network.
+            digital: names or patterns of weights that no device holds.
         """
-        super().__init__()
+        state = dict([*model.named_parameters(), *model.named_buffers()]) if std else {}
+        super().__init__(Stored(model, state, digital))
         self._std, self._seed = std, seed
         self._generator: torch.Generator | None = None
-        self._errors: dict[int, tuple[Tensor, Tensor]] = {}  # by weight, which stays alive
+        self._noisy: dict[str, Tensor] = {}
 
     def __enter__(self) -> "WeightNoise":
         if self._std:
@@ -38,19 +41,26 @@ class WeightNoise(Watch):
         if self._std:
             super().__exit__(*error)
 
-    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if func in WEIGHTED:
-            weight = weight_argument(args, kwargs)
-            if weight.requires_grad:
-                args, kwargs = with_weight(args, kwargs, weight + self._error(weight))
-        return func(*args, **kwargs)
+    def _weighted(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        operands: tuple[Operand, ...],
+    ) -> Any:
+        made = {}
+        for operand in operands:
+            for root, name in zip(operand.expression.roots, operand.roots, strict=True):
+                if name not in self._noisy:
+                    self._noisy[name] = root.tensor + self._error(root.tensor.detach())
+            noisy = operand.of(self._noisy)
+            made[operand.path] = noisy if operand.tensor.requires_grad else noisy.detach()
+        positional, named = put(args, kwargs, made)
+        return func(*positional, **named)
 
-    def _error(self, weight: Tensor) -> Tensor:
-        if id(weight) not in self._errors:
-            if self._generator is None:
-                self._generator = torch.Generator(weight.device).manual_seed(self._seed)
-            clean = weight.detach()
-            draw = torch.empty(clean.shape, dtype=clean.dtype, device=clean.device)
-            draw.normal_(0.0, self._std, generator=self._generator)
-            self._errors[id(weight)] = weight, draw.mul_(clean.abs().max())
-        return self._errors[id(weight)][1]
+    def _error(self, clean: Tensor) -> Tensor:
+        if self._generator is None:
+            self._generator = torch.Generator(clean.device).manual_seed(self._seed)
+        draw = torch.empty(clean.shape, dtype=clean.dtype, device=clean.device)
+        draw.normal_(0.0, self._std, generator=self._generator)
+        return draw.mul_(clean.abs().max())

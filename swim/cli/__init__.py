@@ -31,7 +31,7 @@ STEPS = {
     "budget": "Print the write cycles at which each method has verified enough.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",
     "stamp": "Add digests to files of an earlier version, which later steps refuse without.",
-    "describe": "Store resolved settings, versions and hardware beside the results.",
+    "describe": "Store resolved settings, what is programmed, versions and hardware.",
     "schema": "Write the JSON schema of config.yaml and its reference page.",
 }
 
@@ -45,7 +45,9 @@ class _Steps(click.Group):
             return None
         module = name.replace("-", "_")
         command: click.Command = getattr(import_module(f"swim.cli.{module}"), module)
-        return command
+        from swim.cli.options import with_paths_checked
+
+        return with_paths_checked(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Steps"):

@@ -29,4 +29,5 @@ def adopt(checkpoint: str, data: str, out: str, settings: spec.AdoptJob) -> None
     )
     job = settings.model_dump(mode="json")
     made_from = {"checkpoint": digests.of_file(checkpoint)}
-    network.save(out, model, dataset, {**job, "dataset": dataset.name, "made_from": made_from})
+    record = {**job, "dataset": dataset.name, "made_from": made_from}
+    click.echo(str(network.save(out, model, dataset, record)))

@@ -6,13 +6,14 @@ import click
 
 from swim import budget as rule
 from swim import io
+from swim.cli.options import Finite
 from swim.errors import DataError
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option(
-    "--max-drop", default=0.001, show_default=True,
+    "--max-drop", default=0.001, show_default=True, type=Finite(0, 1),
     help="accuracy that may be lost against the network before programming; 0.001 is 0.1 points",
 )  # fmt: skip
 @click.option("--out", type=click.Path(dir_okay=False), help="also write the table (.csv)")

@@ -1,7 +1,7 @@
 """The rows of a chips file: one a programmed accelerator, gone on with after a kill."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -69,8 +69,18 @@ def rows(
     policy: Mapping[str, torch.Tensor] | Policy,
     settings: spec.EvaluateJob,
     progress: Progress,
+    digital: Sequence[str] = (),
 ) -> list[Any]:
-    """The rows of as many chips as the settings call for."""
+    """The rows of as many chips as the settings call for.
+
+    Args:
+        network: the checkpoint's.
+        batches: test images.
+        policy: a mask, or a programming policy.
+        settings: of the job.
+        progress: finished rows.
+        digital: names and patterns of weights that no device holds.
+    """
 
     def needed() -> int:
         return stopping.chips_needed(
@@ -92,6 +102,8 @@ def rows(
         seed=settings.seed,
         first_chip=done,
         images=settings.images_per_chip,
+        digital=digital,
+        report=lambda found: click.echo(found.line),
     )
     with progress_bar(goal, "chip", done=min(done, goal)) as bar:
         while len(progress.rows) < goal:

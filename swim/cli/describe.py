@@ -10,8 +10,11 @@ from swim.machine import hardware, versions
 
 @click.command()
 @click.option("--settings", default="{}", help="resolved settings to store, as JSON")
+@click.option("--model", type=FILE, help="checkpoint: what of it devices hold, and what not")
 @click.option("--out", required=True, type=FILE, help="file to write (.json)")
-def describe(settings: str, out: str) -> None:
-    """Store resolved settings, versions and hardware beside the results."""
+def describe(settings: str, model: str | None, out: str) -> None:
+    """Store resolved settings, what is programmed, versions and hardware."""
     content = json_object(settings)
+    if model is not None:
+        content = {**content, "weights": io.read_settings(model)["inventory"]}
     io.write_json(out, {**content, "versions": versions(), "hardware": hardware()})

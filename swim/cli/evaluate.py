@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import click
+import numpy as np
 import torch
 
 from swim import chips, devices, digests, io, spec
@@ -12,10 +13,10 @@ from swim.cli.console import FILE, trusted_network
 from swim.cli.mask_file import mask_of
 from swim.cli.options import settings_options
 from swim.cli.running import start
+from swim.cli.second_file import weights_of
 from swim.data import DataSet
 from swim.errors import SettingError
 from swim.progress import Progress, digest_of
-from swim.tracing import device_of, left_alone, trace, weights_of
 
 # variance: mean over weights, of devices of one sigma; sigma_factor: what brought it there.
 CLEAN = ("accuracy", "loss", "variance", "sigma_factor")
@@ -56,34 +57,32 @@ def evaluate(
     digests.require_origin(model, checkpoint, data=(data, dataset.digest))
     batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
     made_from = {"model": checkpoint["digest"], "data": dataset.digest}
-    parameters = dict(loaded.named_parameters())
-    shapes = {name: tuple(parameters[name].shape) for name in checkpoint["programmed"]}
+    weights = weights_of(model)
     if mask is not None:
-        layers, made = mask_of(mask, model, checkpoint["digest"], shapes)
+        layers, made = mask_of(mask, model, checkpoint["digest"], weights.shapes)
         made_from["mask"] = made["digest"]
         point = {key: made[key] for key in ("method", "fraction") if key in made}
         chosen = {name: torch.from_numpy(layer) for name, layer in layers.items()}
     else:
         point = {"method": str(verify), "fraction": "1" if verify == "all" else "0"}
-        chosen = {name: torch.full(shape, verify == "all") for name, shape in shapes.items()}
+        chosen = {n: torch.full(shape, verify == "all") for n, shape in weights.shapes.items()}
     parts = chips_file.content(made_from, settings, place, checkpoint)
     digest = digest_of([*parts, *_bytes(chosen)])
-    rows = chips_file.rows(loaded, batches, chosen, settings, Progress(out, digest))
+    rows = chips_file.rows(
+        loaded, batches, chosen, settings, Progress(out, digest), networks.digital(checkpoint)
+    )
     io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))
     if clean:
-        row = (*chips.clean(loaded, batches), *_variance(loaded, batches, settings))
+        found = chips.clean(loaded, batches, digital=networks.digital(checkpoint))
+        row = (*found, *_variance(weights.layers, settings))
         record = chips_file.record(made_from, settings, method="clean", fraction="")
         io.write_rows(clean, CLEAN, [row], record)
 
 
-def _variance(
-    network: torch.nn.Module, batches: chips_file.Batches, settings: spec.EvaluateJob
-) -> tuple[float, float]:
+def _variance(weights: dict[str, np.ndarray], settings: spec.EvaluateJob) -> tuple[float, float]:
     """The last two entries of :data:`CLEAN`."""
     device = devices.of_settings(settings.device, settings.sigma)
-    with left_alone(network), torch.no_grad():
-        sample = batches[0][0][:1].to(device_of(network))
-        targets = weights_of(trace(network, sample))
+    targets = {name: torch.from_numpy(weight) for name, weight in weights.items()}
     variance = devices.relative_variance(device, targets)
     if device.equal_variance:
         return 1.0, variance**-0.5

@@ -48,6 +48,7 @@ def in_situ(model: str, data: str, out: str, network: str | None, settings: spec
     place = start(settings)
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
+    kept = networks.digital(checkpoint)
     dataset = DataSet(data)
     digests.require_origin(model, checkpoint, data=(data, dataset.digest))
     batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
@@ -59,9 +60,10 @@ def in_situ(model: str, data: str, out: str, network: str | None, settings: spec
         learning_rate=chosen.learning_rate,
         momentum=chosen.momentum,
         weight_bits=checkpoint["model"]["weight_bits"],
+        digital=kept,
     )
     made_from = {"model": checkpoint["digest"], "data": dataset.digest}
     digest = digest_of(chips_file.content(made_from, settings, place, checkpoint, "swim.in_situ"))
-    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest))
+    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest), kept)
     point = {"method": "in_situ", "fraction": settings.budget}
     io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))

@@ -2,8 +2,11 @@
 
 import functools
 import json
+import math
+import os
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
@@ -11,12 +14,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from swim import faults, spec
-from swim.errors import SettingError
+from swim.errors import SettingError, short
+from swim.spec.text import check_json
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 
 
-def _leaves(section: type[BaseModel], prefix: Path = ()) -> Iterator[tuple[Path, FieldInfo]]:
+def _leaves(section: type[BaseModel], prefix: Keys = ()) -> Iterator[tuple[Keys, FieldInfo]]:
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _leaves(field.annotation, (*prefix, name))
@@ -87,12 +91,88 @@ def json_object(text: str) -> dict[str, Any]:
     """A JSON object given on the command line.
 
     Raises:
-        SettingError: it is none.
+        SettingError: it is none, gives a key twice, or has a number that is not finite.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise SettingError(f"{', '.join(map(repr, twice))} is given twice in {short(text)}")
+        return dict(pairs)
+
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SettingError(f"not JSON: {text!r} ({error})") from None
+        content = json.loads(text, object_pairs_hook=unique)
+    except SettingError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise SettingError(f"not JSON: {short(text)} ({reason})") from None
     if not isinstance(content, dict):
-        raise SettingError(f"not a JSON object: {text!r}")
+        raise SettingError(f"not a JSON object: {short(text)}")
+    try:
+        check_json(content)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
     return content
+
+
+class Finite(click.FloatRange):
+    """A number in a range; infinity and NaN, which compares false with any limit, are none."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The number."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
+
+
+# Names of the options that say what a step writes; all its other paths are read.
+WRITTEN = frozenset({"out", "history", "clean", "scores", "markdown", "figure", "paired"})
+
+
+def with_paths_checked(command: click.Command) -> click.Command:
+    """Let a step refuse to write over what it reads, before it does any work."""
+    step = command.callback
+    if step is None or hasattr(step, "paths_checked"):
+        return command
+
+    @functools.wraps(step)
+    def run(*given: Any, **values: Any) -> Any:
+        _check_paths(command, values)
+        return step(*given, **values)
+
+    run.paths_checked = True  # type: ignore[attr-defined]
+    command.callback = run
+    return command
+
+
+def _check_paths(command: click.Command, values: dict[str, Any]) -> None:
+    """Raise SettingError where an output is an input, another output, or cannot be a file."""
+    read: dict[str, str] = {}
+    written: dict[str, str] = {}
+    for parameter in command.params:
+        value = values.get(parameter.name or "")
+        if not isinstance(parameter.type, click.Path) or not value:
+            if isinstance(parameter.type, click.Path) and value == "":
+                raise SettingError(f"{parameter.opts[0]} is empty; name a file")
+            continue
+        name = parameter.opts[0] if parameter.name in WRITTEN else (parameter.name or "")
+        for path in [value] if isinstance(value, str) else value:
+            real = os.path.realpath(path)
+            if parameter.name not in WRITTEN:
+                read[real] = parameter.opts[0]
+                continue
+            if real in written:
+                raise SettingError(f"{name} and {written[real]} are the same file, {path}")
+            written[real] = name
+            for folder in Path(real).parents:
+                if folder.is_file():
+                    raise SettingError(f"{name} {path}: {folder} is a file, not a folder")
+    for real, name in written.items():
+        if real in read:
+            raise SettingError(
+                f"{name} would write over {read[real]}, {real}; name another file to write"
+            )

@@ -15,6 +15,7 @@ from swim.cli.circumstances import circumstances
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
+from swim.cli.second_file import weights_of
 from swim.data import DataSet
 from swim.progress import Progress, digest_of
 
@@ -41,7 +42,8 @@ def perturb(
     digests.require_origin(model, checkpoint, data=(data, dataset.digest))
     made_from = {"model": checkpoint["digest"], "data": dataset.digest}
     progress = Progress(out, digest_of(_content(made_from, settings, place, checkpoint)))
-    held = {name: loaded.get_parameter(name).detach() for name in checkpoint["programmed"]}
+    layers = weights_of(model).layers
+    held = {name: torch.from_numpy(weight).to(place) for name, weight in layers.items()}
     device = devices.of_settings(settings.device, settings.sigma)
     device = devices.at_equal_variance(device, held)
     sizes = {name: weight.numel() for name, weight in held.items()}
@@ -56,6 +58,7 @@ def perturb(
         weights=settings.weights,
         seed=settings.seed,
         first_weight=done,
+        digital=networks.digital(checkpoint),
     )
     with progress_bar(total, "weight", done=done) as bar:
         for row in rows if done < total else ():

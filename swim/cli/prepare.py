@@ -1,11 +1,14 @@
 """``swim prepare``."""
 
+import os
+
 import click
 
 from swim import faults, spec
 from swim import prepare as preparing
 from swim.cli.console import FILE
 from swim.cli.options import json_object
+from swim.errors import SettingError
 from swim.registry import DATASETS
 
 
@@ -23,4 +26,6 @@ from swim.registry import DATASETS
 def prepare(dataset: str, own: str | None, out: str, data_root: str, download: bool) -> None:
     """Turn a data set into one file of arrays that later steps map into memory."""
     images = None if own is None else faults.parse(spec.OwnDataSet, json_object(own), "--own")
+    if images and images.file and os.path.realpath(images.file) == os.path.realpath(out):
+        raise SettingError(f"--out would write over the images, {out}; name another file to write")
     preparing.prepare(dataset, out, own=images, data_root=data_root, download=download)

@@ -37,6 +37,7 @@ def program(
     place = start(settings)
     loaded, checkpoint = networks.load(model, network)
     loaded.to(place)
+    kept = networks.digital(checkpoint)
     dataset = DataSet(data)
     digests.require_origin(model, checkpoint, data=(data, dataset.digest))
     batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
@@ -49,6 +50,6 @@ def program(
         "sensitivity": made["digest"],
     }
     parts = chips_file.content(made_from, settings, place, checkpoint, policy=settings.policy)
-    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest_of(parts)))
+    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest_of(parts)), kept)
     point = {"method": settings.policy, "fraction": settings.budget}
     io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))

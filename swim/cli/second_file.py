@@ -7,6 +7,7 @@ import numpy as np
 from swim import digests, io
 from swim.cli.mask_file import require_shapes
 from swim.digests import Record
+from swim.effective import programmed
 from swim.errors import DataError
 from swim.methods.base import Inputs, by_full_scale
 
@@ -40,8 +41,7 @@ def weights_of(model: str) -> Weights:
     arrays, checkpoint = io.load_arrays(model)
     if "programmed" not in checkpoint:
         raise DataError(f"{model}: not a checkpoint of ours")
-    layers = {name: arrays[name] for name in checkpoint["programmed"]}
-    return Weights(model, checkpoint, layers)
+    return Weights(model, checkpoint, programmed(arrays, checkpoint))
 
 
 def curvature_of(sensitivity: str, weights: Weights) -> tuple[dict[str, np.ndarray], Record]:

@@ -7,7 +7,9 @@ import torch
 
 from swim import adopt, digests, io, registry, spec, train
 from swim import prepare as preparing
+from swim.arguments import LARGEST
 from swim.cli.console import Bars
+from swim.cli.options import Finite
 from swim.cli.running import start
 from swim.data import DataSet
 from swim.devices import Device
@@ -32,21 +34,21 @@ SPELLING = {"token_normalize_func": lambda flag: flag.replace("-", "_")}
     "--train_epoch",
     default=20,
     show_default=True,
-    type=click.IntRange(0),
+    type=click.IntRange(0, LARGEST),
     help="epochs of training",
 )
 @click.option(
     "--noise_epoch",
     default=100,
     show_default=True,
-    type=click.IntRange(2),
+    type=click.IntRange(2, spec.MOST),
     help="programmed chips a mean",
 )
 @click.option(
     "--mask_p",
     default=0.1,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     help="part of the weights protected by write-verify",
 )
 @click.option(
@@ -61,28 +63,28 @@ SPELLING = {"token_normalize_func": lambda flag: flag.replace("-", "_")}
     "--dev_var",
     default=0.3,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Finite(0, 100),
     help="standard deviation of a device without write-verify",
 )
 @click.option(
     "--write_var",
     default=0.03,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Finite(0, 100),
     help="standard deviation of a device with write-verify",
 )
 @click.option(
     "--train_var",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Finite(0, 100),
     help="standard deviation of devices in noise-aware training; 0: none",
 )
 @click.option(
     "--div",
     default=1,
     show_default=True,
-    type=click.IntRange(1),
+    type=click.IntRange(1, spec.MOST),
     help="divides the batch in which second derivatives are calculated",
 )
 @click.option(
@@ -102,7 +104,7 @@ SPELLING = {"token_normalize_func": lambda flag: flag.replace("-", "_")}
     "--seed",
     default=0,
     show_default=True,
-    type=click.IntRange(0),
+    type=click.IntRange(0, LARGEST),
     help="of everything that is drawn; the same seed prints the same numbers",
 )
 @click.option(
@@ -126,7 +128,11 @@ SPELLING = {"token_normalize_func": lambda flag: flag.replace("-", "_")}
     help="where networks run",
 )
 @click.option(
-    "--arithmetic_threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads"
+    "--arithmetic_threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="CPU threads",
 )
 def selective_write(
     model: str, train_epoch: int, noise_epoch: int, mask_p: float, method: str, dev_var: float,

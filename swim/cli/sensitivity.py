@@ -36,6 +36,7 @@ def sensitivity(
             seed=settings.seed,
             samples=settings.estimator_samples,
             noise=settings.curvature_noise,
+            digital=networks.digital(checkpoint),
             progress=lambda done: bar.update(),
         )
     arrays = {name: value.cpu().numpy() for name, value in raw.items()}

@@ -51,7 +51,7 @@ def train(data: str, out: str, history: str | None, settings: spec.TrainJob) -> 
             unfinished=unfinished,
         )
     job = settings.model_dump(mode="json", exclude={"accelerator"})
-    network.save(out, model, dataset, {**job, "dataset": dataset.name})
+    click.echo(str(network.save(out, model, dataset, {**job, "dataset": dataset.name})))
     if history:
         header = ("epoch", "quantised", "learning_rate", "loss", "accuracy")
         record = {"made_from": {"data": dataset.digest}}

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.tracing import asks
+from swim.operations import asks, operation_name
 
 _PIECEWISE = {
     torch.relu, torch.relu_, F.relu, F.relu_, Tensor.relu, Tensor.relu_,
@@ -69,7 +69,7 @@ NODES = frozenset(
 
 def function(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether a call may run as it is, with autograd's own backward."""
-    if asks(func):
+    if asks(func) or operation_name(func) in ("Tensor.T", "Tensor.mT"):
         return True
     if func in _DROPOUTS:
         # In eval mode it hands its input on.

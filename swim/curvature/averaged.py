@@ -6,22 +6,23 @@ ideal weights is next to nothing. Every batch is passed through a chip of its ow
 costs no more than the plain pass.
 """
 
-import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swim import streams
-from swim.errors import DataError, UnsupportedOperationError
-from swim.tracing import Call, device_of, first, left_alone, trace
+from swim.batches import counts
+from swim.curvature.passes import Subject
 
-Estimate = Callable[[nn.Module, list[tuple[Any, Any]], int], dict[str, Tensor]]
+Estimate = Callable[[Subject, list[tuple[Any, Any]], int], dict[str, Tensor]]
 
 
 def averaged(
-    model: nn.Module,
+    subject: Subject,
     batches: Iterable[tuple[Any, Any]],
     noise: float,
     seed: int,
@@ -31,49 +32,46 @@ def averaged(
     """The sum over batches of an estimate, each at weights with fresh Gaussian errors.
 
     Args:
-        model: any module whose weights are parameters as they are; left exactly as it was.
+        subject: the model, made ready.
         batches: (inputs, labels) pairs; more of them average over more chips.
         noise: standard deviation of a weight's error, in units of ``max|W_layer|``.
         seed: of the errors, which are keyed by batch and layer.
-        estimate: from a model, a batch in a list and its number to name -> float64 tensor.
+        estimate: from a model made ready, a batch in a list and its number to name -> float64
+            tensor.
         progress: called with the number of batches done.
 
     Raises:
-        UnsupportedOperationError: the model computes a weight in its forward pass, such as one
-            that is quantised there.
         DataError: ``batches`` is empty.
     """
-    with left_alone(model):
-        (inputs, _), stream = first(batches)
-        calls = trace(model, inputs[:1].to(device_of(model)))
-        noisy = copy.deepcopy(model)
-    targets = dict(_direct(calls))
-    parameters = dict(noisy.named_parameters())
     totals: dict[str, Tensor] = {}
-    for number, batch in enumerate(stream):
-        with torch.no_grad():
-            for parameter, (name, target) in targets.items():
-                draws = streams.generator(seed, "curvature", number, name)
-                error = torch.from_numpy(draws.standard_normal(tuple(target.shape), "float32"))
-                error = error.to(target) * (noise * target.abs().max())
-                parameters[parameter].copy_(target + error)
-        for name, value in estimate(noisy, [batch], number).items():
+    for number, batch in enumerate(batches):
+        if not counts(batch[1]):
+            continue
+        for name, value in _at_a_chip(subject, batch, number, noise, seed, estimate).items():
             totals[name] = totals[name].add_(value) if name in totals else value
         if progress is not None:
             progress(number + 1)
-    if not totals:
-        raise DataError("batches is empty: (inputs, labels) pairs are needed")
     return totals
 
 
-def _direct(calls: list[Call]) -> Iterable[tuple[str, tuple[str, Tensor]]]:
-    """Parameter -> name and value of each weight."""
-    for call in calls:
-        if call.name is None:
-            continue
-        if not call.direct or call.parameter is None:
-            raise UnsupportedOperationError(
-                f"{call.name!r} is computed in the forward pass, so it cannot be given errors; "
-                "fix quantised weights first (swim.models.quantisation.deploy), or take noise=0"
-            )
-        yield call.parameter, (call.name, call.weight.detach().clone())
+def _at_a_chip(
+    subject: Subject, batch: tuple[Any, Any], number: int, noise: float, seed: int,
+    estimate: Estimate,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The estimate of one batch, at weights with errors."""
+    while True:
+        weights = {
+            name: target + _error(target, noise, streams.generator(seed, "curvature", number, name))
+            for name, target in subject.weights.items()
+        }
+        noisy = replace(subject, weights=dict(weights))
+        found = estimate(noisy, [batch], number)
+        unseen = {name: w for name, w in noisy.weights.items() if name not in weights}
+        if not unseen:
+            return found
+        subject.weights.update(unseen)  # of a path that no batch took before: again, with errors
+
+
+def _error(target: Tensor, noise: float, draws: np.random.Generator) -> Tensor:
+    error = torch.from_numpy(draws.standard_normal(tuple(target.shape), "float32"))
+    return error.to(target) * (noise * target.abs().max())

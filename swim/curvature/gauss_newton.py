@@ -26,7 +26,8 @@ def gauss_newton(
 
     Args:
         model: a network that ``torch.func.vmap`` can run; left as it was.
-        batches: (inputs, labels) pairs; labels are not used.
+        batches: (inputs, labels) pairs; of the labels only their shape is used, and which count.
+            They may be None where outputs are (N, C).
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
 
@@ -40,10 +41,10 @@ def gauss_newton(
         SettingError: the loss is unknown.
     """
 
-    def starts(outputs: Tensor, rows: slice) -> Tensor:
-        return curvature_factors(loss, outputs)
-
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
+        def starts(outputs: Tensor, rows: slice) -> Tensor:
+            return curvature_factors(loss, outputs, None if labels is None else labels[rows])
+
         return summed_squares(subject, inputs, starts)
 
     return summed(model, batches, progress, terms)

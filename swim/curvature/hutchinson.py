@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swim import streams
-from swim.curvature.losses import needed, output_curvature, total
+from swim.curvature.losses import output_curvature, total
 from swim.curvature.passes import Leaves, Subject, Term, normalised, reached, summed
 from swim.errors import UnsupportedOperationError
-from swim.tracing import graph_behind
+from swim.graph import graph_behind
+from swim.labels import needed
 
 # Samples that share their probes. Batches are cut where a block ends, so that the split into
 # batches changes no probe; small blocks average more of the noise for the same work.
@@ -79,7 +80,7 @@ def _one_block(
         # Of attention's implementations this alone is differentiable twice.
         with sdpa_kernel(SDPBackend.MATH):
             outputs = subject.run(mode, inputs)
-        _, unit = normalised(output_curvature(loss, outputs), outputs.dtype)
+        _, unit = normalised(output_curvature(loss, outputs, labels), outputs.dtype)
         found = torch.autograd.grad(
             total(loss, outputs, labels) / unit,
             list(leaves.values()),

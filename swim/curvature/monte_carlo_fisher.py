@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from swim import streams
-from swim.curvature.losses import check, probabilities, residual
+from swim.curvature.losses import probabilities, residual_of_classes
 from swim.curvature.passes import Subject, Term, summed
 from swim.curvature.per_sample import summed_squares
+from swim.labels import fit
 
 
 def monte_carlo_fisher(
@@ -31,7 +32,8 @@ def monte_carlo_fisher(
 
     Args:
         model: a network that ``torch.func.vmap`` can run; left as it was.
-        batches: (inputs, labels) pairs; labels are not used.
+        batches: (inputs, labels) pairs; of the labels only their shape is used, and which count.
+            They may be None where outputs are (N, C).
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
         seed: of the draws. They are taken sample by sample from one stream, so the split into
@@ -52,13 +54,14 @@ def monte_carlo_fisher(
         draws: list[np.ndarray] = []
 
         def starts(outputs: Tensor, rows: slice) -> Tensor:
-            check(loss, outputs)
+            fitted = fit(loss, outputs, None if labels is None else labels[rows])
             if not draws:
-                draws.append(_drawn(stream, loss, (len(inputs), samples), outputs))
+                draws.append(_drawn(stream, loss, (len(inputs), samples), fitted.outputs))
             own = torch.from_numpy(draws[0][rows]).to(outputs.device).movedim(1, 0)
             if loss == "mse":
                 return math.sqrt(2) * own
-            return torch.stack([residual(loss, outputs, _labels(outputs, u)) for u in own])
+            found = [residual_of_classes(fitted, _labels(fitted.outputs, u)) for u in own]
+            return fitted.back(torch.stack(found), before=1)
 
         for name, value, unit in summed_squares(subject, inputs, starts):
             yield name, value, unit / samples

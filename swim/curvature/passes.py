@@ -1,26 +1,22 @@
 """What all estimators share: a model made ready, a sum over batches, leaves to differentiate by."""
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from swim.batches import alike, arguments, first, shown
+from swim.diverged import where
 from swim.errors import DataError, UnsupportedOperationError
-from swim.tracing import (
-    Call,
-    Replay,
-    buffers_of,
-    device_of,
-    first,
-    left_alone,
-    parameters_of,
-    trace,
-    weights_of,
-    with_weight,
-)
+from swim.flow import Follow, Handed, Operand, Stored, Weights
+from swim.isolation import buffers_of, copies_of, device_of, few, left_alone, parameters_of
+from swim.labels import NotFiniteError, one_tensor
+from swim.operations import put
+from swim.tracing import Traced, trace
 
 # A weight's name, a term of its sum over samples, and the unit that the term is in.
 Term = tuple[str, Tensor, float]
@@ -32,49 +28,61 @@ class Subject:
 
     Attributes:
         model: the module.
-        calls: its weighted calls in order.
-        state: stand-ins for its parameters, which need no gradient, and copies of its buffers.
+        traced: what was found of its weights.
+        weights: their values in a pass, by name, in the order in which they are first used; others
+            that a later batch is the first to use are added.
+        digital: patterns of weights that stay digital on purpose.
     """
 
     model: nn.Module
-    calls: Sequence[Call]
-    state: dict[str, Tensor]
+    traced: Traced
+    weights: dict[str, Tensor]
+    digital: tuple[str, ...] = ()
 
     @property
     def place(self) -> torch.device:
         """Where the model runs."""
         return device_of(self.model)
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The programmed weights by name, in the order in which they are first used."""
-        return weights_of(self.calls)
+    def stored(self) -> Stored:
+        """Stand-ins for the model's tensors for one pass, which need no gradient."""
+        if self.traced.overwrites:
+            return Stored(self.model, copies_of(self.model), self.digital)
+        state = {**parameters_of(self.model), **buffers_of(self.model)}
+        return Stored(self.model, state, self.digital)
 
-    def run(self, mode: Replay, inputs: Any) -> Tensor:
+    def run(self, mode: Follow, inputs: Any) -> Tensor:
         """The outputs (N, ...) of one pass under ``mode``, gradients enabled.
 
         Raises:
             DataError: the model returns something other than a tensor.
-            UnsupportedOperationError: its weighted calls are others than those traced.
         """
         with torch.enable_grad(), mode:
-            outputs = torch.func.functional_call(self.model, self.state, (inputs,))
-        if not isinstance(outputs, Tensor):
-            raise DataError(
-                f"the model must return one tensor of outputs, not {type(outputs).__name__}"
+            given = torch.func.functional_call(
+                self.model, dict(mode.flow.stored.state), arguments(inputs)
             )
-        mode.check_complete()
-        return outputs
+        return one_tensor(given)
+
+    def under(self, mode: type[Handed]) -> Handed:
+        """A mode that hands a pass its weights."""
+        return mode(self.stored(), self.weights, self.traced.spread)
+
+    def value(self, operand: Operand, name: str) -> Tensor:
+        """A weight's value in a pass."""
+        if name not in self.weights:
+            self.weights[name] = operand.value(name)
+        return self.weights[name]
 
 
-def subject_of(model: nn.Module, inputs: Any) -> Subject:
-    """A model made ready, by a look at its first input; call it in eval mode."""
-    state = {**parameters_of(model, requires_grad=False), **buffers_of(model)}
-    return Subject(model, trace(model, inputs[:1].to(device_of(model))), state)
+def subject_of(model: nn.Module, inputs: Any, digital: Iterable[str] = ()) -> Subject:
+    """A model made ready, by a look at its first inputs; call it in eval mode."""
+    inputs = inputs.to(device_of(model))
+    traced = trace(model, few(inputs), inputs, digital=digital)
+    return Subject(model, traced, dict(traced.weights), tuple(digital))
 
 
 def summed(
-    model: nn.Module,
+    model: nn.Module | Subject,
     batches: Iterable[tuple[Any, Any]],
     progress: Callable[[int], None] | None,
     terms: Callable[[Subject, Any, Any], Iterable[Term]],
@@ -82,7 +90,7 @@ def summed(
     """The sum over batches of what ``terms(subject, inputs, labels)`` gives for each.
 
     Args:
-        model: any module; it is run in eval mode and left as it was.
+        model: any module, or one made ready; it is run in eval mode and left as it was.
         batches: (inputs, labels) pairs.
         progress: called with the number of batches done.
         terms: any number of terms for a weight and batch.
@@ -92,14 +100,17 @@ def summed(
 
     Raises:
         UnsupportedOperationError: the model's weights cannot be told (:func:`swim.tracing.trace`).
-        DataError: ``batches`` is empty or not made of pairs, or a term is not finite.
+        DataError: ``batches`` is empty or not made of pairs, labels do not fit, or outputs or a
+            term are not finite.
     """
-    with left_alone(model):
-        (inputs, _), stream = first(batches)
-        subject = subject_of(model, inputs)
+    whole = model.model if isinstance(model, Subject) else model
+    with left_alone(whole):
+        (sample, _), stream = first(whole, batches)
+        subject = model if isinstance(model, Subject) else subject_of(model, sample)
         totals: dict[str, Tensor] = {}
         for done, (inputs, labels) in enumerate(stream, start=1):
-            for name, value, unit in terms(subject, inputs.to(subject.place), labels):
+            own = _of_batch(subject, inputs.to(subject.place), labels, terms, sample)
+            for name, value, unit in own:
                 if not value.isfinite().all():
                     raise not_finite()
                 if name in totals:
@@ -108,7 +119,27 @@ def summed(
                     totals[name] = value.double().mul_(unit)
             if progress is not None:
                 progress(done)
-    return {name: totals[name] for name in subject.weights}
+    return {
+        name: totals[name] if name in totals else torch.zeros_like(weight, dtype=torch.float64)
+        for name, weight in subject.weights.items()
+    }
+
+
+def _of_batch(
+    subject: Subject,
+    inputs: Any,
+    labels: Any,
+    terms: Callable[[Subject, Any, Any], Iterable[Term]],
+    sample: Any,
+) -> Iterator[Term]:
+    """One batch's terms; what its inputs are to blame for is said of them."""
+    try:
+        # The network took the first batch when it was traced.
+        with contextlib.nullcontext() if alike(inputs, sample) else shown(inputs):
+            yield from terms(subject, inputs, labels)
+    except NotFiniteError as error:
+        place = where(lambda mode: subject.run(subject.under(mode), inputs))
+        raise NotFiniteError(f"{error}{place}") from None
 
 
 def not_finite() -> DataError:
@@ -137,21 +168,36 @@ def normalised(start: Tensor, dtype: torch.dtype, top: int = 0) -> tuple[Tensor,
     return (start * 2.0**exponent).to(dtype), 2.0**-exponent
 
 
-class Leaves(Replay):
-    """Hands every weighted call a leaf of its own to differentiate by, in place of its weight.
+class Leaves(Follow):
+    """Hands every weighted call a leaf to differentiate by, in place of its weight.
 
     A weight used twice is one leaf, and so is one that the forward computes (quantises).
+
+    Attributes:
+        by_name: the leaves of the weights that the pass used, in that order.
     """
 
-    def __init__(self, subject: Subject, weights: Mapping[str, Tensor] | None = None):
+    def __init__(self, subject: Subject, weights: Weights | None = None):
         """Leaves with the model's own values, or with those of ``weights`` by name."""
-        super().__init__(subject.calls)
-        values = subject.weights if weights is None else weights
-        self.by_name = {name: value.detach().requires_grad_() for name, value in values.items()}
+        super().__init__(subject.stored(), subject.traced.spread)
+        self._subject, self._weights = subject, weights
+        self.by_name: dict[str, Tensor] = {}
 
-    def _weighted(self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        if call.name is not None:
-            args, kwargs = with_weight(args, kwargs, self.by_name[call.name])
+    def _leaf(self, operand: Operand, name: str) -> Tensor:
+        if name not in self.by_name:
+            values = self._weights
+            value = self._subject.value(operand, name) if values is None else values[name]
+            self.by_name[name] = value.detach().requires_grad_()
+        return self.by_name[name]
+
+    def _weighted(
+        self, func: Any, args: tuple[Any, ...], kwargs: Any, operands: tuple[Operand, ...]
+    ) -> Any:
+        made = {
+            operand.path: operand.of({name: self._leaf(operand, name) for name in operand.names})
+            for operand in operands
+        }
+        args, kwargs = put(args, kwargs, made)
         return func(*args, **kwargs)
 
 

@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swim.batches import Inputs, Several, arguments
 from swim.curvature.passes import Subject, Term, normalised
 from swim.errors import UnsupportedOperationError
-from swim.tracing import Call, Replay, with_weight
+from swim.flow import Follow, Operand, Stored, Weights
+from swim.operations import Path, places, put, tensors_in
 
 # Elements of the activations, or of a layer's gradients, that are held at once. Not taken from the
 # machine, since results must not depend on it.
@@ -27,99 +29,143 @@ ROOM = 2**24
 
 @dataclass(frozen=True)
 class _Use:
-    """A call with a named weight, as it ran on one sample.
+    """A call with weights, as it ran on one sample.
 
     Attributes:
-        name, weight: of the weight.
-        run: the call as a function of its input and weight.
-        shapes: of its input and its output, (1, ...) each.
+        names: of its weights.
+        run: its outputs, as a function of the activations that it is given and of its weights.
+        given, outputs: shapes of both, (1, ...) each.
         plain: whether it is one matrix-vector product a sample.
     """
 
-    name: str
-    weight: Tensor
-    run: Callable[[Tensor, Tensor], Tensor]
-    shapes: tuple[torch.Size, torch.Size]
+    names: tuple[str, ...]
+    run: Callable[[Sequence[Tensor], Weights], tuple[Tensor, ...]]
+    given: tuple[torch.Size, ...]
+    outputs: tuple[torch.Size, ...]
     plain: bool
 
-    def gradient(self, x: Tensor, g: Tensor) -> Tensor:
-        """One sample's derivative with respect to the weight, given that of the output."""
-        back: Any = torch.func.vjp(lambda weight: self.run(x, weight), self.weight)[1]
-        (gradient,) = back(g)
+    def gradient(
+        self, name: str, weights: Weights, given: Sequence[Tensor], sent: Sequence[Tensor]
+    ) -> Tensor:
+        """One sample's derivative with respect to a weight, given those of the outputs."""
+
+        def outputs(weight: Tensor) -> tuple[Tensor, ...]:
+            return self.run(given, {**weights, name: weight})
+
+        back: Any = torch.func.vjp(outputs, weights[name])[1]
+        (gradient,) = back(tuple(sent))
         found: Tensor = gradient
         return found
 
 
-def _input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    x: Tensor = args[0] if args else kwargs["input"]
-    return x
+def _floating(result: Any) -> tuple[Tensor, ...]:
+    return tuple(t for t in tensors_in([result]) if t.is_floating_point())
 
 
-class _Uses(Replay):
-    """Lists the calls with a named weight."""
+class _Uses(Follow):
+    """Lists the calls with weights."""
 
-    def __init__(self, calls: Sequence[Call]):
-        super().__init__(calls)
+    def __init__(self, subject: Subject, stored: Stored | None = None):
+        super().__init__(stored or subject.stored(), subject.traced.spread)
+        self._subject = subject
         self.found: list[_Use] = []
 
+    def _run(self, func: Any, args: Any, kwargs: Any, operands: tuple[Operand, ...]) -> Any:
+        """The call with the weights of the pass."""
+        for operand in operands:
+            for name in operand.names:
+                self._subject.value(operand, name)
+        made = {operand.path: operand.of(self._subject.weights) for operand in operands}
+        positional, named = put(args, kwargs, made)
+        return func(*positional, **named)
+
+    def _given(self, args: Any, kwargs: Any, operands: tuple[Operand, ...]) -> dict[Path, Tensor]:
+        """The activations of a call."""
+        weights = {operand.path for operand in operands}
+        return {
+            path: tensor
+            for path, tensor in places(args, kwargs)
+            if path not in weights and self.flow.expression(tensor) is None
+        }
+
     def _weighted(
-        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Tensor:
-        out: Tensor = func(*args, **kwargs)
-        if call.name is not None:
-            x = _input(args, kwargs)
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        operands: tuple[Operand, ...],
+    ) -> Any:
+        out = self._run(func, args, kwargs, operands)
+        given = self._given(args, kwargs, operands)
 
-            def run(x: Tensor, weight: Tensor) -> Tensor:
-                positional, named = with_weight(args, kwargs, weight)
-                if positional:
-                    return func(x, *positional[1:], **named)
-                return func(**{**named, "input": x})
+        def run(x: Sequence[Tensor], weights: Weights) -> tuple[Tensor, ...]:
+            made = {operand.path: operand.of(weights) for operand in operands}
+            positional, named = put(args, kwargs, {**dict(zip(given, x, strict=True)), **made})
+            return _floating(func(*positional, **named))
 
-            plain = func is F.linear and x.dim() == 2
-            self.found.append(_Use(call.name, call.weight, run, (x.shape, out.shape), plain))
+        names = tuple(dict.fromkeys(name for o in operands for name in o.names))
+        shapes = [tuple(t.shape for t in part) for part in (given.values(), _floating(out))]
+        plain = func is F.linear and operands[0].whole and [len(s) for s in shapes[0]] == [2]
+        plain = plain and shapes[0][0][0] == 1
+        self.found.append(_Use(names, run, shapes[0], shapes[1], plain))
         return out
 
 
-class _Taps(Replay):
-    """Adds a tensor of zeros to what each of those calls gives, and keeps what it was given."""
+class _Taps(_Uses):
+    """Adds tensors of zeros to what each of those calls gives, and keeps what it was given."""
 
-    def __init__(self, calls: Sequence[Call], zeros: Sequence[Tensor]):
-        super().__init__(calls)
-        self.given: list[Tensor] = []
+    def __init__(self, subject: Subject, stored: Stored, zeros: Sequence[Sequence[Tensor]]):
+        super().__init__(subject, stored)
+        self.given: list[list[Tensor]] = []
         self._zeros = iter(zeros)
 
     def _weighted(
-        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Tensor:
-        out: Tensor = func(*args, **kwargs)
-        if call.name is None:
-            return out
-        self.given.append(_input(args, kwargs).clone())  # the model may write to it later
-        return out + next(self._zeros)
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        operands: tuple[Operand, ...],
+    ) -> Any:
+        out = self._run(func, args, kwargs, operands)
+        # The model may write to them later.
+        self.given.append([t.clone() for t in self._given(args, kwargs, operands).values()])
+        return _plus(out, iter(next(self._zeros)))
+
+
+def _plus(result: Any, zeros: Iterator[Tensor]) -> Any:
+    """A result with the next tensors added to its floating-point ones."""
+    if isinstance(result, Tensor):
+        return result + next(zeros) if result.is_floating_point() else result
+    if isinstance(result, list | tuple):
+        return type(result)(_plus(part, zeros) for part in result)
+    return result
 
 
 def _at_calls(
-    subject: Subject, uses: Sequence[_Use], x: Tensor, starts: Tensor
-) -> tuple[list[Tensor], list[Tensor]]:
-    """What each call was given, (n, 1, ...), and ``s`` sent back to its output, (n, K, 1, ...).
+    subject: Subject, uses: Sequence[_Use], x: Inputs, starts: Tensor
+) -> tuple[list[list[Tensor]], list[tuple[Tensor, ...]]]:
+    """What each call was given, (n, 1, ...), and ``s`` sent back to its outputs, (n, K, 1, ...).
 
     Args:
         subject: the model.
-        uses: its calls with a named weight.
+        uses: its calls with weights.
         x: samples (n, ...).
         starts: (n, K, ...), the last dimensions those of a sample's outputs.
 
     Raises:
         UnsupportedOperationError: the model does not run under ``torch.func.vmap``.
     """
+    kind, stored = starts.dtype, subject.stored()  # before torch's transforms begin
 
-    def forward(zeros: list[Tensor], sample: Tensor) -> tuple[Tensor, list[Tensor]]:
-        mode = _Taps(subject.calls, zeros)
-        outputs = subject.run(mode, sample[None])
+    def forward(zeros: Any, sample: tuple[Tensor, ...]) -> tuple[Tensor, list[list[Tensor]]]:
+        mode = _Taps(subject, stored, zeros)
+        outputs = subject.run(mode, Several(sample)[None])
         return outputs[0], mode.given
 
-    def one(sample: Tensor, vectors: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        zeros = [sample.new_zeros(use.shapes[1], dtype=use.weight.dtype) for use in uses]
+    def one(
+        sample: tuple[Tensor, ...], vectors: Tensor
+    ) -> tuple[list[list[Tensor]], list[tuple[Tensor, ...]]]:
+        zeros = [tuple(sample[0].new_zeros(s, dtype=kind) for s in use.outputs) for use in uses]
         made: Any = torch.func.vjp(lambda z: forward(z, sample), zeros, has_aux=True)
         _, back, given = made
         sent = torch.func.vmap(lambda vector: back(vector)[0])(vectors)
@@ -129,8 +175,9 @@ def _at_calls(
         with warnings.catch_warnings():
             # Operations without a batching rule (torch's fake-quantise) run sample by sample.
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            found: tuple[list[Tensor], list[Tensor]] = torch.func.vmap(one)(x, starts)
-            return found
+            found: Any = torch.func.vmap(one)(arguments(x), starts)
+            given, sent = found
+            return given, sent
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -142,7 +189,7 @@ def _at_calls(
 
 
 def summed_squares(
-    subject: Subject, inputs: Tensor, starts: Callable[[Tensor, slice], Tensor]
+    subject: Subject, inputs: Inputs, starts: Callable[[Tensor, slice], Tensor]
 ) -> Iterator[Term]:
     """The sums of one batch, in any number of terms a weight.
 
@@ -155,38 +202,47 @@ def summed_squares(
     Raises:
         UnsupportedOperationError: the model does not run under ``torch.func.vmap``.
     """
-    mode = _Uses(subject.calls)
+    mode = _Uses(subject)
     vectors = len(starts(subject.run(mode, inputs[:1]), slice(0, 1)))
     uses = mode.found
-    elements = sum(x.numel() + vectors * out.numel() for x, out in (u.shapes for u in uses))
-    size = max(1, ROOM // elements)
+    elements = sum(
+        sum(s.numel() for s in use.given) + vectors * sum(s.numel() for s in use.outputs)
+        for use in uses
+    )
+    size = max(1, ROOM // max(1, elements))
     for first in range(0, len(inputs), size):
         rows = slice(first, first + size)
         x = inputs[rows]
-        outputs = subject.run(_Uses(subject.calls), x)
+        outputs = subject.run(_Uses(subject), x)
         start, unit = normalised(starts(outputs, rows), outputs.dtype)
         given, sent = _at_calls(subject, uses, x, start.transpose(0, 1))
-        for name in subject.weights:
-            parts = [part for part in zip(uses, given, sent, strict=True) if part[0].name == name]
-            for value in _of_one_weight(parts):
+        for name in dict.fromkeys(name for use in uses for name in use.names):
+            parts = [part for part in zip(uses, given, sent, strict=True) if name in part[0].names]
+            for value in _of_one_weight(name, subject.weights, parts):
                 yield name, value, unit**2
 
 
-def _of_one_weight(parts: list[tuple[_Use, Tensor, Tensor]]) -> Iterator[Tensor]:
+def _of_one_weight(
+    name: str, weights: Weights, parts: list[tuple[_Use, list[Tensor], tuple[Tensor, ...]]]
+) -> Iterator[Tensor]:
     """The sum over samples and vectors of squared derivatives by a weight, over all its uses."""
     use, given, sent = parts[0]
     if len(parts) == 1 and use.plain:
         # (g x^T)^2 = g^2 (x^2)^T: no sample's gradient is needed.
-        yield sent.flatten(2).square().sum(1).T @ given.flatten(1).square()
+        yield sent[0].flatten(2).square().sum(1).T @ given[0].flatten(1).square()
         return
-    size = max(1, ROOM // use.weight.numel())
+    size = max(1, ROOM // weights[name].numel())
 
-    def gradient(*tensors: Tensor) -> Tensor:
-        both = zip(tensors[::2], tensors[1::2], strict=True)
-        terms = [use.gradient(x, g) for (use, _, _), (x, g) in zip(parts, both, strict=True)]
+    def gradient(*samples: tuple[list[Tensor], list[Tensor]]) -> Tensor:
+        terms = [
+            use.gradient(name, weights, x, g)
+            for (use, _, _), (x, g) in zip(parts, samples, strict=True)
+        ]
         return torch.stack(terms).sum(0)
 
-    for k in range(sent.shape[1]):
-        tensors = [t for _, given, sent in parts for t in (given, sent[:, k])]
-        for chunk in zip(*(t.split(size) for t in tensors), strict=True):
+    samples = len(sent[0])
+    for k in range(sent[0].shape[1]):
+        for first in range(0, samples, size):
+            rows = slice(first, first + size)
+            chunk = [([x[rows] for x in xs], [g[rows, k] for g in gs]) for _, xs, gs in parts]
             yield torch.func.vmap(gradient)(*chunk).square_().sum(0)

@@ -9,7 +9,7 @@ what runs below Python (scripted code, custom ``autograd.Function``).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,15 +19,11 @@ from torch.autograd.function import BackwardCFunction
 from swim.curvature import allowed
 from swim.curvature.losses import output_curvature
 from swim.curvature.passes import Subject, Term, normalised, not_finite, reached, summed
-from swim.curvature.rules import OURS, RULES, refuse
-from swim.tracing import (
-    Call,
-    Replay,
-    graph_behind,
-    tensors_in,
-    weight_argument,
-    with_weight,
-)
+from swim.curvature.rules import LAYERS, OURS, RULES, refuse
+from swim.curvature.rules.contractions import contraction
+from swim.flow import Follow, Operand
+from swim.graph import graph_behind
+from swim.operations import places, put, tensors_in
 
 # Powers of two to which a batch's largest second derivative is brought before it is sent back.
 _SCALES = (40, 0, -40)
@@ -35,13 +31,26 @@ _SCALES = (40, 0, -40)
 Rules = Mapping[Any, Callable[..., Tensor]]
 
 
-class _SquaredJacobians(Replay):
-    """Replaces weights by leaves and operations by their rules while a model runs."""
+class _SquaredJacobians(Follow):
+    """Replaces weights by leaves and operations by their rules while a model runs.
 
-    def __init__(self, calls: Sequence[Call], rules: Rules):
-        super().__init__(calls)
-        self._rules = rules
-        self.leaves: list[Tensor] = []
+    Attributes:
+        leaves: one for each use of a weight, and the weight's name.
+    """
+
+    def __init__(self, subject: Subject, rules: Rules):
+        super().__init__(subject.stored(), subject.traced.spread)
+        self._subject, self._rules = subject, rules
+        self.leaves: list[tuple[str, Tensor]] = []
+
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        # Stored tensors themselves need no derivative, such as those of unregistered modules.
+        stored = {
+            path: tensor.detach()
+            for path, tensor in places(args, kwargs)
+            if tensor.requires_grad and self.flow.expression(tensor) is not None
+        }
+        return super()._call(func, *(put(args, kwargs, stored) if stored else (args, kwargs)))
 
     def _other(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not any(t.requires_grad for t in tensors_in([args, kwargs])):
@@ -55,16 +64,27 @@ class _SquaredJacobians(Replay):
         return func(*args, **kwargs)
 
     def _weighted(
-        self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        operands: tuple[Operand, ...],
     ) -> Tensor:
-        if func not in self._rules:
-            raise refuse(func, "there is no rule for it")
         if not torch.is_grad_enabled():
             raise refuse(func, "it runs under no_grad, which hides it")
-        leaf = weight_argument(args, kwargs).detach().requires_grad_(call.name is not None)
-        self.leaves.append(leaf)
-        args, kwargs = with_weight(args, kwargs, leaf)
-        return self._rules[func](func, *args, **kwargs)
+        made = {}
+        for operand in operands:
+            leaves = {name: self._leaf(operand, name) for name in operand.names}
+            made[operand.path] = operand.of(leaves)
+        args, kwargs = put(args, kwargs, made)
+        if func in LAYERS and func in self._rules:
+            return self._rules[func](func, *args, **kwargs)
+        return contraction(func, args, kwargs, list(made))
+
+    def _leaf(self, operand: Operand, name: str) -> Tensor:
+        leaf = self._subject.value(operand, name).detach().requires_grad_()
+        self.leaves.append((name, leaf))
+        return leaf
 
 
 def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
@@ -86,9 +106,9 @@ def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
 
 
 def second_derivatives(
-    subject: Subject, inputs: Any, loss: str, instead: Rules | None = None
+    subject: Subject, inputs: Any, labels: Any, loss: str, instead: Rules | None = None
 ) -> list[Term]:
-    """Second derivatives of one batch, a term per call with a named weight.
+    """Second derivatives of one batch, a term per use of a weight.
 
     A confident network's second derivatives, and what squared weights make of them, leave the
     range of float32: denormal numbers would slow the pass down, and zeros would leave it to ties
@@ -97,6 +117,7 @@ def second_derivatives(
     Args:
         subject: the model.
         inputs: a batch (N, ...).
+        labels: of the batch, or None.
         loss: as in :func:`recursion`.
         instead: rules that win over the recursion's own.
 
@@ -104,12 +125,11 @@ def second_derivatives(
         UnsupportedOperationError, DataError: as :func:`recursion`.
     """
     for scale in _SCALES:
-        mode = _SquaredJacobians(subject.calls, {**RULES, **(instead or {})})
+        mode = _SquaredJacobians(subject, {**RULES, **(instead or {})})
         outputs = subject.run(mode, inputs)
-        check_graph(outputs, mode.leaves)
-        found = zip(mode.leaves, subject.calls, strict=True)
-        leaves = {leaf: call.name for leaf, call in found if call.name}
-        start, unit = normalised(output_curvature(loss, outputs), outputs.dtype, scale)
+        leaves = {leaf: name for name, leaf in mode.leaves}
+        check_graph(outputs, list(leaves))
+        start, unit = normalised(output_curvature(loss, outputs, labels), outputs.dtype, scale)
         second = torch.autograd.grad(outputs, list(leaves), start, allow_unused=True)
         values = reached(second, leaves.values())
         if all(math.isfinite(value.max()) for value in values):  # none is negative
@@ -132,8 +152,9 @@ def recursion(
     Args:
         model: any module of the operations listed there; it is run in eval mode and left as
             it was.
-        batches: (inputs, labels) pairs; labels are not used, since neither loss's second
-            derivative depends on them.
+        batches: (inputs, labels) pairs; of the labels only their shape is used, and which count,
+            since neither loss's second derivative depends on them. They may be None where outputs
+            are (N, C).
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
 
@@ -149,6 +170,6 @@ def recursion(
     """
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> list[Term]:
-        return second_derivatives(subject, inputs, loss)
+        return second_derivatives(subject, inputs, labels, loss)
 
     return summed(model, batches, progress, terms)

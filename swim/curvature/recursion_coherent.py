@@ -43,6 +43,6 @@ def recursion_coherent(
     """
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> list[Term]:
-        return second_derivatives(subject, inputs, loss, PLAIN)
+        return second_derivatives(subject, inputs, labels, loss, PLAIN)
 
     return summed(model, batches, progress, terms)

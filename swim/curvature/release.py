@@ -7,24 +7,22 @@ import torch
 from torch import Tensor, nn
 
 from swim.curvature.gradient import gradients
-from swim.curvature.passes import Subject, Term, summed
+from swim.curvature.passes import Leaves, Subject, Term, summed
 from swim.curvature.recursion import Rules, second_derivatives
 from swim.curvature.recursion_coherent import PLAIN
-from swim.curvature.rules import RULES, Scaling
-from swim.tracing import WEIGHTED, Call, Replay
+from swim.curvature.rules import LAYERS, RULES, Scaling
+from swim.flow import Watch
+from swim.labels import counted
 
 _QUANTISERS = {torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine}
 
 
-class _Quantises(Replay):
+class _Quantises(Watch):
     """Sees whether a forward pass quantises weights or activations."""
 
     found = False
 
-    def _weighted(self, call: Call, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        return func(*args, **kwargs)
-
-    def _other(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         self.found = self.found or func in _QUANTISERS
         return func(*args, **kwargs)
 
@@ -35,7 +33,7 @@ def _unscaled(func: Any, input: Tensor, weight: Tensor, *args: Any, **kwargs: An
     return RULES[func](func, Scaling.apply(input, Tensor.clone, slope), weight, *args, **kwargs)
 
 
-_UNSCALED = {func: _unscaled for func in WEIGHTED if func in RULES}
+_UNSCALED = dict.fromkeys(LAYERS, _unscaled)
 
 
 def release(
@@ -69,11 +67,12 @@ def release(
     """
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
-        mode = _Quantises(subject.calls)
-        subject.run(mode, inputs[:1])
+        mode = _Quantises()
+        with mode:
+            subject.run(Leaves(subject), inputs[:1])
         rules: Rules = {**PLAIN, **_UNSCALED} if mode.found else PLAIN
-        yield from second_derivatives(subject, inputs, loss, rules)
+        yield from second_derivatives(subject, inputs, labels, loss, rules)
         for name, value, unit in gradients(subject, inputs, labels, loss):
-            yield name, value, unit * 2 / len(inputs)
+            yield name, value, unit * 2 / max(1, int(counted(loss, labels).sum()))
 
     return summed(model, batches, progress, terms)

@@ -7,6 +7,7 @@ import numpy as np
 from swim.errors import DataError
 from swim.spec import OwnDataSet
 
+_MOST = 1_000_000  # a label: a network has an output for each class
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -31,8 +32,12 @@ def load(own: OwnDataSet) -> dict[str, np.ndarray]:
     shapes = [found[f"{split}_images"].shape[1:] for split in ("train", "test")]
     if shapes[0] != shapes[1]:
         raise DataError(f"{path}: training images are {shapes[0]}, test images {shapes[1]}")
-    if found["test_labels"].max() > found["train_labels"].max():
-        raise DataError(f"{path}: y_test has a class that y_train lacks")
+    most = found["train_labels"].max()
+    if (top := found["test_labels"].max()) > most:
+        raise DataError(
+            f"{path}: y_test has a class that y_train lacks: label {top} of image "
+            f"{np.argmax(found['test_labels'])}, while y_train ends at {most}"
+        )
     return found
 
 
@@ -71,7 +76,17 @@ def _channels_first(path: Path, key: str, images: np.ndarray) -> np.ndarray:
 
 def _whole_numbers(path: Path, key: str, labels: np.ndarray, count: int) -> np.ndarray:
     if labels.size != count or labels.shape[0] != count:
-        raise DataError(f"{path}: {key} is {labels.shape} for {count} images")
-    if labels.dtype.kind not in "iu" or labels.min() < 0:
+        one_hot = labels.ndim == 2 and len(labels) == count
+        way = f"; class numbers of one-hot labels are {key}.argmax(1)" if one_hot else ""
+        raise DataError(f"{path}: {key} is {labels.shape} for {count} images{way}")
+    if labels.dtype.kind not in "iu":
         raise DataError(f"{path}: {key} must be whole numbers from 0, not {labels.dtype}")
+    wrong = [f"{np.argmin(labels)} is {labels.min()}"] if labels.min() < 0 else []
+    if labels.max() > _MOST:  # a mistake, or numbers of another meaning
+        wrong.append(f"{np.argmax(labels)} is {labels.max()}")
+    if wrong:
+        raise DataError(
+            f"{path}: {key} must be whole numbers from 0, one for each class; that of image "
+            f"{wrong[0]}"
+        )
     return labels.reshape(count).astype(np.int64)

@@ -8,8 +8,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from swim.errors import SettingError
+from swim.arguments import flag, number, whole
+from swim.errors import SettingError, short
 
+# Of full scale; and bits, beyond which a magnitude in single precision has no digits.
+LARGEST_SIGMA, MOST_BITS = 1000, 24
 WriteVerify = Literal["closed_form", "redraw", "pulse"]
 Convention = Literal["full-scale", "release"]
 
@@ -65,23 +68,19 @@ class Device:
     equal_variance: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("sigma", "verified_sigma", "read_noise"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise SettingError(f"{name} must be a finite number of at least 0, not {value!r}")
-        if not self.tolerance > 0:
-            raise SettingError(f"tolerance must be positive, not {self.tolerance!r}")
-        if not 0 < self.pulse_gain <= 1:
-            raise SettingError(f"pulse_gain must be above 0 and at most 1, not {self.pulse_gain!r}")
-        if self.cycle_limit < 1:
-            raise SettingError(f"cycle_limit must be at least 1, not {self.cycle_limit!r}")
-        if self.M < 1 or self.K < 1 or self.M % self.K:
+        self._numbers()
+        if self.M % self.K:
             raise SettingError(f"M must be a multiple of K, both positive: M={self.M}, K={self.K}")
         for name, known in (("convention", Convention), ("write_verify", WriteVerify)):
-            if getattr(self, name) not in get_args(known):
-                raise SettingError(
-                    f"unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(known))}"
-                )
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in get_args(known):
+                names = ", ".join(get_args(known))
+                raise SettingError(f"unknown {name} {short(value)}; known: {names}")
+        if self.variation is not None and not callable(self.variation):
+            raise SettingError(
+                f"variation must be a function of levels, or None, not {short(self.variation)}; "
+                "swim.devices.of_settings knows devices by name"
+            )
         if self.write_verify == "closed_form" and (self.read_noise or self.clip):
             raise SettingError(
                 "read_noise and clip need simulated cycles: write_verify redraw or pulse, "
@@ -92,6 +91,33 @@ class Device:
         check = getattr(self.variation, "check", None)
         if check is not None:
             check(self.K)
+
+    def _numbers(self) -> None:
+        """Check numbers, and keep numpy's as Python's, so that equal devices are equal."""
+        for name in ("sigma", "verified_sigma", "read_noise"):
+            try:
+                self._keep(name, number(name, getattr(self, name), 0, LARGEST_SIGMA))
+            except SettingError:
+                raise SettingError(
+                    f"{name} must be a finite number of at least 0 and at most {LARGEST_SIGMA}, "
+                    f"not {short(getattr(self, name))}"
+                ) from None
+        self._keep("tolerance", number("tolerance", self.tolerance, 0, above=True))
+        self._keep("pulse_gain", number("pulse_gain", self.pulse_gain, 0, 1, above=True))
+        self._keep("cycle_limit", whole("cycle_limit", self.cycle_limit, 1))
+        for name in ("M", "K"):
+            try:
+                self._keep(name, whole(name, getattr(self, name), 1, MOST_BITS))
+            except SettingError as error:
+                raise SettingError(
+                    f"{error}; M must be a multiple of K, both positive: M={short(self.M)}, "
+                    f"K={short(self.K)}"
+                ) from None
+        for name in ("clip", "equal_variance"):
+            self._keep(name, flag(name, getattr(self, name)))
+
+    def _keep(self, name: str, value: float | int | bool) -> None:
+        object.__setattr__(self, name, value)
 
     @property
     def slices(self) -> int:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from swim.arguments import number
 from swim.errors import DataError, SettingError
 from swim.policies.base import Chip, Programmed
 from swim.policies.cells import Cells
@@ -60,8 +61,7 @@ class Budgeted(abc.ABC):
         Raises:
             SettingError: the budget is negative.
         """
-        if not budget >= 0:
-            raise SettingError(f"budget must be at least 0, not {budget}")
+        budget = number("budget", budget, 0, infinite=True)
         self._budget, self._scores = budget, scores
 
     @abc.abstractmethod

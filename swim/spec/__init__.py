@@ -1,18 +1,17 @@
 """Experiment settings: the one source of validation, schema, defaults and help texts.
 
 ``config.yaml`` holds ``defaults:`` and, under ``experiments:``, what each experiment changes in
-them. :func:`load` merges and checks everything at once, before any work. The JSON schema and
+them. :func:`load` merges and checks everything at once, before any work; :mod:`swim.spec.origin`
+knows the file and line of each setting. The JSON schema and
 the reference page are made from the same definitions by :mod:`swim.schema`.
 """
 
 from swim.errors import SettingError
 from swim.spec.experiments import (
-    TAKEN,
     ComparisonSettings,
     Config,
     ConfigFile,
     ExperimentSettings,
-    load,
     merge,
     resolved_json,
     section_json,
@@ -31,7 +30,11 @@ from swim.spec.jobs import (
     TrainJob,
     WhereJob,
 )
+from swim.spec.loading import TAKEN, load, without_gaps
+from swim.spec.origin import Origins, Source, of_command_line
+from swim.spec.origin import read as read_source
 from swim.spec.sections import (
+    MOST,
     CorrelateSettings,
     DeviceSettings,
     InSituSettings,
@@ -43,6 +46,7 @@ from swim.spec.sections import (
 )
 
 __all__ = [
+    "MOST",
     "TAKEN",
     "AdoptJob",
     "ComparisonSettings",
@@ -57,6 +61,7 @@ __all__ = [
     "InSituJob",
     "InSituSettings",
     "ModelSettings",
+    "Origins",
     "OwnDataSet",
     "PerturbJob",
     "ProgramJob",
@@ -64,6 +69,7 @@ __all__ = [
     "SelectJob",
     "SensitivityJob",
     "SettingError",
+    "Source",
     "SummariseJob",
     "TrainJob",
     "TrainingSettings",
@@ -71,6 +77,9 @@ __all__ = [
     "WhereJob",
     "load",
     "merge",
+    "of_command_line",
+    "read_source",
     "resolved_json",
     "section_json",
+    "without_gaps",
 ]

@@ -7,9 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from swim import registry
-from swim.errors import SettingError
-from swim.faults import parse
-from swim.registry import suggest
 from swim.spec.jobs import (
     Compute,
     EvaluateJob,
@@ -19,14 +16,17 @@ from swim.spec.jobs import (
     check_precision,
 )
 from swim.spec.sections import (
-    NAME,
+    LONGEST_LIST,
+    Budget,
     CorrelateSettings,
     DeviceSettings,
     Estimator,
+    FilePath,
     Fraction,
     InSituSettings,
     Method,
     ModelSettings,
+    Name,
     OwnDataSet,
     Section,
     Sigma,
@@ -47,7 +47,7 @@ class ExperimentSettings(Section):
         "`data_sets:`",
     )
     training: TrainingSettings = as_in(TrainJob, "training")
-    checkpoint: str | None = Field(
+    checkpoint: FilePath | None = Field(
         None,
         description="a trained network of your own instead of training: safetensors, or a state "
         "dict by torch.save, one of the paper's first release included",
@@ -56,7 +56,10 @@ class ExperimentSettings(Section):
     estimator_samples: int = as_in(SensitivityJob, "estimator_samples")
     curvature_noise: float = as_in(SensitivityJob, "curvature_noise")
     methods: list[Method] = Field(
-        ["swim", "magnitude", "random"], min_length=1, description="selection methods to compare"
+        ["swim", "magnitude", "random"],
+        min_length=1,
+        max_length=LONGEST_LIST,
+        description="selection methods to compare",
     )
     in_situ: InSituSettings | None = Field(
         None, description="also the baseline that trains on the chip; {} for its defaults"
@@ -64,24 +67,35 @@ class ExperimentSettings(Section):
     correlate: CorrelateSettings | None = Field(
         None, description="also each score against measured loss; {} for its defaults"
     )
-    devices: list[str] = Field(["four_bit"], min_length=1, description="names under `devices:`")
+    devices: list[str] = Field(
+        ["four_bit"],
+        min_length=1,
+        max_length=LONGEST_LIST,
+        description="names under `devices:`",
+    )
     sigmas: list[Sigma] = Field(
-        ["0.1"], min_length=1, description="unverified devices' standard deviations, of full scale"
+        ["0.1"],
+        min_length=1,
+        max_length=LONGEST_LIST,
+        description="unverified devices' standard deviations, of full scale",
     )
     fractions: list[Fraction] = Field(
         ["0", "0.1", "0.3", "0.5", "0.7", "0.9", "1"],
         min_length=1,
+        max_length=LONGEST_LIST,
         description="parts of the weights to verify",
     )
-    budgets: list[Sigma] | None = Field(
+    budgets: list[Budget] | None = Field(
         None,
         min_length=1,
+        max_length=LONGEST_LIST,
         description="normalised write cycles that policies (uswim and below) spend; null: as "
         "`fractions`",
     )
     within: list[Within] = Field(
         ["0.1", "0.5", "1"],
         min_length=1,
+        max_length=LONGEST_LIST,
         description="points of accuracy below everything verified at which cycles_to_accuracy.csv "
         "says how many cycles each method takes",
     )
@@ -128,19 +142,21 @@ class ComparisonSettings(Section):
     """Experiments that differ in their seed alone: cycles to accuracy, averaged over them."""
 
     experiments: list[str] = Field(
-        min_length=1, description="names under `experiments:`, alike but for seed and checkpoint"
+        min_length=1,
+        max_length=LONGEST_LIST,
+        description="names under `experiments:`, alike but for seed and checkpoint",
     )
 
 
 class Config(Section):
     """The whole file, resolved."""
 
-    data_root: str = "data"
+    data_root: FilePath = "data"
     download: Annotated[bool, Field(strict=False)] = True
-    data_sets: dict[Annotated[str, Field(pattern=NAME)], OwnDataSet] = Field({})
-    devices: dict[Annotated[str, Field(pattern=NAME)], DeviceSettings]
-    experiments: dict[Annotated[str, Field(pattern=NAME)], ExperimentSettings]
-    comparisons: dict[Annotated[str, Field(pattern=NAME)], ComparisonSettings] = Field({})
+    data_sets: dict[Name, OwnDataSet] = Field({})
+    devices: dict[Name, DeviceSettings] = Field({})
+    experiments: dict[Name, ExperimentSettings] = Field({})
+    comparisons: dict[Name, ComparisonSettings] = Field({})
 
 
 class ConfigFile(Section):
@@ -167,84 +183,6 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
-
-
-# Names of rules and of folders in results/, which no experiment may have.
-TAKEN = frozenset(
-    {
-        "all", "data", "summary", "prepare", "train", "adopt", "settings", "sensitivity", "select",
-        "evaluate", "evaluate_none_verified", "evaluate_all_verified", "program", "in_situ",
-        "summarise", "plot", "perturb", "correlate",
-        "plot_reads", "plot_cycles", "cycles", "compare", "join_comparisons",
-        "comparisons", "cycles_to_accuracy",
-        "where", "plot_where",
-    }
-)  # fmt: skip
-
-
-def _mapping(content: Any, where: str) -> dict[str, Any]:
-    if content is None:
-        return {}
-    if not isinstance(content, Mapping):
-        raise SettingError(f"{where}: expected a mapping of settings, got {content!r}")
-    return dict(content)
-
-
-def load(content: Mapping[str, Any]) -> Config:
-    """Resolve and check the content of ``config.yaml``.
-
-    Raises:
-        SettingError: naming each faulty setting, its value and what is allowed.
-    """
-    content = _mapping(content, "config.yaml")
-    defaults = _mapping(content.pop("defaults", None), "defaults")
-    parse(ExperimentSettings, defaults, "defaults")
-    experiments = _mapping(content.get("experiments"), "experiments")
-    content["experiments"] = {
-        name: merge(defaults, _mapping(own, f"experiments.{name}"))
-        for name, own in experiments.items()
-    }
-    config: Config = parse(Config, content)
-    for name in config.data_sets:
-        if name in registry.DATASETS:
-            raise SettingError(f"data_sets.{name}: {name!r} is taken; choose another name")
-    data_sets = [*registry.DATASETS, *config.data_sets]
-    for name, experiment in config.experiments.items():
-        for device in experiment.devices:
-            if device not in config.devices:
-                raise SettingError(
-                    f"experiments.{name}.devices: unknown device {device!r}; "
-                    f"{suggest(device, config.devices)}"
-                )
-        if experiment.dataset not in data_sets:
-            raise SettingError(
-                f"experiments.{name}.dataset: unknown data set {experiment.dataset!r}; "
-                f"{suggest(experiment.dataset, data_sets)}"
-            )
-        if name in TAKEN:
-            raise SettingError(f"experiments.{name}: {name!r} is taken; choose another name")
-    for name, comparison in config.comparisons.items():
-        _check_comparison(f"comparisons.{name}.experiments", comparison.experiments, config)
-    return config
-
-
-def _check_comparison(where: str, names: list[str], config: Config) -> None:
-    for name in names:
-        if name not in config.experiments:
-            known = suggest(name, config.experiments)
-            raise SettingError(f"{where}: unknown experiment {name!r}; {known}")
-    own = {"seed", "checkpoint"}
-    one, *others = (config.experiments[name].model_dump() for name in names)
-    for name, other in zip(names[1:], others, strict=True):
-        keys = [key for key in one if key not in own and one[key] != other[key]]
-        if keys:
-            raise SettingError(
-                f"{where}: {name} differs from {names[0]} in {', '.join(keys)}; only seed and "
-                "checkpoint may differ"
-            )
-    seeds = [config.experiments[name].seed for name in names]
-    if len(set(seeds)) < len(seeds):
-        raise SettingError(f"{where}: each needs a seed of its own, these have {seeds}")
 
 
 def section_json(section: Section, exclude: set[str] | None = None) -> str:

@@ -6,6 +6,10 @@ from pydantic import Field, model_validator
 
 from swim import registry, traits
 from swim.spec.sections import (
+    LARGEST_SEED,
+    LONGEST_LIST,
+    MOST,
+    Budget,
     CorrelateSettings,
     DeviceSettings,
     Estimator,
@@ -29,7 +33,10 @@ class Compute(Section):
         "auto", description="where networks run; auto: a GPU if the job sees one"
     )
     arithmetic_threads: int = Field(
-        1, ge=1, description="CPU threads of a job; part of the result, since sums depend on it"
+        1,
+        ge=1,
+        le=1024,
+        description="CPU threads of a job; part of the result, since sums depend on it",
     )
 
 
@@ -38,7 +45,7 @@ class TrainJob(Compute):
 
     model: ModelSettings = Field(ModelSettings(), description="network")
     training: TrainingSettings = Field(TrainingSettings(), description="optimisation")
-    seed: int = Field(0, ge=0, description="the one seed of all random streams")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="the one seed of all random streams")
 
     @model_validator(mode="after")
     def _enough_epochs(self) -> "TrainJob":
@@ -83,18 +90,24 @@ class SensitivityJob(Compute):
     estimator_samples: int = Field(
         1,
         ge=1,
+        le=1_000_000,
         description="draws of the estimators that draw: labels an image (monte_carlo_fisher), "
         "probes every 50 images (hutchinson)",
     )
     curvature_noise: float = Field(
         0.0,
         ge=0,
+        le=100,
         description="second derivatives at weights with errors of this standard deviation, of "
         "max|W_layer|, each batch with its own: an average over programmed chips; a device "
         "`release` of sigma s leaves 0.577 s",
     )
-    seed: int = Field(0, ge=0, description="seed of the estimators that draw, and of that noise")
-    batch_size: int = Field(500, ge=1, description="images at once in sensitivity and evaluation")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="seed of the estimators that draw, and of that noise"
+    )
+    batch_size: int = Field(
+        500, ge=1, le=MOST, description="images at once in sensitivity and evaluation"
+    )
 
     def without_effect(self) -> dict[str, Any]:
         """Most estimators draw nothing."""
@@ -108,7 +121,7 @@ class SelectJob(Section):
 
     method: SelectionMethod = Field("swim", description="selection method")
     fraction: Fraction = Field("0.1", description="part of the weights to verify")
-    seed: int = Field(0, ge=0, description="seed of the methods that draw")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the methods that draw")
 
 
 class EvaluateJob(Compute):
@@ -119,26 +132,36 @@ class EvaluateJob(Compute):
     chips: int = Field(
         100,
         ge=2,
+        le=MOST,
         description="programmed accelerators a point (Monte Carlo); with a precision, at least",
     )
     precision: float | None = Field(
         None,
         gt=0,
+        le=0.5,
         description="stop once the half-width of the mean accuracy's 95 % interval is at most "
         "this, 0.0005 is 0.05 points; null: exactly `chips`",
     )
-    max_chips: int = Field(10_000, ge=2, description="stop here in any case, with a precision")
-    seed: int = Field(0, ge=0, description="seed of the devices' draws")
+    max_chips: int = Field(
+        10_000, ge=2, le=MOST, description="stop here in any case, with a precision"
+    )
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the devices' draws")
     test_images: int | None = Field(
-        None, ge=1, description="evaluate on the first so many test images; null: all of them"
+        None,
+        ge=1,
+        le=MOST,
+        description="evaluate on the first so many test images; null: all of them",
     )
     images_per_chip: int | None = Field(
         None,
         ge=50,
+        le=MOST,
         description="measure each chip on about so many images, drawn afresh for each; the mean "
         "stays unbiased, std and percentiles are not reported; null: on all of them",
     )
-    batch_size: int = Field(500, ge=1, description="images at once in sensitivity and evaluation")
+    batch_size: int = Field(
+        500, ge=1, le=MOST, description="images at once in sensitivity and evaluation"
+    )
 
     @model_validator(mode="after")
     def _an_honest_precision(self) -> "EvaluateJob":
@@ -155,7 +178,7 @@ class ProgramJob(EvaluateJob):
     """What a chips file of a policy depends on, beside checkpoint, data and second derivatives."""
 
     policy: Policy = Field("swim_device", description="programming policy")
-    budget: Sigma = Field("0.1", description="normalised write cycles to spend")
+    budget: Budget = Field("0.1", description="normalised write cycles to spend")
 
 
 class WhereJob(Compute):
@@ -163,8 +186,8 @@ class WhereJob(Compute):
 
     device: DeviceSettings = as_in(EvaluateJob, "device")
     sigma: Sigma = as_in(EvaluateJob, "sigma")
-    budget: Sigma = as_in(ProgramJob, "budget")
-    chips: int = Field(4, ge=1, description="chips to program, without evaluating them")
+    budget: Budget = as_in(ProgramJob, "budget")
+    chips: int = Field(4, ge=1, le=MOST, description="chips to program, without evaluating them")
     seed: int = as_in(EvaluateJob, "seed")
 
     def without_effect(self) -> dict[str, Any]:
@@ -175,7 +198,7 @@ class WhereJob(Compute):
 class InSituJob(EvaluateJob):
     """What a chips file of on-device training depends on."""
 
-    budget: Sigma = Field("1", description="normalised write cycles to spend, in whole steps")
+    budget: Budget = Field("1", description="normalised write cycles to spend, in whole steps")
     in_situ: InSituTraining = Field(InSituTraining(), description="on-device training")
 
 
@@ -186,7 +209,9 @@ class PerturbJob(Compute):
     sigma: Sigma = Field("0.1", description="standard deviation of an unverified device")
     weights: int = as_in(CorrelateSettings, "weights")
     images: int | None = as_in(CorrelateSettings, "images")
-    seed: int = Field(0, ge=0, description="seed of the samples of weights and of images")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="seed of the samples of weights and of images"
+    )
     batch_size: int = as_in(SensitivityJob, "batch_size")
 
     def without_effect(self) -> dict[str, Any]:
@@ -199,7 +224,7 @@ class CorrelateJob(Section):
     """What correlations depend on, beside what was measured and what scores are made of."""
 
     estimator: Estimator = as_in(SensitivityJob, "estimator")
-    seed: int = Field(0, ge=0, description="seed of the intervals' resampling")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the intervals' resampling")
 
 
 def check_precision(precision: float | None, chips: int, most: int) -> None:
@@ -222,8 +247,12 @@ class SummariseJob(Section):
     sigmas: list[Sigma] = Field(min_length=1, description="standard deviations")
     methods: list[Method] = Field(min_length=1, description="selection methods")
     fractions: list[Fraction] = Field(min_length=1, description="verified parts")
-    budgets: list[Sigma] | None = Field(None, description="of policies; null: the fractions")
-    in_situ: list[Sigma] = Field([], description="budgets of on-device training")
+    budgets: list[Budget] | None = Field(
+        None, max_length=LONGEST_LIST, description="of policies; null: the fractions"
+    )
+    in_situ: list[Budget] = Field(
+        [], max_length=LONGEST_LIST, description="budgets of on-device training"
+    )
 
     def files(self) -> list[str]:
         """Their chips files, relative to the chips folder; end points are shared by methods."""

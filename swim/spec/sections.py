@@ -17,9 +17,9 @@ from pydantic import (
 
 from swim import registry
 from swim.decimals import canonical
+from swim.spec import text
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
-IMPORT = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+IMPORT = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
 def _known(kind: str) -> Any:
@@ -35,6 +35,12 @@ def _decimal(low: int, high: int | None, kind: str) -> Any:
     return Annotated[str, check, WithJsonSchema(shape)]
 
 
+# Most entries of a list: each is a point of a curve, and steps get them on a command line.
+LONGEST_LIST = 1000
+MOST = 1_000_000_000  # of whole numbers that count something
+LARGEST_SEED = 2**63 - 1
+SMALLEST_TOLERANCE = 1e-5  # of full scale; errors are single precision
+
 if TYPE_CHECKING:
     Network: TypeAlias = str
     Estimator: TypeAlias = str
@@ -44,7 +50,10 @@ if TYPE_CHECKING:
     Variation: TypeAlias = str
     Fraction: TypeAlias = str
     Sigma: TypeAlias = str
+    Budget: TypeAlias = str
     Within: TypeAlias = str
+    Name: TypeAlias = str
+    FilePath: TypeAlias = str
 else:
     Network = _known("network")
     Estimator = _known("estimator")
@@ -53,7 +62,10 @@ else:
     Policy = _known("policy")
     Variation = _known("variation")
     Fraction = _decimal(0, 1, "fraction")
-    Sigma = _decimal(0, None, "sigma")
+    Sigma = _decimal(0, 1000, "sigma")
+    Budget = _decimal(0, 1_000_000, "budget")
+    Name = Annotated[str, BeforeValidator(text.name)]
+    FilePath = Annotated[str, AfterValidator(text.path)]
     Within = _decimal(0, 100, "within")
 
 
@@ -66,6 +78,7 @@ class Section(BaseModel):
         strict=True,
         validate_default=True,
         serialize_by_alias=True,
+        allow_inf_nan=False,
     )
 
     def without_effect(self) -> dict[str, Any]:
@@ -92,7 +105,9 @@ class ModelSettings(Section):
         alias="import",
         description="a network of your own, `package.module:function`, instead of a name",
     )
-    arguments: dict[str, Any] = Field({}, description="what that function is called with")
+    arguments: Annotated[dict[str, Any], AfterValidator(text.arguments)] = Field(
+        {}, description="what that function is called with"
+    )
     weight_bits: int | None = Field(
         None,
         ge=1,
@@ -101,6 +116,9 @@ class ModelSettings(Section):
     )
     activation_bits: int | None = Field(
         None, ge=1, le=8, description="bits of each layer's input, 4 means 16 levels; null: float"
+    )
+    digital: list[str] = Field(
+        [], description="names, or patterns such as `head.*`, of weights that no device holds"
     )
 
     @model_validator(mode="before")
@@ -145,27 +163,29 @@ class ModelSettings(Section):
 class TrainingSettings(Section):
     """Optimisation. The last epoch is the checkpoint; the test set is never looked at."""
 
-    epochs: int = Field(20, ge=0, description="passes over the training images in all")
+    epochs: int = Field(20, ge=0, le=MOST, description="passes over the training images in all")
     quantised_epochs: int = Field(
         5,
         ge=0,
+        le=MOST,
         description="how many of these, at the end, run with quantised weights and activations",
     )
-    batch_size: int = Field(128, ge=1, description="images a step")
+    batch_size: int = Field(128, ge=1, le=MOST, description="images a step")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd has momentum 0.9")
     learning_rate: float = Field(
-        1e-3, gt=0, description="the highest; falls to zero along a cosine"
+        1e-3, gt=0, le=1000, description="the highest; falls to zero along a cosine"
     )
     warmup_epochs: float = Field(
-        0.0, ge=0, description="in which the learning rate first rises along a line"
+        0.0, ge=0, le=MOST, description="in which the learning rate first rises along a line"
     )
-    weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimiser")
+    weight_decay: float = Field(0.0, ge=0, le=1000, description="L2 penalty of the optimiser")
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="part of a label that is spread over all classes"
     )
     weight_noise: float = Field(
         0.0,
         ge=0,
+        le=100,
         description="noise-aware training: standard deviation of a fresh error of each weight in "
         "each step, of max|W_layer|; a device `release` of sigma s leaves 0.577 s",
     )
@@ -175,7 +195,7 @@ class TrainingSettings(Section):
         "tinyimagenet are shifted and mirrored, MNIST is left as it is",
     )
     calibration_images: int = Field(
-        2000, ge=1, description="training images that fix the activation ranges"
+        2000, ge=1, le=MOST, description="training images that fix the activation ranges"
     )
 
 
@@ -187,7 +207,7 @@ class VariationSettings(Section):
     name: Variation | None = Field(
         None, description="a known device; all are schemes of four levels, for K of 2 (or more)"
     )
-    table: str | None = Field(
+    table: FilePath | None = Field(
         None,
         description="instead of it, a CSV file of measurements with the columns level and sigma, "
         'both of full scale; the experiment\'s sigma is then a factor, "1": as measured',
@@ -225,7 +245,10 @@ class DeviceSettings(Section):
     M: int = Field(4, ge=1, le=16, description="bits of a weight's magnitude")
     K: int = Field(4, ge=1, le=16, description="bits a device; M/K devices hold a weight")
     verified_sigma: float = Field(
-        0.03, ge=0, description="standard deviation after write-verify, of a device's full scale"
+        0.03,
+        ge=0,
+        le=100,
+        description="standard deviation after write-verify, of a device's full scale",
     )
     write_verify: Literal["closed_form", "redraw", "pulse"] = Field(
         "closed_form",
@@ -235,17 +258,24 @@ class DeviceSettings(Section):
     tolerance: float = Field(
         0.06,
         gt=0,
+        le=100,
         description="error inside which write-verify leaves a device, of its full scale",
     )
     read_noise: float = Field(
-        0.0, ge=0, description="standard deviation of a read, of full scale; redraw and pulse"
+        0.0,
+        ge=0,
+        le=100,
+        description="standard deviation of a read, of full scale; redraw and pulse",
     )
     clip: bool = Field(
         False,
         description="whether a conductance stays between zero and full scale; redraw and pulse",
     )
     cycle_limit: int = Field(
-        1000, ge=1, description="rewrites of a device, after which write-verify gives up"
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="rewrites of a device, after which write-verify gives up",
     )
     pulse_gain: float = Field(
         0.2, gt=0, le=1, description="part of the remaining error that a pulse takes away; pulse"
@@ -263,6 +293,11 @@ class DeviceSettings(Section):
             raise ValueError(f"M ({self.M}) must be a multiple of K ({self.K})")
         if self.write_verify == "closed_form" and (self.read_noise or self.clip):
             raise ValueError("read_noise and clip need write_verify: redraw or pulse")
+        if self.tolerance < SMALLEST_TOLERANCE:
+            raise ValueError(
+                f"tolerance ({self.tolerance}) must be at least {SMALLEST_TOLERANCE:g}: what is "
+                "smaller is lost in rounding"
+            )
         if self.variation and self.variation.name and self.K < 2:
             raise ValueError(
                 f"variation {self.variation.name!r} is a scheme of four levels, and a device of "
@@ -282,12 +317,12 @@ class DeviceSettings(Section):
 class OwnDataSet(Section):
     """Images of your own: one .npz file, or a folder of image files; see docs/data.md."""
 
-    file: str | None = Field(
+    file: FilePath | None = Field(
         None,
         description=".npz file with uint8 images x_train and x_test, (N, H, W), (N, H, W, C) or "
         "(N, C, H, W), and their classes y_train and y_test, from 0",
     )
-    folder: str | None = Field(
+    folder: FilePath | None = Field(
         None,
         description="instead of it, a folder with train/CLASS/*.png and test/CLASS/*.png (or .jpg "
         "and others; or val/), or with the files of Tiny ImageNet",
@@ -295,13 +330,19 @@ class OwnDataSet(Section):
     size: int | None = Field(
         None,
         ge=1,
+        le=10_000,
         description="pixels; the shorter side of each image of a folder is resized to it and the "
         "central square kept; null: images have one size already",
     )
-    mean: list[float] | None = Field(
-        None, description="of pixels in [0, 1], a channel; null: that of the training images"
+    mean: list[Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=LONGEST_LIST,
+        description="of pixels in [0, 1], a channel; null: that of the training images",
     )
-    std: list[Annotated[float, Field(gt=0)]] | None = Field(None, description="the same")
+    std: list[Annotated[float, Field(ge=1e-4, le=1)]] | None = Field(
+        None, min_length=1, max_length=LONGEST_LIST, description="the same"
+    )
     augmentation: Literal["none", "crop_flip"] = Field(
         "none", description="of training images; crop_flip shifts by up to 4 pixels and mirrors"
     )
@@ -312,6 +353,11 @@ class OwnDataSet(Section):
             raise ValueError("give either `file` (a .npz file) or `folder` (of image files)")
         if self.file is not None and self.size is not None:
             raise ValueError("size is for images of a `folder`; those of a `file` have one size")
+        if self.mean and self.std and len(self.mean) != len(self.std):
+            raise ValueError(
+                f"mean has {len(self.mean)} channels and std {len(self.std)}; give one of each a "
+                "channel"
+            )
         return self
 
     @property
@@ -328,19 +374,29 @@ class CorrelateSettings(Section):
     """Each score against the loss measured when one weight alone is changed."""
 
     weights: int = Field(
-        500, ge=2, description="weights to change, as many of each layer; all of a smaller one"
+        500,
+        ge=2,
+        le=MOST,
+        description="weights to change, as many of each layer; all of a smaller one",
     )
     images: int | None = Field(
-        4000, ge=1, description="training images to take the loss on, drawn once; null: all"
+        4000,
+        ge=1,
+        le=MOST,
+        description="training images to take the loss on, drawn once; null: all",
     )
     sigmas: list[Sigma] = Field(
         ["0.1"],
         min_length=1,
+        max_length=100,
         description="a weight is changed by the standard deviation that an unverified device of "
         "this sigma leaves in it, up and down",
     )
     methods: list[SelectionMethod] | None = Field(
-        None, min_length=1, description="whose scores; null: the experiment's methods, but random"
+        None,
+        min_length=1,
+        max_length=LONGEST_LIST,
+        description="whose scores; null: the experiment's methods, but random",
     )
 
     @field_validator("sigmas")
@@ -368,16 +424,24 @@ def check_repeats(section: Section, *names: str) -> None:
 class InSituTraining(Section):
     """SGD on the chip."""
 
-    learning_rate: float = Field(1e-4, gt=0, description="of SGD, the first release's by default")
+    learning_rate: float = Field(
+        1e-4, gt=0, le=1000, description="of SGD, the first release's by default"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="of its steps")
-    batch_size: int = Field(128, ge=1, description="training images a step")
+    batch_size: int = Field(128, ge=1, le=MOST, description="training images a step")
 
 
 class InSituSettings(InSituTraining):
     """The baseline that trains on the chip: SGD whose every step writes every device once."""
 
-    budgets: list[Sigma] = Field(
+    budgets: list[Budget] = Field(
         ["0.2", "0.4", "0.6", "0.8", "1", "2", "5", "10"],
         min_length=1,
+        max_length=LONGEST_LIST,
         description="normalised write cycles to spend, in whole steps; 1 is verifying everything",
     )
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "InSituSettings":
+        check_repeats(self, "budgets")
+        return self

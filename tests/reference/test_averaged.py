@@ -10,7 +10,7 @@ from torch import nn
 import swim
 from swim import registry, streams
 from swim.curvature import second_derivative
-from swim.errors import DataError, SettingError, UnsupportedOperationError
+from swim.errors import DataError, SettingError
 from swim.models import quantisation
 
 
@@ -80,7 +80,13 @@ def test_mistakes():
         second_derivative(net(), batches(), noise=-0.1)
     with pytest.raises(DataError, match="empty"):
         second_derivative(net(), [], noise=0.1)
-    model = net()
-    quantisation.quantise_weights(model, 4)
-    with pytest.raises(UnsupportedOperationError, match="computed in the forward pass"):
-        second_derivative(model, batches(), noise=0.1)
+
+
+def test_weights_that_the_forward_computes_get_their_errors_behind_it():
+    model, deployed = net(), net()
+    for own in (model, deployed):
+        quantisation.quantise_weights(own, 4)
+    quantisation.deploy(deployed)
+    found = second_derivative(model, batches(), noise=0.1)
+    for name, value in second_derivative(deployed, batches(), noise=0.1).items():
+        torch.testing.assert_close(found[name], value)

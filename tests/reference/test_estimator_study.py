@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from benchmarks.estimators import compare, gauss_newton_diagonal, hessian_diagonal, weights_of
+from swim import labels
 from swim.curvature import losses, second_derivative
 
 
@@ -23,7 +24,7 @@ def batch(loss):
     return x, y
 
 
-@pytest.mark.parametrize("loss", losses.LOSSES)
+@pytest.mark.parametrize("loss", labels.LOSSES)
 def test_exact_hessian_is_torchs(loss):
     model, (x, y) = network(nn.GELU), batch(loss)
     found = hessian_diagonal(model, x, y, loss)
@@ -40,7 +41,7 @@ def test_exact_hessian_is_torchs(loss):
         np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("loss", losses.LOSSES)
+@pytest.mark.parametrize("loss", labels.LOSSES)
 def test_exact_gauss_newton(loss):
     """The Hessian's where the network is piecewise linear in each weight, another where not."""
     x, y = batch(loss)

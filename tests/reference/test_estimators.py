@@ -516,9 +516,10 @@ def test_what_is_not_finite_is_an_error(estimator):
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_factors_of_the_losses_hessian(loss):
     outputs = torch.randn(3, 4, 2, dtype=torch.float64)
-    factors = loss_derivatives.curvature_factors(loss, outputs)
-    found = torch.einsum("kncp,kndq->ncpdq", factors, factors)
     labels = torch.zeros(1, 4, 2) if loss == "mse" else torch.zeros(1, 2).long()
+    every = labels.expand(3, *labels.shape[1:])
+    factors = loss_derivatives.curvature_factors(loss, outputs, every)
+    found = torch.einsum("kncp,kndq->ncpdq", factors, factors)
     for n in range(3):
         hessian = torch.func.hessian(lambda out: summed_loss(loss, out[None], labels))
         torch.testing.assert_close(found[n], hessian(outputs[n]))

@@ -9,7 +9,7 @@ from torch import nn
 
 from swim.curvature import allowed, rules, second_derivative
 from swim.errors import DataError
-from swim.tracing import WEIGHTED, operation_name
+from swim.operations import operation_name
 
 KERNEL = {
     "max_pool1d": 1, "avg_pool1d": 1, "adaptive_max_pool1d": 1, "adaptive_avg_pool1d": 1,
@@ -135,7 +135,8 @@ def call_of(func):
 
 
 FUNCTIONS = sorted(
-    (allowed.FUNCTIONS | allowed._DROPOUTS | set(rules.RULES)) - WEIGHTED, key=operation_name
+    (allowed.FUNCTIONS | allowed._DROPOUTS | set(rules.RULES)) - set(rules.LAYERS),
+    key=operation_name,
 )
 
 

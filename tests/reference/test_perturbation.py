@@ -173,5 +173,7 @@ def test_mistakes():
         next(stream(net, [torch.randn(3, 1, 6, 6)], std=0.1))
     with torch.no_grad():
         net.last.bias.fill_(float("nan"))
-    with pytest.raises(DataError, match="own loss is not finite"):
+    with pytest.raises(
+        DataError, match="before it is programmed: the network's outputs are not finite"
+    ):
         next(stream(net, batches(), std=0.1))

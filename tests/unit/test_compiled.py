@@ -239,6 +239,32 @@ def test_other_tensors_are_refused(which, change):
         PLAIN(*given)
 
 
+@pytest.mark.parametrize(
+    ("which", "change"),
+    [
+        (1, lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2)),
+        (4, lambda x: x.contiguous()),  # not channels last
+        (4, lambda x: torch.zeros(*x.shape, 2)[..., 0]),
+        (4, lambda x: x[:1].expand(3, -1, -1, -1)),
+    ],
+)
+def test_tensors_in_another_order_are_refused(which, change):
+    images, weight, bias = drawn(PLAIN)
+    given = [images, PLAIN.packed(weight), bias, None, PLAIN.empty(3)]
+    given[which] = change(given[which])
+    with pytest.raises(ValueError, match="must lie in memory"):
+        PLAIN(*given)
+
+
+@pytest.mark.parametrize("block", BLOCKS[:6], ids=lambda block: "x".join(map(str, block.kernel)))
+def test_no_images_have_no_results(block):
+    images, weight, bias = drawn(block, count=0)
+    expected = twin(block, images, weight, bias)
+    assert run(block, images, weight, bias).shape == expected.shape
+    given = images, block.packed(weight), bias, None, block.empty(0)
+    assert block(*given).shape == expected.shape
+
+
 def test_what_is_left_to_pytorch():
     assert block(inputs=6).worthwhile
     assert not block(inputs=6, kernel=(5, 5)).worthwhile  # no faster

@@ -111,14 +111,21 @@ BAD = {
     "no x_test": ({"x_test": None}, "has no x_test"),
     "floats": ({"x_train": np.zeros((40, 8, 6, 3))}, r"float64 \(40, 8, 6, 3\).*uint8"),
     "labels missing": ({"y_train": np.zeros(39, int)}, r"y_train is \(39,\) for 40 images"),
-    "labels below zero": ({"y_test": np.arange(10) - 1}, "whole numbers from 0"),
+    "labels below zero": ({"y_test": np.arange(10) - 1}, "whole numbers from 0.* image 0 is -1"),
+    "labels of none": (
+        {"y_train": np.where(np.arange(40) == 7, -100, 0)}, "y_train must .* image 7 is -100"),
+    "labels far away": (
+        {"y_train": np.where(np.arange(40) == 9, 2**64 - 1, 0).astype(np.uint64)},
+        "image 9 is 18446744073709551615"),
+    "one-hot": ({"y_train": np.eye(5)[np.arange(40) % 5]}, r"\(40, 5\).*y_train.argmax\(1\)"),
     "labels between": ({"y_test": np.arange(10) / 2}, "whole numbers from 0"),
-    "a new class": ({"y_test": np.arange(10)}, "a class that y_train lacks"),
+    "a new class": (
+        {"y_test": np.arange(10)}, "y_train lacks: label 9 of image 9, while y_train ends at 4"),
     "other sizes": ({"x_test": np.zeros((10, 8, 8, 3), np.uint8)}, "test images"),
     "no channels": ({"x_train": np.zeros((40, 8, 6, 5), np.uint8)}, "1 or 3 channels"),
     "objects": ({"x_train": np.array([{}] * 40)}, "plain arrays"),
     "empty": ({"x_train": np.zeros((0, 8, 6, 3), np.uint8), "y_train": np.zeros(0, int)}, "uint8"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -127,6 +134,28 @@ def test_own_images_that_are_wrong(tmp_path, name):
     settings, _ = own(tmp_path, **changes)
     with pytest.raises(DataError, match=match):
         prepare("mine", tmp_path / "out", own=settings)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        ([0, 1, 2, 10, 4], "label 10 of test image 3 is out of range: there are 10 classes"),
+        ([0, -1, 2, -1, 4], r"label -1 of test image 1 .* \(2 such labels in all\)"),
+        ([0, 1, 2, 3], r"test has 5 images and labels \(4,\)"),
+    ],
+)
+def test_labels_of_any_source_must_be_classes(tmp_path, monkeypatch, labels, match):
+    from swim.datasets import mnist
+
+    def load(root, download):
+        images = np.zeros((5, 1, 28, 28), np.uint8)
+        return {"train_images": images, "train_labels": np.arange(5),
+                "test_images": images, "test_labels": np.array(labels)}  # fmt: skip
+
+    monkeypatch.setattr(mnist, "load", load)
+    with pytest.raises(DataError, match=match):
+        prepare("mnist", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

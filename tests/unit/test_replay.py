@@ -182,3 +182,40 @@ NOT_REPLAYED = [
 def test_passes_that_are_not_replayed(run):
     weights = parameters(0)
     assert record(lambda x: run(weights, x), images(), FEW, weights, same) is None
+
+
+def viewed(w, x):
+    """A view of a weight holds for one layout of it."""
+    y = F.max_pool2d(F.conv2d(x[0], w["conv",].view(4, 18).view(4, 2, 3, 3), padding=1), 2)
+    return head(w, y)
+
+
+def test_weights_in_another_layout_than_recorded():
+    given, others = parameters(0), parameters(1)
+    replay = record(lambda x: viewed(given, x), images(0), FEW, given, same)
+    conv = others["conv",].contiguous(memory_format=torch.channels_last)
+    found = replay(images(1), lambda *key: conv if key == ("conv",) else others[key])
+    assert same(found, viewed(others, images(1)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[:, :0],
+        lambda x: x[:, :FEW],
+        torch.Tensor.double,
+        lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2),
+    ],
+)
+def test_inputs_of_another_layout_are_refused(change):
+    given = parameters(0)
+    replay = record(lambda x: plain(given, x), images(0), FEW, given, same)
+    with pytest.raises(ValueError, match="recorded on inputs"):
+        replay(change(images(1)), lambda *key: given[key])
+
+
+def test_weights_of_another_shape_are_refused():
+    given = parameters(0)
+    replay = record(lambda x: plain(given, x), images(0), FEW, given, same)
+    with pytest.raises(ValueError, match="a tensor like"):
+        replay(images(1), lambda *key: given[key][:3])

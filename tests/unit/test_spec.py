@@ -256,7 +256,7 @@ def test_no_experiment_is_named_like_a_rule():
         name for file in root.glob("*.smk")
         for name in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)
     }  # fmt: skip
-    assert rules | {"all", "data", "summary", "cycles_to_accuracy"} == spec.TAKEN
+    assert rules | {"all", "named", "data", "summary", "cycles_to_accuracy"} == spec.TAKEN
     for name in rules:
         with pytest.raises(SettingError, match="is taken"):
             spec.load({**GOOD, "experiments": {name: {}}})

@@ -12,10 +12,10 @@ from swim import inference
 from swim.chips import stream
 from swim.devices import Device
 from swim.inference import GROUP, Network
+from swim.isolation import left_alone
 from swim.models.lenet import LeNet
 from swim.models.quantisation import calibrate, deploy, quantise_activations, quantise_weights
 from swim.sampling import PILOT
-from swim.tracing import left_alone
 
 
 class Forward(nn.Module):
@@ -386,11 +386,19 @@ def answers_of(forward):
 
 @pytest.mark.parametrize("layer", ["a", "fc"])
 def test_a_forward_that_writes_to_its_weights(layer):
+    """What it writes is the effective weight: errors come behind it, and are not clamped."""
+
     def forward(m, x):
         getattr(m, layer).weight.data.clamp_(-0.1, 0.1)
         return head(m, m.a(x))
 
-    assert answers_of(forward).group == 1
+    network = Network(made(forward), images(), "cross_entropy")
+    plain = Network(made(lambda m, x: head(m, m.a(x))), images(), "cross_entropy")
+    assert network.group == 1
+    assert network.targets[f"{layer}.weight"].abs().max() == 0.1
+    for chip in weights_of_chips(plain):
+        with torch.no_grad():
+            torch.testing.assert_close(network.answers([chip])[1], plain.answers([chip])[1])
 
 
 def test_a_forward_that_writes_to_its_images():

@@ -23,7 +23,9 @@ class Attending(nn.Module):
         x = self.first(x)
         other = torch.cat([x, x.flip(1)], 1) if self.cross else x
         out, weights = self.attention(x, other, other, need_weights=self.weights)
-        return self.last(out.sum(1)) + (weights.sum() if self.weights else 0)
+        return self.last(out.sum(1)) + (
+            weights.square().sum((1, 2))[:, None] if self.weights else 0
+        )
 
 
 ATTENTION = {
@@ -65,7 +67,7 @@ def test_attention_of_projections_of_other_sizes():
         def __init__(self):
             super().__init__()
             torch.manual_seed(0)
-            self.attention = nn.MultiheadAttention(8, 2, kdim=4, vdim=6)
+            self.attention = nn.MultiheadAttention(8, 2, kdim=4, vdim=6, batch_first=True)
 
         def forward(self, x):
             return self.attention(x, x[..., :4], x[..., 2:])[0].flatten(1)
@@ -75,7 +77,7 @@ def test_attention_of_projections_of_other_sizes():
     same_answers(Separate().eval(), x, labels, [*parts, "attention.out_proj.weight"])
 
 
-def test_a_parameter_in_another_product_is_named():
+def test_a_parameter_in_another_product_is_programmed():
     class Own(nn.Module):
         def __init__(self):
             super().__init__()
@@ -84,8 +86,9 @@ def test_a_parameter_in_another_product_is_named():
         def forward(self, x):
             return x @ self.w
 
-    with pytest.raises(UnsupportedOperationError, match=r"'w' is used in .*functional\.linear"):
-        swim.sensitivity(Own(), [(torch.randn(2, 8), None)])
+    x = torch.randn(20, 8)
+    assert list(swim.sensitivity(Own(), [(x, None)])) == ["w"]
+    same_answers(Own(), x, torch.arange(20) % 5, ["w"])
 
 
 class Reader(nn.Module):

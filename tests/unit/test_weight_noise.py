@@ -14,7 +14,7 @@ from swim.weight_noise import WeightNoise
 
 def programmed(layer, std, seed):
     """The weight that a linear layer has under noise, read off its answers to unit vectors."""
-    with WeightNoise(std, seed):
+    with WeightNoise(std, seed, layer):
         return layer(torch.eye(layer.in_features)).T.detach()
 
 
@@ -41,7 +41,7 @@ def test_the_gradient_is_that_of_the_noisy_weights_and_moves_the_clean_ones():
     clean = layer.weight.detach().clone()
     noisy = programmed(layer, 0.2, 7).requires_grad_()
     F.linear(x, noisy).square().sum().backward()
-    with WeightNoise(0.2, 7):
+    with WeightNoise(0.2, 7, layer):
         layer(x).square().sum().backward()
     torch.testing.assert_close(layer.weight.grad, noisy.grad)
     assert torch.equal(layer.weight, clean)
@@ -49,7 +49,7 @@ def test_the_gradient_is_that_of_the_noisy_weights_and_moves_the_clean_ones():
 
 def test_a_tied_weight_has_one_error_and_a_quantised_one_its_own_after_rounding():
     layer, x = nn.Linear(6, 6, bias=False), torch.eye(6)
-    with WeightNoise(0.1, 0):
+    with WeightNoise(0.1, 0, layer):
         assert torch.equal(layer(x), layer(x))
     parametrize.register_parametrization(layer, "weight", WeightQuantiser(2))
     levels = programmed(layer, 0.1, 0) / layer.weight.abs().max() * 3
@@ -59,6 +59,6 @@ def test_a_tied_weight_has_one_error_and_a_quantised_one_its_own_after_rounding(
 @pytest.mark.parametrize("std", [0.0, 0.3])
 def test_watching_ends_with_the_block(std):
     layer, x = nn.Linear(4, 4), torch.randn(2, 4)
-    with WeightNoise(std, 0):
+    with WeightNoise(std, 0, layer):
         pass
     assert torch.equal(layer(x), layer(x))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from swim import cycles, io, tables
+from tests.workflow import report_page
 from tests.workflow.conftest import TINY
 
 METHOD = '''"""Smallest weights first."""
@@ -67,6 +68,8 @@ def test_from_nothing_to_figures(project):
     report = project.folder / "report.zip"
     project.make("tiny", "--report", str(report))
     assert report.stat().st_size > 100_000
+    if not report_page.why_not():  # test_report.py fails where a browser is required and missing
+        assert "tiny: accuracy, sigma 0.3 (figure)" in report_page.walk_through(report)
 
 
 SEEDS = {**TINY, "model": {"name": "lenet"}, "training": {"epochs": 1, "quantised_epochs": 0},

@@ -14,11 +14,20 @@ One module a kind; importing them fills :data:`RULES`.
 from swim.curvature.rules.arithmetic import Product
 from swim.curvature.rules.averages import Averaging
 from swim.curvature.rules.base import RULES, refuse, rule
+from swim.curvature.rules.contractions import SquaredProduct
 from swim.curvature.rules.elementwise import Scaling
 from swim.curvature.rules.norms import Normalising
-from swim.curvature.rules.products import SquaredConvolution, SquaredLinear
+from swim.curvature.rules.products import LAYERS, SquaredConvolution, SquaredLinear
 
-__all__ = ["OURS", "RULES", "Averaging", "refuse", "rule"]
+__all__ = ["LAYERS", "OURS", "RULES", "Averaging", "refuse", "rule"]
 
 # What the graph may hold of ours; everything else must be on the allow-list of names.
-OURS = (SquaredLinear, SquaredConvolution, Scaling, Averaging, Normalising, Product)
+OURS = (
+    SquaredLinear,
+    SquaredConvolution,
+    SquaredProduct,
+    Scaling,
+    Averaging,
+    Normalising,
+    Product,
+)

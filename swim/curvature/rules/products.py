@@ -11,6 +11,12 @@ from torch.autograd.function import once_differentiable
 
 from swim.curvature.rules.base import owned, rule
 
+# The layers, whose second argument is a weight.
+LAYERS = (
+    F.linear, F.conv1d, F.conv2d, F.conv3d,
+    F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
+)  # fmt: skip
+
 
 class SquaredLinear(Function):
     """``o = W x + b``: ``h_x = (W∘W)^T h``, ``h_W = sum h (x∘x)^T``."""

@@ -1,0 +1,123 @@
+"""The report that a reader opens, in a real browser: nothing that is clicked breaks the page."""
+
+import os
+import random
+from itertools import combinations
+
+import pytest
+
+from tests.workflow import report_page
+from tests.workflow.conftest import TINY, Project, copy_of_the_pipeline
+
+ONE = {**TINY, "devices": ["redrawn"]}
+SWEEP = {**ONE, "methods": ["swim", "read_first"], "sigmas": ["0.1", "0.2", "0.3"],
+         "devices": ["redrawn", "single"], "correlate": {"sigmas": ["0.1"]}}  # fmt: skip
+MAPS = [f"results/sweep/figures/where-{device}-0.1-sigma-0.1.png" for device in SWEEP["devices"]]
+# Targets of each report, and how many results it has by category.
+REPORTS = {
+    "one sigma": (["one"], {"one": 6}),
+    "several sigmas": (["sweep", *MAPS], {"sweep": 3 + 3 * 4 + 2 + len(MAPS)}),
+    "several experiments": (
+        ["one", "two", "run_", "comparisons"],
+        {"one": 6, "two": 6, "run_": 3 + 2 * 3, "comparisons": 2},
+    ),
+}
+FIGURE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+    "0000000c49444154789c63f8ffff3f0005fe02fe0def46b80000000049454e44ae426082"
+)
+
+
+@pytest.fixture(scope="module")
+def running():
+    reason = report_page.why_not()
+    if reason:
+        text = f"the report cannot be opened here: {reason}"
+        if os.environ.get("SWIM_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{text}, and SWIM_REQUIRE_BROWSER=1 asks for it")
+        pytest.skip(text)
+    with report_page.started() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Experiments whose results are stand-ins: a report copies files without reading them."""
+    project = Project(copy_of_the_pipeline(tmp_path_factory.mktemp("report") / "a project"))
+    # A comparison may have an experiment's name, and a name an underscore that markup knows.
+    project.experiments = {"one": ONE, "two": {**ONE, "seed": 1},
+                           "run_": {**ONE, "sigmas": ["0.1", "0.2"]}, "sweep": SWEEP}  # fmt: skip
+    project.devices = {
+        "redrawn": {"M": 4, "K": 2, "write_verify": "redraw"},
+        "single": {"M": 4, "K": 4, "write_verify": "redraw"},
+    }
+    project.comparisons = {"one": {"experiments": ["one", "two"]}}
+    # One job is run, so that there are a rule and times to show.
+    project.make("results/one/settings.json")
+    targets = {target for own, _ in REPORTS.values() for target in own}
+    header, *lines = project.snakemake("--summary", *targets).stdout.splitlines()
+    assert header.startswith("output_file\t")
+    for line in lines:
+        file = project.folder / line.split("\t")[0]
+        if file.suffix in (".png", ".csv") and not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(FIGURE if file.suffix == ".png" else f"file\n{line}\n".encode())
+    return project
+
+
+@pytest.fixture
+def opened(running, project, tmp_path):
+    """A function that opens one of the reports, made when first asked for."""
+
+    def opens(name):
+        targets, _ = REPORTS[name]
+        archive = project.folder / f"{name}.zip"
+        if not archive.exists():
+            project.make(*targets, "--report", str(archive))
+        return report_page.Page(running, archive, tmp_path)
+
+    return opens
+
+
+def by_category(page):
+    return {name: sum(map(len, own.values())) for name, own in page.categories.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_click_in_a_report_shows_what_it_says(opened, name):
+    page = opened(name)
+    assert by_category(page) == REPORTS[name][1]
+    page.walk()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_search_shows_all_results_that_it_finds(opened, name):
+    page = opened(name)
+    paths = list(page.results)
+    assert len(page.search("results/")) == len(paths)
+    groups = [list(pair) for pair in combinations(paths, 2)]
+    draw = random.Random(0)
+    groups += [draw.sample(paths, draw.randint(1, len(paths))) for _ in range(300)]
+    assert page.lost_in_searches(groups) == []
+
+
+# What a check must say -> what a page does, and says `done()` before or after.
+BROKEN = {
+    "reading 'labels'": "done(); ReactDOM.flushSync(() => app.showResultInfo('nowhere'))",
+    "nobody caught": "done(); Promise.reject(new Error('nobody caught'))",
+    "said aloud": "console.error('said aloud'); done()",
+    "not in the report": "fetch('http://127.0.0.1:9/').catch(done)",
+    "the page is blank": "root.unmount(); done()",
+}
+
+
+@pytest.mark.parametrize("said", BROKEN)
+def test_a_broken_page_is_noticed(opened, said):
+    page = opened("one sigma")
+    page.page.evaluate("window.done = () => { window.over = true }")
+    page.page.evaluate(f"setTimeout(() => {{ {BROKEN[said]} }})")
+    page.page.wait_for_function("window.over")
+    with pytest.raises(AssertionError, match=f"(?s)after the trick.*{said}"):
+        page.check("the trick")
