@@ -6,8 +6,16 @@ from pathlib import Path
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from swim import errors, faults, fingerprint, level_table, machine, registry, sources
-from swim import spec
+from swim import (
+    errors,
+    faults,
+    fingerprint,
+    level_table,
+    machine,
+    registry,
+    sources,
+    spec,
+)
 from swim.methods.base import estimator_of
 
 prefer(workflow.basedir)
@@ -43,6 +51,8 @@ ADOPTED = [name for name in EXPERIMENTS if name not in TRAINED]
 VERSIONS = json.dumps(machine.versions(), sort_keys=True)
 # `--config download=false` arrives as text.
 config["download"] = CONFIG.download
+# Sigmas and fractions in their one spelling, as settings have them: 0.10 is no target.
+NUMBER = r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{0,14}[1-9])?"
 
 
 wildcard_constraints:
@@ -52,9 +62,9 @@ wildcard_constraints:
     method="|".join(registry.METHODS),
     policy="|".join(registry.POLICIES),
     end="none/0|all/1",
-    sigma=r"[0-9.]+",
-    fraction=r"[0-9.]+",
-    budget=r"[0-9.]+",
+    sigma=NUMBER,
+    fraction=NUMBER,
+    budget=NUMBER,
     estimator="|".join(registry.ESTIMATORS),
     comparison="|".join(CONFIG.comparisons) or "-",
     place="|".join([*EXPERIMENTS, *(f"summary/{name}" for name in CONFIG.comparisons)]),
@@ -255,6 +265,13 @@ def scored_of(wildcards):
     return experiment(wildcards).scored
 
 
+def correlate_code(wildcards):
+    methods = [
+        registry.home("selection method", method) for method in scored_of(wildcards)
+    ]
+    return sources.digest_of("swim.cli.correlate", *methods)
+
+
 def sensitivities_of(wildcards):
     """Every estimator's file that those methods rank by."""
     needs = [
@@ -325,6 +342,18 @@ def compared(name):
     return CONFIG.comparisons[name].experiments
 
 
+def place_in_report(wildcards):
+    """Category, and whose result it is, of a result that experiments and comparisons have."""
+    kind, _, name = wildcards.place.rpartition("/")
+    return ("comparisons", f"comparison {name}") if kind else (name, name)
+
+
+def labels_of_cycles(wildcards):
+    _, owner = place_in_report(wildcards)
+    text = f"{owner}: cycles to accuracy, sigma {wildcards.sigma} (figure)"
+    return {"result": text}
+
+
 def outcome(name):
     """What an experiment's target makes."""
     drawn = ["accuracy", "accuracy-log", "cycles"]
@@ -377,7 +406,8 @@ def outcomes(experiments, comparisons=(), why=""):
     """What targets make; the log says what that is before any work, once."""
     words = {"experiment": list(experiments), "comparison": list(comparisons)}
     planned = " and ".join(
-        f"{len(names)} {word}{'s' if len(names) > 1 else ''} ({', '.join(names)})"
+        f"{len(names)} {word}{'s' if len(names) > 1 else ''} "
+        f"({', '.join([*names[:20], '...'] if len(names) > 20 else names)})"
         for word, names in words.items()
         if names
     )

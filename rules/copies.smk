@@ -31,7 +31,7 @@ def settings_of_files(name):
         point = at(**origin.place_of(file))
         yield from settings_of_point(f"{folder}/chips/{file}", point, both)
     for file in perturbations_of(name) if own.correlate else []:
-        yield file, perturb_job(at(**origin.point_of(file))), both
+        yield file, perturb_job(at(**origin.point_of(Path(file)))), both
     points = json.loads(spec.section_json(points_of(name)))
     shown = {"experiment": name, "model": own.model.label, "dataset": own.dataset}
     yield f"{folder}/accuracy.csv", json.dumps({**shown, "points": points}), both

@@ -3,18 +3,6 @@
 # values of equal number, in a category or in a search), and goes blank where a row lacks a value.
 
 
-def place_in_report(wildcards):
-    """Category, and whose result it is, of a result that experiments and comparisons have."""
-    kind, _, name = wildcards.place.rpartition("/")
-    return ("comparisons", f"comparison {name}") if kind else (name, name)
-
-
-def labels_of_cycles(wildcards):
-    _, owner = place_in_report(wildcards)
-    text = f"{owner}: cycles to accuracy, sigma {wildcards.sigma} (figure)"
-    return {"result": text}
-
-
 rule summarise:
     """All chips of an experiment -> the tidy tables, and both in the paper's layout."""
     input:

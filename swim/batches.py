@@ -136,8 +136,7 @@ def read(
         UnsupportedOperationError: the model runs another module, as ``DataParallel`` does.
         DataError: there are no samples, or a batch is none such; the message says what it is.
     """
-    _check_model(model)
-    _check(batches)
+    check(model, batches)
     found = any_counts = False
     for batch in batches:
         own, labels = pair(model, batch, inputs)
@@ -159,8 +158,9 @@ def counts(labels: Any) -> bool:
     return bool((labels != IGNORED).any())
 
 
-def _check(batches: Any) -> None:
-    """Raise for what is no iterable of batches."""
+def check(model: nn.Module, batches: Any) -> None:
+    """Raise for a model that runs another one, and for what is no iterable of batches."""
+    _check_model(model)
     if isinstance(batches, torch.utils.data.Dataset) and not isinstance(
         batches, torch.utils.data.IterableDataset
     ):

@@ -83,7 +83,7 @@ def stream(
         for number, chip in enumerate(programmed):
             answers = _means(right[number], losses[number], parts[number])
             row = (indices[number], *answers, chip.nwc, chip.reads, right.shape[1])
-            yield failed.get(number, row)
+            yield failed.get(indices[number], row)
 
     # Groups begin at fixed chips, so that a chip's neighbours, and its bytes, are always the same.
     for start in itertools.count(first_chip - first_chip % network.group, network.group):
@@ -110,7 +110,7 @@ def _answers(
             if error.chip is None or error.chip in failed:
                 raise
             failed[error.chip] = error
-            weights[error.chip] = network.targets
+            weights[numbers.index(error.chip)] = network.targets
 
 
 def _plan(

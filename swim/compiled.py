@@ -131,6 +131,28 @@ class Block:
         points = torch.einsum("pa,gocab,qb->gpqco", along, grouped, along)
         return points.flatten(1, 2).contiguous()
 
+    def _check(
+        self, count: int, images: Tensor, packed: Tensor, bias: Tensor, result: Tensor
+    ) -> None:
+        """Raise ValueError unless the code can read and write these tensors."""
+        taps = 16 if self.minimal else self.kernel[0] * self.kernel[1]
+        inner = (taps, self.inputs) if self.minimal else (self.inputs, taps)
+        for name, tensor, shape in (
+            ("images", images, (count, self.input_channels, *self.size)),
+            ("weights", packed, (self.groups, *inner, self.outputs)),
+            ("bias", bias, (self.output_channels,)),
+            ("result", result, (count, self.output_channels, *self.windows)),
+        ):
+            if tensor.dtype != torch.float32 or not tensor.is_cpu or tensor.shape != shape:
+                found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device.type}"
+                raise ValueError(f"{name} must be float32 {shape} on the CPU, not {found}")
+        for name, lies in (
+            ("weights", packed.is_contiguous()),
+            ("result", result.is_contiguous(memory_format=self._order)),
+        ):
+            if not lies:
+                raise ValueError(f"{name} must lie in memory without gaps, in the block's order")
+
     def __call__(
         self,
         images: Tensor,
@@ -153,24 +175,8 @@ class Block:
                 the result do not lie in memory as the block reads and writes them.
         """
         count = len(images)
-        taps = 16 if self.minimal else self.kernel[0] * self.kernel[1]
-        inner = (taps, self.inputs) if self.minimal else (self.inputs, taps)
         result = self.empty(count) if result is None else result
-        for name, tensor, shape in (
-            ("images", images, (count, self.input_channels, *self.size)),
-            ("weights", packed, (self.groups, *inner, self.outputs)),
-            ("bias", bias, (self.output_channels,)),
-            ("result", result, (count, self.output_channels, *self.windows)),
-        ):
-            if tensor.dtype != torch.float32 or not tensor.is_cpu or tensor.shape != shape:
-                found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device.type}"
-                raise ValueError(f"{name} must be float32 {shape} on the CPU, not {found}")
-        for name, lies in (
-            ("weights", packed.is_contiguous()),
-            ("result", result.is_contiguous(memory_format=self._order)),
-        ):
-            if not lies:
-                raise ValueError(f"{name} must lie in memory without gaps, in the block's order")
+        self._check(count, images, packed, bias, result)
         if not count:
             return result
         images = images.contiguous(memory_format=torch.channels_last)

@@ -32,7 +32,7 @@ def canonical(value: Any, low: Decimal | None, high: Decimal | None, kind: str) 
     if number and (number.adjusted() >= MOST_DIGITS or _last_digit(number) < -MOST_DIGITS):
         raise ValueError(
             f"{kind} {short(value)} has more than {MOST_DIGITS} digits before or after the point; "
-            "round it"
+            "write it rounded, as a quoted decimal"
         )
     right = format(number.normalize(), "f") if number else "0"
     if not isinstance(value, str):

@@ -91,11 +91,10 @@ def of_chips(
         try:
             run(Handed)
         except NotFiniteError as error:
-            whose = "the network, before it is programmed"
-            if chip is not None:
-                whose = f"chip {chip if numbers is None else numbers[chip]}"
+            number = chip if chip is None or numbers is None else numbers[chip]
+            whose = "the network, before it is programmed" if number is None else f"chip {number}"
             found = NotFiniteError(f"{whose}: {error}{where(run)}")
-            found.chip = chip
+            found.chip = number
             return found
     return NotFiniteError("outputs of several chips, run together, are not finite")
 

@@ -413,9 +413,7 @@ class Flow:
             return False
         return self.stored.name_of(Root(tensor, root.sources)) is not None
 
-    def overwritten(
-        self, seen: Seen, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
+    def overwritten(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Forget the expressions that a call with activations has written to."""
         if operations.writes(operation_name(func), kwargs):
             written = [kwargs["out"]] if "out" in kwargs else [args[0] if args else None]
@@ -437,12 +435,17 @@ def _changes_kind(outputs: list[tuple[Path, Tensor]], args: Any, kwargs: Any) ->
     )
 
 
-def _cell(tensor: Tensor) -> int | None:
-    """A tensor's memory; None where torch hides it (``vmap``)."""
+def memory_of(tensor: Tensor) -> torch.UntypedStorage | None:
+    """Where a tensor's values lie; None where torch hides it (``vmap``, sparse tensors)."""
     try:
-        return int(tensor.untyped_storage()._cdata)
+        return tensor.untyped_storage()
     except (NotImplementedError, RuntimeError):
         return None
+
+
+def _cell(tensor: Tensor) -> int | None:
+    memory = memory_of(tensor)
+    return None if memory is None else int(memory._cdata)
 
 
 def _layout(tensor: Tensor) -> tuple[Any, ...]:
@@ -512,11 +515,12 @@ class Follow(Watch):
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         seen = self.flow.look(func, args, kwargs)
-        if seen.kind == "use":
-            return self._weighted(func, args, kwargs, seen.operands)
-        if seen.kind in ("free", "mixed"):
-            result = self._other(func, args, kwargs)
-            self.flow.overwritten(seen, func, args, kwargs)
+        if seen.kind in ("use", "free", "mixed"):
+            if seen.kind == "use":
+                result = self._weighted(func, args, kwargs, seen.operands)
+            else:
+                result = self._other(func, args, kwargs)
+            self.flow.overwritten(func, args, kwargs)
             return result
         result = func(*args, **kwargs)
         if seen.kind == "expression":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from swim.arguments import number, whole
-from swim.batches import pair, read
+from swim.batches import check, pair, read
 from swim.curvature.passes import Leaves, Subject, reached, subject_of
 from swim.errors import DataError, SettingError
 from swim.labels import NotFiniteError, check_loss, counted, each_loss
@@ -66,6 +66,7 @@ class InSitu:
         if weight_bits is not None:
             weight_bits = whole("weight_bits", weight_bits, 1, 24)
         check_loss(loss)
+        check(model, batches)
         if isinstance(batches, list | tuple) or not _asked_by_number(batches):
             batches, inputs = list(read(model, batches, inputs)), None
         if not len(batches):

@@ -111,8 +111,11 @@ class Network:
         )
         self._traced, self.inventory = traced, traced.inventory
         self.targets = {name: weight.clone() for name, weight in traced.weights.items()}
-        # Whether each pass follows its weights to where they are used.
-        self._follows = traced.branches or len(traced.handed) < len(traced.weights)
+        # Whether each pass follows its weights to where they are used; also where some are unused,
+        # which other batches might use.
+        self._follows = (
+            traced.unused or traced.branches or traced.handed.keys() != traced.weights.keys()
+        )
         self._mode: type[Handed] = Handed
         check_finite(self.targets)
         counts = torch.cat([counted(loss, y) for _, y in self._batches]).double()

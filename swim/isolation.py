@@ -1,6 +1,7 @@
 """Running a model so that it, and the process, are afterwards as they were."""
 
 import contextlib
+import copy
 import random
 import threading
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,13 @@ def copies_of(model: nn.Module) -> dict[str, Tensor]:
     """Copies of the model's parameters and buffers, for a forward pass that may write to them."""
     own = {name: p.clone() for name, p in parameters_of(model).items()}
     return {**own, **buffers_of(model)}
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A copy of a model, of its attributes that hooks have computed too."""
+    attributes = (value for module in model.modules() for value in vars(module).values())
+    computed = [t for t in attributes if isinstance(t, Tensor) and not t.is_leaf]
+    return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -27,7 +27,7 @@ class NotFiniteError(DataError):
     """Outputs of a network hold NaN or infinity.
 
     Attributes:
-        chip: which of several chips' they are, from 0; None if that is not known.
+        chip: the number of the chip whose they are; None if they are of no chip.
     """
 
     chip: int | None = None

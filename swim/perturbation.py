@@ -12,7 +12,6 @@ All is in float64. One weight of many changes the loss by far less than float32 
 the changed ones, so that a weight without effect has an increase of exactly zero.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ from swim import streams
 from swim.batches import each_tensor, read
 from swim.errors import SettingError
 from swim.inference import Network
-from swim.isolation import left_alone
+from swim.isolation import copy_of, left_alone
 
 COLUMNS = ("layer", "index", "weight", "delta", "increase", "plus", "minus")
 Row = tuple[str, int, float, float, float, float, float]
@@ -103,7 +102,7 @@ def stream(
     if isinstance(std, float | int) and not std > 0:
         raise SettingError(f"a weight's change must be positive, not {std!r} of its full scale")
     with left_alone(model), torch.no_grad():
-        exact = copy.deepcopy(model).double()
+        exact = copy_of(model).double()
         network = Network(exact, _in_double(read(exact, batches, inputs)), loss, digital=digital)
     sizes = {name: target.numel() for name, target in network.targets.items()}
     done = 0

@@ -165,7 +165,7 @@ def canonical(kind: str, name: str) -> str:
     """
     aliases = ALIASES.get(kind, {})
     if not isinstance(name, str):
-        raise SettingError(f"the name of a {kind} is text, not {short(name)}")
+        raise SettingError(f"{kind}: a name is text, not {short(name)}")
     if name not in KINDS[kind] and name not in aliases:
         known = suggest(name, [*KINDS[kind], *aliases])
         raise SettingError(f"unknown {kind} {short(name)}; {known}")

@@ -34,7 +34,8 @@ def reference() -> str:
         "fails when they differ. `defaults:` and each entry of `experiments:` take the keys of an",
         "experiment; an entry's mappings are merged into the defaults', its lists replace them.",
         "`--configfile mine.yaml` is merged over `config.yaml`, key by key, and so are single keys",
-        "given with `--config`.",
+        "given with `--config`. Without a target, `snakemake --configfile mine.yaml` makes the",
+        "experiments that mine.yaml names, if it names any; `all` is every experiment.",
         "",
     ]
     for name, section in sections.items():

@@ -55,8 +55,10 @@ def mask_of(
         ties: name -> array of the same shape that orders equal scores.
 
     Raises:
-        SettingError: a score is not a number, or a tie-break's shape differs.
+        SettingError: there are no scores, one is not a number, or a tie-break's shape differs.
     """
+    if not scores:
+        raise SettingError("there are no scores to select by")
     for name, layer in scores.items():
         if np.isnan(layer).any():
             raise SettingError(f"the scores of {name!r} hold {int(np.isnan(layer).sum())} NaN")

@@ -53,6 +53,7 @@ INERT = frozenset(
         "swim.spec.loading",
         "swim.spec.origin",
         "swim.spec.sections",
+        "swim.spec.studies",
         "swim.spec.text",
         "swim.spec.yaml_nodes",
     }

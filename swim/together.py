@@ -162,6 +162,7 @@ class Together(Watch):
             seen = self._flow.look(func, args, kwargs)
             if seen.kind == "use":
                 operand = _only_weight(func, seen.operands)
+                _only(operand.names[0] in self._weights[0], "another path")
                 if not held and operand.names[0] in self.shared:
                     weight = self.ready(operand.names[0], "one")
                     args, kwargs = put(args, kwargs, {operand.path: weight})

@@ -19,12 +19,24 @@ from torch import Tensor, nn
 from swim import operations
 from swim.batches import alike, arguments, shown
 from swim.errors import SettingError, UnsupportedOperationError
-from swim.flow import OUTSIDE, Expression, Follow, Operand, Root, Seen, Stored, nameless
+from swim.flow import (
+    OUTSIDE,
+    Expression,
+    Follow,
+    Operand,
+    Root,
+    Seen,
+    Stored,
+    memory_of,
+    nameless,
+)
 from swim.inventory import Inventory
 from swim.isolation import copies_of, few
+from swim.layouts import SafeLayouts
 from swim.operations import Path, operation_name, places, tensors_in
 from swim.proof import prove
 
+_UNUSED = "not used"
 _FROM_PYTHON = {"tensor", "as_tensor", "asarray", "from_numpy", "from_dlpack", "frombuffer"}
 _BATCH = (
     "predictions depend on which images share a batch: {} takes its mean and variance from the "
@@ -44,6 +56,7 @@ class Traced:
         inventory: what is programmed and what stays digital.
         branches: whether the model looks at values to decide what to do.
         overwrites: whether it writes to its stored tensors.
+        unused: whether it holds parameters that it did not use.
     """
 
     weights: dict[str, Tensor]
@@ -52,6 +65,7 @@ class Traced:
     inventory: Inventory
     branches: bool
     overwrites: bool
+    unused: bool
 
 
 class _Tracer(Follow):
@@ -102,7 +116,7 @@ class _Tracer(Follow):
         if seen.kind in ("use", "mixed"):
             self._others(name, seen, args, kwargs)
         result = func(*args, **kwargs)
-        self.flow.overwritten(seen, func, args, kwargs)
+        self.flow.overwritten(func, args, kwargs)
         for tensor in tensors_in([result]):
             if self.flow.expression(tensor) is None:
                 _mark(tensor, behind)
@@ -301,11 +315,15 @@ def _expands(weight: torch.Size, activation: torch.Size) -> bool:
 
 def _mark(tensor: Tensor, behind: frozenset[str]) -> None:
     """Note, at its memory, that a tensor is an activation, and which stored tensors are in it."""
-    tensor.untyped_storage()._swim_behind = behind  # type: ignore[attr-defined]
+    if (memory := memory_of(tensor)) is not None:
+        memory._swim_behind = behind  # type: ignore[attr-defined]
 
 
 def _behind(tensor: Tensor) -> frozenset[str] | None:
-    return getattr(tensor.untyped_storage(), "_swim_behind", None)
+    """Stored tensors in an activation; None for what is not known to be one."""
+    memory = memory_of(tensor)
+    # Torch hides the memory of what its transforms (vmap) have wrapped: activations, most often.
+    return frozenset() if memory is None else getattr(memory, "_swim_behind", None)
 
 
 def _shadows(tensor: Any) -> dict[str, _Shadow]:
@@ -362,6 +380,11 @@ def _scripted(model: nn.Module) -> None:
             raise UnsupportedOperationError(
                 f"{label!r} is a scripted or traced module, whose operations cannot be seen; pass "
                 "the original nn.Module"
+            )
+        if any(nn.parameter.is_lazy(p) for p in module.parameters(recurse=False)):
+            raise UnsupportedOperationError(
+                f"{label!r} has parameters that take their shape from the first input; run the "
+                "model once before"
             )
         if type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod"):
             raise UnsupportedOperationError(
@@ -433,7 +456,9 @@ def trace(
         if root.handed and name not in tracer.elsewhere:
             handed[name] = sorted(root.sources)
     weights = {name: root.tensor.detach() for name, root in tracer.roots.items()}
-    found = Traced(weights, handed, frozenset(tracer.spread), listed, tracer.branches, overwrites)
+    unused = any(listed.digital.get(name) == _UNUSED for name in stored.parameters)
+    spread = frozenset(tracer.spread)
+    found = Traced(weights, handed, spread, listed, tracer.branches, overwrites, unused)
     prove(model, inputs, state, found, digital, tracer.digital, tracer.quantised)
     _check_patterns(stored)
     return found
@@ -449,7 +474,7 @@ def _again_with(tracer: _Tracer, stored: Stored) -> _Tracer:
 def _look(tracer: _Tracer, model: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Any:
     own = inputs.clone()
     tracer.begin(own)
-    with shown(own), torch.no_grad(), tracer:
+    with shown(own), torch.no_grad(), SafeLayouts(), tracer:
         return torch.func.functional_call(model, dict(state), arguments(own))
 
 
@@ -485,5 +510,5 @@ def _inventory(tracer: _Tracer, stored: Stored) -> Inventory:
             if name != inside[name] and len(tracer.roots[inside[name]].sources) > 1:
                 digital[name] = f"enters the computation of {inside[name]}"
         elif name in stored.handed:
-            digital[name] = "not used"
+            digital[name] = _UNUSED
     return Inventory(counts, digital)

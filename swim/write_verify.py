@@ -5,10 +5,11 @@ write is a fresh draw around the target. ``pulse``: the device is erased, and ea
 of the remaining error, with its own noise.
 """
 
+import copy
 import functools
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,32 +17,8 @@ from torch import Tensor
 
 from swim import streams
 from swim.devices import Device
-
-SQRT_TAU = math.sqrt(2 * math.pi)
-
-
-@dataclass(frozen=True)
-class Rewritten:
-    """Devices after write-verify, in the shape that they were given in.
-
-    Attributes:
-        errors: what they hold beyond their target.
-        readings: what the last read said of it.
-        cycles: rewrites of each, int64.
-    """
-
-    errors: Tensor
-    readings: Tensor
-    cycles: Tensor
-
-
-def between(low: Tensor, high: Tensor, std: Tensor | float) -> Tensor:
-    """Probability that ``N(0, std^2)`` lies between; ``std`` 0 is a point at zero."""
-    std = torch.as_tensor(std, dtype=low.dtype, device=low.device).clamp(min=1e-30)
-    # In the tail that is short, so that differences keep their digits.
-    flip = (low > 0).to(low.dtype) * -2 + 1
-    ends = torch.special.ndtr(flip * high / std) - torch.special.ndtr(flip * low / std)
-    return ends.abs_()
+from swim.normals import SQRT_TAU, between, normal
+from swim.stretches import AT_ONCE, Made, Rewritten, collected, flat, narrow, part_at, stretches
 
 
 class Redraw:
@@ -135,53 +112,101 @@ class Redraw:
             level: what each is meant to hold, alike in shape.
             centre: error around which its reading shall lie, alike in shape.
         """
-        cycles, given_up = self._tries(draws, sigma, level, centre)
-        if self._device.clip:
-            errors, readings = self._tried(draws, sigma, level, centre, given_up)
-        else:
-            errors, readings = self._inside(draws, sigma, centre)
-            if given_up.any():
-                at = given_up
-                parts = (part.expand(centre.shape)[at] for part in (sigma, level, centre, at))
-                errors[at], readings[at] = self._tried(draws, *parts)
-        return Rewritten(errors, readings, cycles)
+        return collected(centre, *self.stream(draws, sigma, level, centre))
 
     def cycles(
         self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
     ) -> Tensor:
         """The cycles alone that :meth:`rewrite` gives for the same generator."""
-        return self._tries(draws, sigma, level, centre)[0]
+        return self._tries(draws, *flat(sigma, level, centre))[0].long().view(centre.shape)
+
+    def stream(
+        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+    ) -> tuple[Tensor, Iterator[Made]]:
+        """As :meth:`rewrite`, a stretch of devices after the other, to save memory.
+
+        Returns:
+            The cycles of all devices, flat and of a narrow type, and what they hold.
+        """
+        parts = flat(sigma, level, centre)
+        cycles, given_up = self._tries(draws, *parts)
+        return cycles, self._made(draws, *parts, given_up)
+
+    def _made(
+        self,
+        draws: np.random.Generator,
+        sigma: Tensor,
+        level: Tensor,
+        centre: Tensor,
+        given_up: Tensor,
+    ) -> Iterator[Made]:
+        if self._device.clip:
+            gave_up = torch.zeros(len(centre), dtype=torch.bool, device=centre.device)
+            gave_up[given_up] = True
+            yield slice(None), *self._tried(draws, sigma, level, centre, gave_up)
+            return
+        uniforms = draws
+        if self._device.read_noise:  # whose normals come after all uniforms
+            uniforms = copy.deepcopy(draws)
+            for at in stretches(len(centre)):
+                draws.random(at.stop - at.start)
+        kept: list[tuple[Tensor, Tensor]] = []
+        for at in stretches(len(centre)):
+            made = self._inside(uniforms, draws, part_at(sigma, at), centre[at])
+            if len(given_up):
+                kept.append(made)
+            else:
+                yield at, *made
+        if not len(given_up):
+            return
+        errors, readings = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        sigma, level = (part_at(part, given_up) for part in (sigma, level))
+        gave_up = torch.ones_like(given_up, dtype=torch.bool)
+        tried = self._tried(draws, sigma, level, centre[given_up], gave_up)
+        errors[given_up], readings[given_up] = tried
+        yield slice(None), errors, readings
 
     def _tries(
         self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Geometric numbers of rewrites, and where the limit is met before success."""
-        limit = self._device.cycle_limit
-        chance = self.chance(sigma, level, centre.double()).clamp(max=1 - 1e-15)
-        uniform = 1 - torch.from_numpy(draws.random(tuple(centre.shape))).to(centre.device)
-        tries = torch.log(uniform) / torch.log1p(-chance)
-        return tries.clamp(max=limit - 1).long() + 1, ~(tries < limit)
+        """Geometric numbers of rewrites, and which devices meet the limit before success."""
+        limit, place = self._device.cycle_limit, centre.device
+        cycles = torch.empty(len(centre), dtype=narrow(limit), device=place)
+        given_up = []
+        for at in stretches(len(centre)):
+            chance = self.chance(part_at(sigma, at), part_at(level, at), centre[at].double())
+            chance = chance.clamp(max=1 - 1e-15)
+            uniform = 1 - torch.from_numpy(draws.random(at.stop - at.start)).to(place)
+            tries = torch.log(uniform) / torch.log1p(-chance)
+            cycles[at] = tries.clamp(max=limit - 1).long() + 1
+            given_up.append((~(tries < limit)).nonzero().squeeze(1) + at.start)
+        empty = torch.zeros(0, dtype=torch.int64, device=place)
+        return cycles, torch.cat([empty, *given_up])
 
     def _inside(
-        self, draws: np.random.Generator, sigma: Tensor, centre: Tensor
+        self,
+        uniforms: np.random.Generator,
+        normals: np.random.Generator,
+        sigma: Tensor,
+        centre: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Errors and readings given that the reading is inside: a truncated normal.
 
         The reading m has the variance t^2 = sigma^2 + r^2; given m, the error is normal around
         ``m sigma^2 / t^2`` with the variance ``sigma^2 r^2 / t^2``.
         """
-        device, sigma = self._device, sigma.double()
+        device, sigma, shape = self._device, sigma.double(), tuple(centre.shape)
         spread = (sigma**2 + device.read_noise**2).sqrt().clamp(min=1e-30)
         low, high = centre.double() - device.tolerance, centre.double() + device.tolerance
         side = (low > 0).double() * -2 + 1  # mirrored into the tail that keeps its digits
         ends = torch.special.ndtr(side * low / spread), torch.special.ndtr(side * high / spread)
-        uniform = torch.from_numpy(draws.random(tuple(centre.shape))).to(centre.device)
+        uniform = torch.from_numpy(uniforms.random(shape)).to(centre.device)
         readings = torch.special.ndtri(ends[0] + uniform * (ends[1] - ends[0])) * spread * side
         # Rounding in a far tail may leave the window or reach infinity.
         readings = torch.minimum(torch.maximum(readings, low), high)
         errors = readings * (sigma / spread) ** 2
         if device.read_noise:
-            rest = torch.from_numpy(draws.standard_normal(tuple(centre.shape))).to(centre.device)
+            rest = torch.from_numpy(normals.standard_normal(shape)).to(centre.device)
             errors = errors + sigma * device.read_noise / spread * rest
         return errors.to(centre.dtype), readings.to(centre.dtype)
 
@@ -194,21 +219,22 @@ class Redraw:
         given_up: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """The same by trying: a write that is read inside, or outside where it was given up."""
-        shape = centre.shape
-        sigma, level = (part.expand(shape).reshape(-1) for part in (sigma, level))
-        centre, given_up = centre.reshape(-1), given_up.reshape(-1)
-        errors, readings = torch.zeros_like(centre), torch.zeros_like(centre)
+        errors = torch.zeros(len(centre), dtype=centre.dtype, device=centre.device)
+        readings = torch.zeros_like(errors)
         left = torch.arange(len(centre), device=centre.device)
         while len(left):
-            tried = normal(draws, left) * sigma[left]
-            tried = in_range(self._device, tried, level[left])
-            read = tried + self._device.read_noise * normal(draws, left)
-            inside = (read - centre[left]).abs() < self._device.tolerance
-            # A window that is hardly ever met is not tried for: its device was given up.
-            taken = inside != given_up[left]
-            errors[left[taken]], readings[left[taken]] = tried[taken], read[taken]
-            left = left[~taken]
-        return errors.view(shape), readings.view(shape)
+            for part in left.split(AT_ONCE):
+                tried = normal(draws, part) * part_at(sigma, part)
+                errors[part] = in_range(self._device, tried, part_at(level, part))
+            again = []
+            for part in left.split(AT_ONCE):
+                read = errors[part] + self._device.read_noise * normal(draws, part)
+                inside = (read - centre[part]).abs() < self._device.tolerance
+                # A window that is hardly ever met is not tried for: its device was given up.
+                readings[part] = read
+                again.append(part[inside == given_up[part]])
+            left = torch.cat(again)
+        return errors, readings
 
 
 class Pulse:
@@ -268,29 +294,47 @@ class Pulse:
         self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
     ) -> Rewritten:
         """As :meth:`Redraw.rewrite`, pulse by pulse."""
-        device, shape = self._device, centre.shape
-        sigma, level = (part.expand(shape).reshape(-1) for part in (sigma, level))
-        centre = centre.reshape(-1)
-        left = torch.arange(len(centre), device=centre.device)
-        errors = in_range(device, normal(draws, left) * sigma - level, level)
-        readings = errors + device.read_noise * normal(draws, left)
-        cycles = torch.ones_like(left)
+        return collected(centre, *self.stream(draws, sigma, level, centre))
+
+    def stream(
+        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+    ) -> tuple[Tensor, Iterator[Made]]:
+        """As :meth:`Redraw.stream`."""
+        device = self._device
+        sigma, level, centre = flat(sigma, level, centre)
+        errors = torch.empty(len(centre), dtype=centre.dtype, device=centre.device)
+        readings = torch.empty_like(errors)
+        cycles = torch.ones(len(centre), dtype=narrow(device.cycle_limit), device=centre.device)
+        for at in stretches(len(centre)):
+            erased = normal(draws, errors[at]) * part_at(sigma, at) - part_at(level, at)
+            errors[at] = in_range(device, erased, part_at(level, at))
+        for at in stretches(len(centre)):
+            readings[at] = errors[at] + device.read_noise * normal(draws, errors[at])
+        kind = torch.int32 if len(centre) < 2**31 else torch.int64
+        left = torch.arange(len(centre), dtype=kind, device=centre.device)
         for _ in range(device.cycle_limit - 1):
-            outside = (readings[left] - centre[left]).abs() >= device.tolerance
-            left = left[outside]
+            left = _still(left, readings, centre, device.tolerance)
             if not len(left):
                 break
-            mean, spread = self.once(errors[left], centre[left], sigma[left])
-            moved = mean + normal(draws, left) * spread
-            errors[left] = in_range(device, moved, level[left])
-            readings[left] = errors[left] + device.read_noise * normal(draws, left)
-            cycles[left] += 1
-        return Rewritten(*(part.view(shape) for part in (errors, readings, cycles)))
+            for few in map(Tensor.long, left.split(AT_ONCE)):
+                mean, spread = self.once(errors[few], centre[few], part_at(sigma, few))
+                moved = mean + normal(draws, few) * spread
+                errors[few] = in_range(device, moved, part_at(level, few))
+                cycles[few] += 1
+            for few in map(Tensor.long, left.split(AT_ONCE)):
+                readings[few] = errors[few] + device.read_noise * normal(draws, few)
+        return cycles, ((at, errors[at], readings[at]) for at in stretches(len(centre)))
 
 
-def normal(draws: np.random.Generator, like: Tensor) -> Tensor:
-    """Standard normals, as many as ``like`` is long, and where it is: float32."""
-    return torch.from_numpy(draws.standard_normal(len(like), dtype="float32")).to(like.device)
+def _still(left: Tensor, readings: Tensor, centre: Tensor, tolerance: float) -> Tensor:
+    """Of the devices that are left those that are outside, over the same memory."""
+    count = 0
+    for part in left.split(AT_ONCE):
+        at = part.long()
+        outside = part[(readings[at] - centre[at]).abs() >= tolerance]
+        left[count : count + len(outside)] = outside
+        count += len(outside)
+    return left[:count]
 
 
 def in_range(device: Device, errors: Tensor, level: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,7 +78,11 @@ def subject_of(model: nn.Module, inputs: Any, digital: Iterable[str] = ()) -> Su
     """A model made ready, by a look at its first inputs; call it in eval mode."""
     inputs = inputs.to(device_of(model))
     traced = trace(model, few(inputs), inputs, digital=digital)
-    return Subject(model, traced, dict(traced.weights), tuple(digital))
+    own, weights = dict([*model.named_parameters(), *model.named_buffers()]), dict(traced.weights)
+    for name, stored in traced.handed.items():
+        if not traced.overwrites:  # the model's own memory, not that of a copy
+            weights[name] = own[stored[0]].detach()
+    return Subject(model, replace(traced, weights=weights), weights, tuple(digital))
 
 
 def summed(

@@ -1,7 +1,7 @@
 """Bit-sliced devices with Gaussian programming error."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -153,10 +153,14 @@ class Device:
             Parts of a device's full scale, k / (2^K - 1): (slices, *shape), the most significant
             digit first.
         """
+        return torch.stack(list(self.rows(magnitudes)))
+
+    def rows(self, magnitudes: Tensor) -> Iterator[Tensor]:
+        """As :meth:`levels`, a slice after the other, the most significant first."""
         code = (magnitudes.double() * (2**self.M - 1)).round_().long()
-        shifts = [self.K * j for j in reversed(range(self.slices))]
-        digits = [(code >> shift) & (2**self.K - 1) for shift in shifts]
-        return torch.stack(digits).to(magnitudes.dtype) / (2**self.K - 1)
+        for j in reversed(range(self.slices)):
+            digit = (code >> (self.K * j)) & (2**self.K - 1)
+            yield digit.to(magnitudes.dtype) / (2**self.K - 1)
 
     def weight_std_at(self, magnitudes: Tensor) -> Tensor:
         """Standard deviation of each weight, its devices written once.

@@ -60,7 +60,9 @@ class Chip:
         direction = significance / significance.norm()
         own = self._draw("slices", name, (self.device.slices, *target.shape))
         rest = self.unit_errors(name) - torch.tensordot(direction, own, dims=1)
-        return own + direction.view(-1, *[1] * target.dim()) * rest
+        for part, share in zip(own, direction, strict=True):  # in place, slice by slice
+            part += share * rest
+        return own
 
     def _draw(self, purpose: str, name: str, shape: tuple[int, ...]) -> Tensor:
         generator = streams.generator(self.seed, purpose, self.index, name)

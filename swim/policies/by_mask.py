@@ -9,7 +9,7 @@ from torch import Tensor
 from swim.errors import DataError
 from swim.policies.base import Chip, Programmed
 from swim.policies.cells import Cells
-from swim.policies.greedy import Offers, by_weight, programmed
+from swim.policies.greedy import Offers, account, by_weight, programmed
 from swim.write_verify import expected_rewrites
 
 
@@ -37,7 +37,9 @@ class VerifyMask:
         self._check(chip.targets)
         device = chip.device
         counted = device.write_verify != "closed_form" and any(m.any() for m in self.mask.values())
-        if counted or device.clip or device.variation:
+        if counted:
+            return account(self._written(chip))
+        if device.clip or device.variation:
             return programmed(self._taken(chip))
         return self._by_weight(chip)
 
@@ -64,17 +66,32 @@ class VerifyMask:
             DataError: as :meth:`program`.
         """
         self._check(chip.targets)
-        return {
-            cells.name: cells.verified.cycles * chosen for cells, _, chosen in self._taken(chip)
-        }
+        found = {}
+        for cells, offer, chosen in self._taken(chip):
+            assert offer.spent is not None
+            found[cells.name] = offer.spent(chosen)
+        return found
+
+    def _written(self, chip: Chip) -> Iterator[tuple[Cells, Tensor, float, float]]:
+        """Each layer's weight, cycles and reads, its devices rewritten in place."""
+        for name, target in chip.targets.items():
+            cells = Cells(chip, name)
+            chosen = self._chosen(name, target)
+            cycles = cells.verify(chosen)
+            reads = cells.shape[0] * int(chosen.count_nonzero()) + cycles
+            yield cells, cells.weight(cells.errors), cycles, reads
+
+    def _chosen(self, name: str, target: Tensor) -> Tensor:
+        """The weights of the mask: (1, weights)."""
+        mask = self.mask.get(name, torch.zeros_like(target, dtype=torch.bool))
+        return mask.to(target.device).reshape(1, -1)
 
     def _taken(self, chip: Chip) -> Iterator[tuple[Cells, Offers, Tensor]]:
         """Each layer, its weights as offers, and those of the mask: (1, weights)."""
         for name, target in chip.targets.items():
             cells = Cells(chip, name)
-            mask = self.mask.get(name, torch.zeros_like(target, dtype=torch.bool))
-            chosen = mask.to(target.device).view(1, -1)
-            yield cells, by_weight(cells, torch.zeros(target.numel())), chosen
+            worth = torch.zeros(target.numel())
+            yield cells, by_weight(cells, worth), self._chosen(name, target)
 
     def _check(self, targets: Mapping[str, Tensor]) -> None:
         for name, mask in self.mask.items():

@@ -1,6 +1,7 @@
 """The devices of one layer of one chip: what their first writes left, and what rewriting does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +11,21 @@ from torch import Tensor
 from swim import streams
 from swim.errors import SettingError
 from swim.policies.base import Chip
-from swim.write_verify import Redraw, Rewritten, in_range, residual, residual_at, writer
+from swim.stretches import Rewritten, stretches, total
+from swim.write_verify import Redraw, in_range, residual, residual_at, writer
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A layer's devices after write-verify: (slices, weights).
+
+    Attributes:
+        errors: what they hold beyond their target.
+        cycles: rewrites of each, whole numbers of any type; in the closed form what is expected.
+    """
+
+    errors: Tensor
+    cycles: Tensor
 
 
 class Cells:
@@ -41,6 +56,7 @@ class Cells:
         # A zero is held by the positive side.
         self.sign = torch.where(self.target.flatten() < 0, -1.0, 1.0)
         self._levels = levels
+        self._verifying: float | None = None
         self.sides = torch.ones(1, 1, device=self.place) if sides is None else sides
 
     @property
@@ -65,6 +81,14 @@ class Cells:
         if self._alike:
             return torch.zeros(1, 1, device=self.place).expand(self.shape)
         return self.device.levels(self.magnitudes) if self._levels is None else self._levels
+
+    def _rows(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Level and sigma of each slice in turn, kept only if they are already."""
+        if self._alike or "levels" in self.__dict__ or self._levels is not None:
+            rows: Iterable[Tensor] = self.levels
+        else:
+            rows = self.device.rows(self.magnitudes)
+        return ((row, self.sigma_at(row)) for row in rows)
 
     @cached_property
     def sigma(self) -> Tensor:
@@ -93,12 +117,22 @@ class Cells:
     @cached_property
     def normals(self) -> Tensor:
         """Standard normals of the first writes."""
-        return self.chip.normals(self.name).flatten(1) * self.sign
+        return self.chip.normals(self.name).flatten(1).mul_(self.sign)
 
     @cached_property
     def errors(self) -> Tensor:
         """What the first writes left."""
-        return in_range(self.device, self.normals * self.sigma, self.levels)
+        if self.device.write_verify == "closed_form":  # needs its normals again
+            return self.normals * self.sigma
+        errors = self.__dict__.pop("normals", None)
+        errors = (
+            self.chip.normals(self.name).flatten(1).mul_(self.sign) if errors is None else errors
+        )
+        for error, (level, sigma) in zip(errors, self._rows(), strict=True):
+            error.mul_(sigma)
+            if self.device.clip:
+                error.copy_(in_range(self.device, error, level))
+        return errors
 
     @cached_property
     def read_noise(self) -> Tensor:
@@ -116,25 +150,29 @@ class Cells:
     @cached_property
     def outside(self) -> Tensor:
         """Bool: where that read is not inside the tolerance."""
-        return self.readings.abs() >= self.device.tolerance
+        found = torch.empty(self.shape, dtype=torch.bool, device=self.place)
+        for at in stretches(self.shape[1]):
+            readings = self.errors[:, at] + self.read_noise[:, at]
+            found[:, at] = readings.abs_() >= self.device.tolerance
+        return found
 
     @cached_property
-    def verified(self) -> Rewritten:
+    def verified(self) -> Verified:
         """Every device after write-verify; those that were inside at once have no cycles.
 
         The same for every policy, so that differences between policies are not those of luck. In
         the closed form a verified device keeps its luck, and cycles are what is expected.
         """
         if self.device.write_verify == "closed_form":
-            errors = self.normals * self.device.verified_sigma
-            return Rewritten(errors, errors, self.planned)
-        at = self.outside
-        made = self.rewrite("rewrites", *self._to_verify())
-        errors, readings = self.errors.clone(), self.readings.clone()
-        errors[at], readings[at] = made.errors, made.readings
-        cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
-        cycles[at] = made.cycles
-        return Rewritten(errors, readings, cycles)
+            return Verified(self.normals * self.device.verified_sigma, self.planned)
+        at, errors = self.outside, self.errors.clone()
+        own, made = self._writer.stream(self.draws("rewrites"), *self._to_verify())
+        cycles = torch.zeros(self.shape, dtype=own.dtype, device=self.place)
+        cycles.masked_scatter_(at, own)
+        kept = errors.new_empty(len(own))
+        for stretch, found, _ in made:
+            kept[stretch] = found
+        return Verified(errors.masked_scatter_(at, kept), cycles)
 
     @property
     def cycles(self) -> Tensor:
@@ -145,16 +183,57 @@ class Cells:
             return self.verified.cycles
         at = self.outside
         cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
-        cycles[at] = self._writer.cycles(self.draws("rewrites"), *self._to_verify())
-        return cycles
+        made = self._writer.cycles(self.draws("rewrites"), *self._to_verify())
+        return cycles.masked_scatter_(at, made)
+
+    @property
+    def verifying(self) -> float:
+        """The sum of :attr:`cycles`."""
+        if self._verifying is None:
+            self._verifying = total(self.cycles)
+        return self._verifying
+
+    def verify(self, chosen: Tensor) -> float:
+        """Keep, in place, what write-verify makes of some devices; as :attr:`verified`.
+
+        Args:
+            chosen: bool, (1 or slices, weights).
+
+        Returns:
+            The cycles that these devices take.
+
+        Raises:
+            SettingError: in the closed form, which simulates no cycles.
+        """
+        self.must_simulate("verify")
+        rows = zip(chosen.expand(self.shape), self.outside, strict=True)
+        taken = torch.cat([own[outside] for own, outside in rows])
+        given = self._to_verify()
+        del self.outside  # until the errors change: they are all that is needed meanwhile
+        cycles, made = self._writer.stream(self.draws("rewrites"), *given)
+        self._verifying, spent = total(cycles), total(cycles.mul_(taken))
+        del cycles
+        kept, filled = self.errors.new_empty(int(taken.count_nonzero())), 0
+        for stretch, errors, _ in made:
+            own = errors[taken[stretch]]
+            kept[filled : filled + len(own)] = own
+            filled += len(own)
+        self.errors.masked_scatter_(self.outside.logical_and_(chosen), kept)
+        del self.outside
+        return spent
 
     def _to_verify(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sigma, level and centre of the devices outside."""
         at = self.outside
-        sigma, level = self.sigma[at], self.levels[at]
-        if self._alike and len(sigma):  # one probability for all
-            sigma, level = sigma[:1], level[:1]
-        return sigma, level, torch.zeros_like(self.errors[at])
+        centre = torch.zeros(1, device=self.place).expand(int(at.count_nonzero()))
+        if self._alike:  # one probability for all
+            return self.sigma[0, :1], self.levels[0, :1], centre
+        parts = [
+            (level[outside], sigma[outside] if self.device.variation else sigma[:1])
+            for outside, (level, sigma) in zip(at, self._rows(), strict=True)
+        ]
+        levels, sigmas = zip(*parts, strict=True)
+        return torch.cat(sigmas) if self.device.variation else sigmas[0], torch.cat(levels), centre
 
     def rewrite(self, purpose: str, sigma: Tensor, level: Tensor, centre: Tensor) -> Rewritten:
         """Rewrite devices until each is read within the tolerance of its centre.
@@ -211,7 +290,10 @@ class Cells:
 
     def weight(self, errors: Tensor) -> Tensor:
         """The weight as devices of these errors hold it: shaped like the target."""
-        return self.moved((self.significance * errors).sum(0))
+        error = torch.empty(self.shape[1], dtype=errors.dtype, device=self.place)
+        for at in stretches(self.shape[1]):
+            error[at] = (self.significance * errors[:, at]).sum(0)
+        return self.moved(error)
 
     def moved(self, error: Tensor) -> Tensor:
         """The target with an error of each magnitude, in parts of ``max|W_layer|``: (weights,)."""

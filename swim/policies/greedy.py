@@ -13,6 +13,7 @@ from swim.arguments import number
 from swim.errors import DataError, SettingError
 from swim.policies.base import Chip, Programmed
 from swim.policies.cells import Cells
+from swim.stretches import stretches
 
 
 @dataclass(frozen=True)
@@ -137,15 +138,20 @@ class Greedy(Budgeted):
 
     @staticmethod
     def _taken(offers: list[Offers], planned: float) -> list[Tensor]:
-        keys = torch.cat([offer.keys.flatten() for offer in offers])
-        cycles = torch.cat([offer.cycles.flatten() for offer in offers])
+        keys = _joined([offer.keys.flatten() for offer in offers])
+        cycles = _joined([offer.cycles.flatten() for offer in offers])
         ties = [
             (torch.zeros_like(o.keys[0]) if o.ties is None else o.ties).expand(o.keys.shape)
             for o in offers
         ]
-        taken = affordable(keys, cycles, planned, torch.cat([part.flatten() for part in ties]))
+        taken = affordable(keys, cycles, planned, _joined([part.flatten() for part in ties]))
         parts = taken.split([offer.keys.numel() for offer in offers])
         return [part.view(o.keys.shape) for part, o in zip(parts, offers, strict=True)]
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One after the other; a lone one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
@@ -154,7 +160,7 @@ def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
     def parts() -> Iterator[tuple[Cells, Tensor, float, float]]:
         for cells, offer, chosen in layers:
             cycles = float(offer.cycles[chosen].sum())
-            reads = offer.read_before + offer.reads_each * int(chosen.sum()) + cycles
+            reads = offer.read_before + offer.reads_each * int(chosen.count_nonzero()) + cycles
             yield cells, offer.take(chosen), cycles, reads
 
     return account(parts())
@@ -166,7 +172,7 @@ def account(layers: Iterable[tuple[Cells, Tensor, float, float]]) -> Programmed:
     for cells, weight, cycles, own_reads in layers:
         weights[cells.name] = weight
         spent += cycles
-        verifying += float(cells.cycles.sum())
+        verifying += cells.verifying
         reads += own_reads
         devices += math.prod(cells.shape)
     return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
@@ -215,9 +221,12 @@ def by_weight(cells: Cells, worth: Tensor) -> Offers:
         return cells.weight(torch.where(chosen, made.errors, cells.errors))
 
     def spent(chosen: Tensor) -> Tensor:
-        return made.cycles * chosen
+        return _wide(made.cycles * chosen)
 
-    cycles = made.cycles.sum(0, keepdim=True)
+    cycles = torch.empty((1, cells.shape[1]), dtype=_wide(made.cycles[:, :0]).dtype,
+                         device=made.cycles.device)  # fmt: skip
+    for at in stretches(cells.shape[1]):
+        cycles[0, at] = made.cycles[:, at].sum(0)
     return Offers(worth[None], cycles, take, _sizes(cells), 0, cells.shape[0], spent)
 
 
@@ -229,10 +238,15 @@ def by_device(cells: Cells, worth: Tensor) -> Offers:
         return cells.weight(torch.where(chosen.view(shape), made.errors, cells.errors))
 
     def spent(chosen: Tensor) -> Tensor:
-        return made.cycles * chosen.view(shape)
+        return _wide(made.cycles * chosen.view(shape))
 
     ties = _sizes(cells).expand(shape).flatten()
     return Offers(worth.reshape(1, -1), made.cycles.reshape(1, -1), take, ties, 0, 1, spent)
+
+
+def _wide(cycles: Tensor) -> Tensor:
+    """Whole numbers as int64; expected ones as they are."""
+    return cycles if cycles.is_floating_point() else cycles.long()
 
 
 def _sizes(cells: Cells) -> Tensor:

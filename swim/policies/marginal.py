@@ -14,10 +14,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from swim.normals import SQRT_TAU, between, normal
 from swim.policies.base import Chip, Programmed
 from swim.policies.cells import Cells
 from swim.policies.greedy import Budgeted, account
-from swim.write_verify import SQRT_TAU, between, in_range, normal, writer
+from swim.write_verify import in_range, writer
 
 # Weights whose worth is within a fifth of the largest get their cycles at once.
 FALL = 0.8

@@ -35,15 +35,14 @@ from swim.spec.origin import Origins, Source, of_command_line
 from swim.spec.origin import read as read_source
 from swim.spec.sections import (
     MOST,
-    CorrelateSettings,
     DeviceSettings,
-    InSituSettings,
     ModelSettings,
     OwnDataSet,
     Section,
     TrainingSettings,
     VariationSettings,
 )
+from swim.spec.studies import CorrelateSettings, InSituSettings
 
 __all__ = [
     "MOST",

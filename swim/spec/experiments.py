@@ -18,12 +18,10 @@ from swim.spec.jobs import (
 from swim.spec.sections import (
     LONGEST_LIST,
     Budget,
-    CorrelateSettings,
     DeviceSettings,
     Estimator,
     FilePath,
     Fraction,
-    InSituSettings,
     Method,
     ModelSettings,
     Name,
@@ -33,8 +31,8 @@ from swim.spec.sections import (
     TrainingSettings,
     Within,
     as_in,
-    check_repeats,
 )
+from swim.spec.studies import CorrelateSettings, InSituSettings, check_repeats
 
 
 class ExperimentSettings(Section):

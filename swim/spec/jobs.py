@@ -10,11 +10,9 @@ from swim.spec.sections import (
     LONGEST_LIST,
     MOST,
     Budget,
-    CorrelateSettings,
     DeviceSettings,
     Estimator,
     Fraction,
-    InSituTraining,
     Method,
     ModelSettings,
     Policy,
@@ -24,6 +22,7 @@ from swim.spec.sections import (
     TrainingSettings,
     as_in,
 )
+from swim.spec.studies import CorrelateSettings, InSituTraining
 
 
 class Compute(Section):

@@ -11,6 +11,9 @@ from swim.errors import short
 from swim.registry import foreign
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
+# What readers of CSV files, pandas' too, take for something else than text.
+MISREAD = re.compile(r"\d+(e\d+)?|0x[0-9a-f]+|none|null|nan?|true|false|inf(inity)?", re.IGNORECASE)
+REPEATED = re.compile(r"(.+)\1{9}$")  # Snakemake looks for endless loops at 20
 # Names are parts of file names, which have at most 255 bytes.
 LONGEST_NAME, LONGEST_FILE, LONGEST_PATH, LONGEST_ARGUMENTS = 80, 255, 2000, 20_000
 
@@ -30,6 +33,13 @@ def name(value: Any) -> Any:
         raise ValueError(f"{short(value)} is no name: {found}; {rule}")
     if len(value) > LONGEST_NAME:
         raise ValueError(f"is a name of {len(value)} characters; at most {LONGEST_NAME} will do")
+    if MISREAD.fullmatch(value):
+        raise ValueError(
+            f"{short(value)} is no name: readers of tables take it for a number, for true or "
+            f"false, or for nothing; choose another, such as {short('run_' + value)}"
+        )
+    if REPEATED.search(value):
+        raise ValueError(f"{short(value)} repeats itself so often that Snakemake refuses it")
     return value
 
 
@@ -47,10 +57,10 @@ def path(value: str) -> str:
     if not value.isprintable():
         odd = next(c for c in value if not c.isprintable())
         raise ValueError(f"{shown} has the character U+{ord(odd):04X}, which no path of ours may")
-    if set(value) & set("{}"):
+    if braces := [character for character in "{}<>" if character in value]:
         raise ValueError(
-            f"{shown} has braces, which are wildcards to Snakemake; rename the file or the folder, "
-            "or make a link without braces to it"
+            f"{shown} has {braces[0]}, which begins or ends a wildcard of Snakemake's; rename the "
+            "file or the folder, or make a link without it"
         )
     if value[0] in "~$":
         raise ValueError(f"{shown}: {value[0]} is not expanded here; write the whole path")

@@ -28,9 +28,8 @@ def read_nodes(text: str, label: str) -> dict[Steps, Mark]:
     Raises:
         SettingError: it is no YAML, no mapping, or its loader would change it silently.
     """
-    loader = yaml.SafeLoader(text)
     try:
-        root = loader.get_single_node()
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = label if mark is None else f"{label}, line {mark.line + 1}"
@@ -39,8 +38,6 @@ def read_nodes(text: str, label: str) -> dict[Steps, Mark]:
         raise SettingError(f"{label}: is not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise SettingError(f"{label}: is nested too deeply") from None
-    finally:
-        loader.dispose()
     if root is None:
         raise SettingError(f"{label}: is empty; it needs `key: value` settings")
     if not isinstance(root, yaml.MappingNode):

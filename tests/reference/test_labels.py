@@ -13,6 +13,7 @@ from swim import chips, perturbation, registry, streams
 from swim.curvature import second_derivative
 from swim.errors import DataError
 from swim.in_situ import InSitu
+from swim.inference import Network
 from swim.policies import Programmed
 
 EXACT = swim.Device(sigma=1e-9)
@@ -282,6 +283,32 @@ def test_samples_of_images_are_unbiased_where_images_have_different_numbers_of_l
         assert abs(difference.mean()) < 4.5 * difference.std(ddof=1) / len(difference) ** 0.5
 
 
+@pytest.mark.parametrize("kind", [Tagger, Turned])
+def test_programmed_taggers_agree_with_plain_pytorch(kind):
+    """300 chips against 300 of other noise, by hand: means differ by noise alone.
+
+    A correct result is refused with a probability below 1e-4 (4 standard errors).
+    """
+    model, (x, _) = tagger(kind).float(), tokens(count=60)
+    axis = -1 if kind is Tagger else 1
+    y = model(x).argmax(axis)
+    y[torch.rand(y.shape, generator=torch.Generator().manual_seed(8)) < 0.3] = -100
+    found = swim.evaluate(model, [(x, y)], device=swim.Device(0.2, M=4, K=4), chips=300)
+    rows, generator = [], torch.Generator().manual_seed(1)
+    for _ in range(300):
+        noisy = tagger(kind).float()
+        with torch.no_grad():
+            for weight in (noisy.a.weight, noisy.b.weight):
+                noise = torch.randn(weight.shape, generator=generator)
+                weight.add_(0.2 * weight.abs().max() * noise)
+        rows.append(plain(noisy, x, y, axis))
+    expected = torch.tensor(rows, dtype=torch.float64)
+    for mine, theirs in zip((found.accuracy, found.loss), expected.T, strict=True):
+        error = (mine.var() / 300 + theirs.var() / 300).sqrt()
+        assert abs(mine.mean() - theirs.mean()) < 4 * error
+    assert found.mean < 0.95
+
+
 def test_perturbation_measures_the_mean_loss_of_a_label_that_counts():
     model, (x, y) = tagger(), tokens()
     for name, index, _, delta, increase, plus, _ in perturbation.stream(
@@ -368,6 +395,7 @@ def test_a_chip_that_overflows_is_named_with_its_layer(together):
     torch.manual_seed(0)
     model, x = Deep(together=together), torch.rand(50, 8)
     y = torch.zeros(50, dtype=torch.long)
+    assert Network(model, [(x, y)], "cross_entropy").group == (8 if together else 1)
 
     class Odd:
         """Chip 5 holds a weight beyond all bounds, as no device of ours would."""
@@ -384,6 +412,37 @@ def test_a_chip_that_overflows_is_named_with_its_layer(together):
     assert torch.equal(before.loss, swim.evaluate(model, [(x * 10, y)], device=EXACT, chips=5).loss)
     after = swim.evaluate(model, [(x * 10, y)], Odd(), device=EXACT, chips=2, first_chip=6)
     assert after.loss.isfinite().all()
+
+
+class Sorting(nn.Module):
+    """Runs for several chips at once, but not on long images."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv1d(1, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, x):
+        long = x.shape[-1] > 8
+        x = self.a(x)
+        return self.b(torch.relu(x.sort(2)[0] if long else x).mean(2))
+
+
+def test_the_chip_is_named_where_chips_cannot_run_together_on_these_images():
+    torch.manual_seed(0)
+    model, y = Sorting(), torch.zeros(10, dtype=torch.long)
+    batches = [(torch.rand(10, 1, 8), y), (torch.rand(10, 1, 9), y)]
+    assert Network(model, batches, "cross_entropy").group == 8
+
+    class Odd:
+        def program(self, chip):
+            weights = {name: target.clone() for name, target in chip.targets.items()}
+            if chip.index == 11:
+                weights["b.weight"].fill_(float("inf"))
+            return Programmed(weights, nwc=0.0)
+
+    assert len(swim.evaluate(model, batches, Odd(), device=EXACT, chips=11).loss) == 11
+    with pytest.raises(DataError, match=r"^chip 11: .* is 'b.weight'"):
+        swim.evaluate(model, batches, Odd(), device=EXACT, chips=12)
 
 
 def test_an_operation_that_overflows_behind_the_last_layer_is_named():

@@ -38,8 +38,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
+def digits(digits_path):
     """400 digits to train, 100 to test: a bright square whose place is the class."""
+    return DataSet(digits_path)
+
+
+@pytest.fixture(scope="module")
+def digits_path(tmp_path_factory):
+    """Their file."""
     generator = np.random.default_rng(0)
     arrays = {}
     for split, count in (("train", 400), ("test", 100)):
@@ -57,7 +63,7 @@ def digits(tmp_path_factory):
         "augmentation": "none",
     }
     io.save_arrays(path, arrays, settings)
-    return DataSet(path)
+    return path
 
 
 @pytest.fixture

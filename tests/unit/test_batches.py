@@ -383,6 +383,13 @@ def test_on_device_training_reads_the_same_batches(kind):
     assert torch.equal(*runs)
 
 
+@pytest.mark.parametrize("kind", ["a data set", "one pair", "a tensor", "a lone empty batch"])
+def test_on_device_training_refuses_what_is_no_batches_at_once(kind):
+    made, message = REFUSED[kind]
+    with pytest.raises(DataError, match=message):
+        InSitu(network(), made(), 1)
+
+
 def test_a_users_sequence_is_asked_batch_by_batch():
     asked = []
 

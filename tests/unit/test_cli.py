@@ -220,7 +220,8 @@ def test_logs_say_where_it_ran_and_hold_no_progress_bars(folder):
                "--test-images", "100"]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stderr == ""
-    (line,) = done.stdout.splitlines()
+    line, programmed = done.stdout.splitlines()
+    assert programmed.startswith("programmed: 105,918 weights (")
     assert line.startswith("on ")
     assert f"1 arithmetic thread, torch {torch.__version__.partition('+')[0]}" in line
 
@@ -287,6 +288,30 @@ WRONG = {
     EVALUATE: "either --mask or --verify",
     EVALUATE + " --mask {model}": "not a complete mask",
     EVALUATE + " --verify all --sigma -1": "at least 0",
+    EVALUATE + " --verify all --sigma inf": "quoted decimal",
+    EVALUATE + " --verify all --sigma 1e1000000": "between 0 and 1000",
+    EVALUATE + " --verify all --chips 1e400": "'1e400' is not a valid integer",
+    EVALUATE + f" --verify all --chips 1{'0' * 400}": "less than or equal to 1000000000",
+    EVALUATE + " --verify all --precision nan": "precision: must be a finite number",
+    EVALUATE + " --verify all --seed -1": "seed: input should be greater than or equal to 0",
+    EVALUATE + ' --verify all --settings {{"chips":3,"chips":4}}': "'chips' is given twice",
+    EVALUATE + ' --verify all --settings {{"seed":NaN}}': "seed: must be a finite number",
+    EVALUATE + ' --verify all --settings {{"seed":1e400}}': "seed: must be a finite number",
+    EVALUATE + f' --verify all --settings {{{{"seed":{"1" * 5000}}}}}': "not JSON: ",
+    EVALUATE + f" --verify all --settings {'[' * 50_000}": "nested too deeply",
+    EVALUATE + " --verify all --clean {out}": "--clean and --out are the same file",
+    EVALUATE.replace("{out}", "{data}") + " --verify all": "--out would write over --data",
+    SELECT.replace("{out}", "{model}/x"): "is a file, not a folder",
+    SELECT.replace("{out}", "{second}/../model"): "--out would write over --model",
+    'describe --settings {{"a":Infinity}} --out {out}': "a: must be a finite number",
+    'prepare --dataset x --own {{"file":"{out}"}} --out {out}': "would write over the images",
+    "budget . --max-drop nan": "nan is not a finite number",
+    "selective-write --dev_var nan": "nan is not a finite number",
+    "selective-write --dev_var inf": "inf is not in the range",
+    "selective-write --mask_p nan": "nan is not a finite number",
+    "selective-write --mask_p 1.5": "1.5 is not in the range",
+    f"selective-write --seed 1{'0' * 30}": "is not in the range",
+    "selective-write --arithmetic_threads 1000000": "is not in the range",
     EVALUATE + " --verify all --device-clip true": "need write_verify: redraw or pulse",
     PROGRAM + " --policy swim_devise": "did you mean 'swim_device'",
     PROGRAM + " --budget -1": "at least 0",

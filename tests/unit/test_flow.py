@@ -377,6 +377,9 @@ class Draws(nn.Module):
             h = h - h.mean(0)
         elif self.kind == "largest of the batch":
             h = h / h.max()
+        elif self.kind == "range of the batch":
+            step = (h.max() / 15).detach()
+            h = (h / step).round() * step
         elif self.kind == "batch norm":
             h = F.batch_norm(h, None, None, training=True)
         elif self.kind == "a draw without effect":
@@ -394,7 +397,7 @@ ESTIMATORS = ["recursion", "gauss_newton", "hutchinson", "empirical_fisher", "gr
         *[(kind, "random numbers|again") for kind in (
             "dropout", "randn", "random state of a layer", "numpy", "python", "calls")],
         *[(kind, "batch") for kind in (
-            "mean of the batch", "largest of the batch", "batch norm")],
+            "mean of the batch", "largest of the batch", "range of the batch", "batch norm")],
     ],
 )  # fmt: skip
 def test_predictions_that_depend_on_chance_or_company_are_refused(kind, text, run, x):
@@ -409,6 +412,22 @@ def test_predictions_that_depend_on_chance_or_company_are_refused(kind, text, ru
 
     with pytest.raises(UnsupportedOperationError, match=text):
         call()
+
+
+def test_a_path_that_depends_on_the_number_of_images_is_seen_or_refused():
+    model = TwoPaths(lambda m, x: m.p(x) if len(x) < 10 else m.q(x)).eval()
+    x = torch.randn(40, 8)
+    with pytest.raises(UnsupportedOperationError, match=r"'q\.weight' is used on a path"):
+        swim.evaluate(model, [(x, torch.zeros(40).long())], device=swim.Device(sigma=0.1), chips=1)
+
+
+def test_products_written_into_a_given_tensor(x):
+    def way(m, x):
+        return torch.mm(x, m.W.t(), out=torch.empty(len(x), 32)) @ m.last.weight.T @ m.last.weight
+
+    model = Net(way).eval()
+    with left_alone(model):
+        assert set(trace(model, x[:2]).weights) == {"W", "last.weight"}
 
 
 def test_draws_without_effect_are_no_fault(x):

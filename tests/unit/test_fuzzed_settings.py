@@ -40,8 +40,8 @@ BAD = {
                 '"٠.١"', '"0x1"', '"0.' + "1" * 400 + '"', '"1' + "0" * 400 + '"', '"1e5000"',
                 '"1_0"', '"+1"', "0.1", "1", "yes", "[]", ".nan", "null", '""', '"9" x',
                 '"1e99999999999999999999"'],
-    "path": ["a{b}.pt", '"{experiment}.pt"', '""', '" a"', '"a\\nb"', '"a\\0b"', "~/x", "$HOME/x",
-             "x" * 300, "d/" * 3000, "[a]", "3", "no", ".inf", "results", "https://example.org/a.pt",
+    "path": ["a{b}.pt", "a<b>.pt", '"{experiment}.pt"', '""', '" a"', '"a\\nb"', '"a\\0b"', "~/x",
+             "$HOME/x", "x" * 300, "d/" * 3000, "[a]", "3", "no", ".inf", "results", "https://example.org/a.pt",
              "results/data/x.npz", "./results/summary/x.npz", "results/../results/mine/a.npz",
              "elsewhere/x.npz", '"a\\u200bb"', '"\\ud800"'],
     "choice": ['"swіm"', "Swim!", "no", "3", '["x"]', '"swim "', "1.5", "{}",
@@ -62,10 +62,10 @@ GOOD = {
              ("results/old/x.npz", "results/old/x.npz")],
 }  # fmt: skip
 BAD_NAMES = ['"a/b"', '"a.b"', '"a b"', '"-a"', "yes", "1", "1.5", "null", "~", '"mіne"', "x" * 81,
-             '""', "2024-01-01", '"a{b}"', '"{experiment}"', "_a", '"a\\n"', "é", "[a]", "010",
+             "x" * 40, '"007"', "none", "NULL", '"1e5"', '"true"', "nan", '""',
+             "2024-01-01", '"a{b}"', '"{experiment}"', "_a", '"a\\n"', "é", "[a]", "010",
              "? {a: b}\n ", '"ａ"', '".."', '"a|b"', '"a*"', '"$a"', ".nan"]  # fmt: skip
-GOOD_NAMES = ["A1", '"007"', "none", "clean", "results", "x" * 80, "rule", "None_"]
-NULLABLE = object()
+GOOD_NAMES = ["A1", "3layers", "clean", "results", "x1y2z3w4" * 8, "rule", "None_", "e5"]
 
 
 def kind_of(field):

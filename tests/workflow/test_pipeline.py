@@ -145,6 +145,23 @@ def test_a_faulty_setting_ends_before_any_work(project, fault, parts):
     project.refuses_before_any_work("tiny", parts)
 
 
+def test_a_configfile_alone_plans_its_own_experiments_and_its_faults_are_its_own(project):
+    mine, repeated = (project.folder / name for name in ("mine.yaml", "repeated.yaml"))
+    mine.write_text("experiments: {other: {chips: 2}}\n")
+    repeated.write_text("experiments:\n  other: {chips: 3}\n  other: {chips: 4}\n")
+    text = project.make("-n", "--configfile", str(mine))
+    assert "Planned: 1 experiment (other), as mine.yaml names them" in text
+    assert "Planned: 1 experiment (tiny)" in project.make("-n")
+    for given, fault in (
+        (["--configfile", str(repeated)], "repeated.yaml, line 3: experiments.other: is given"),
+        (["--configfile", str(mine), "--config", "chip=3"], "--config: chip: unknown setting"),
+    ):
+        run = project.snakemake("-n", *given)
+        assert run.returncode != 0
+        assert fault in run.stdout + run.stderr
+        assert "Traceback" not in run.stdout + run.stderr
+
+
 def test_missing_data_is_named_in_what_the_user_sees(project):
     project.experiments["tiny"]["dataset"] = "mnist"
     run = project.snakemake("tiny", "--config", "data_root=nowhere")

@@ -53,7 +53,7 @@ def project(tmp_path_factory):
     }
     project.comparisons = {"one": {"experiments": ["one", "two"]}}
     # One job is run, so that there are a rule and times to show.
-    project.make("results/one/settings.json")
+    project.make("results/data/mnist5k.safetensors")
     targets = {target for own, _ in REPORTS.values() for target in own}
     header, *lines = project.snakemake("--summary", *targets).stdout.splitlines()
     assert header.startswith("output_file\t")
