@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import pickle
 import struct
 
@@ -226,11 +227,22 @@ def write_mnist(root, cut=None, sizes=(60_000, 10_000)):
             file.with_name(file.name + ".gz").write_bytes(gzip.compress(b"", 1))
 
 
-def test_mnist_is_read_from_a_folder_without_network(tmp_path):
+def test_mnist_is_read_from_a_folder_without_network(tmp_path, monkeypatch):
+    from swim.datasets import mnist
+
     write_mnist(tmp_path)
+    raw = tmp_path / "MNIST/raw"
+    sums = {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in mnist._UNPACKED}
+    monkeypatch.setattr(mnist, "_UNPACKED", sums)
     prepare("mnist", tmp_path / "out", data_root=str(tmp_path), download=False)
     digits = data.DataSet(tmp_path / "out")
     assert (digits.size("train"), digits.size("test")) == (60_000, 10_000)
+    # One bit of a file that is unpacked, whose size is right.
+    content = bytearray((raw / "t10k-images-idx3-ubyte").read_bytes())
+    content[5000] ^= 1
+    (raw / "t10k-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte"):
+        prepare("mnist", tmp_path / "again", data_root=str(tmp_path), download=False)
 
 
 def test_a_missing_data_folder_names_the_files_to_place(tmp_path):

@@ -15,10 +15,11 @@ from swim.train import train
 # All that modules in digests take from those that are not, and why it changes no number there.
 TAKEN = {
     "swim.cli.console": {"FILE", "Bars", "progress_bar", "trusted_network"},  # flags, messages
-    "swim.cli.options": {"json_object", "settings_options"},  # settings, which are in digests
+    "swim.cli.options": {"Finite", "json_object", "settings_options"},  # settings
     "swim.decimals": {"canonical"},  # checks a setting, and gives it back as it is
     "swim.download": {"is_original", "obtain", "unpack"},  # files of known sums
-    "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError"},
+    # Errors and their words.
+    "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError", "short"},
     "swim.faults": {"parse"},  # settings
     "swim.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
     "swim.meter": {"meter"},  # progress on a terminal
@@ -28,10 +29,10 @@ TAKEN = {
         "ALIASES", "DATASETS", "IN_SITU", "KINDS", "METHODS", "POLICIES", "canonical", "find",
     },
     "swim.sources": {"digest_of"},
-    # Sections, whose values are in digests.
+    # Sections, whose values are in digests; MOST bounds what may be asked for.
     "swim.spec": {
         "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "DeviceSettings", "EvaluateJob",
-        "InSituJob", "ModelSettings", "OwnDataSet", "PerturbJob", "ProgramJob", "SelectJob",
+        "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob", "ProgramJob", "SelectJob",
         "SensitivityJob", "SummariseJob", "TrainJob", "TrainingSettings", "WhereJob",
         "section_json",
     },
