@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from swim import operations
 from swim.errors import UnsupportedOperationError
+from swim.isolation import afresh
 from swim.operations import Path, asks, operation_name, places, put, tensors_in
 
 Weights = Mapping[str, Tensor]
@@ -115,6 +116,7 @@ class Stored:
             state: what its parameters and buffers are replaced by in this pass, by name.
             digital: names or patterns of weights that are no weights of the accelerator.
         """
+        afresh()
         self.model, self.state, self.digital = model, state, tuple(digital)
         self.parameters = {name for name, _ in model.named_parameters()}
         self.values: dict[str, Tensor] = {}
@@ -458,7 +460,10 @@ def nameless(expression: Expression, tensor: Tensor) -> UnsupportedOperationErro
     if not sources:
         what = "is a constant that the forward pass makes"
     elif len(sources) == 1 and sources[0].startswith(OUTSIDE):
-        what = "is a tensor that the model does not hold (register it as a parameter or buffer)"
+        what = (
+            "is a tensor that the model does not hold, or that a function's cache keeps from an "
+            "earlier pass (register it as a parameter or buffer)"
+        )
     elif len(sources) == 1:
         what = f"is computed from {sources[0]!r}, which has another shape"
     else:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.diverged import check_finite, of_chips
 from swim.flow import Handed, Stored, Watch
-from swim.isolation import copies_of, device_of, few
+from swim.isolation import afresh, copies_of, device_of, few
 from swim.kernels import FastKernels, keep_freed_memory
 from swim.labels import (
     NotFiniteError,
@@ -237,6 +237,7 @@ class Network:
                 new = not alike(inputs[0], self._sample)
                 with shown(inputs[0]) if new else contextlib.nullcontext():
                     own = inputs.clone() if self._overwrites else inputs
+                    afresh()
                     found.append(take(run(model, own), labels))
             return found
 

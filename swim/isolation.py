@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import operator
 import random
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,8 +15,10 @@ from torch import Tensor, nn
 
 # A pass swaps the model's tensors and the process's random states, so two threads take turns.
 _TURN = threading.RLock()
-# What a module keeps in its ``__dict__`` that no forward pass replaces.
-_FIXED = {"_parameters", "_buffers", "_modules", "training"}
+# Of the modules that are run now: what they kept before, innermost last.
+_KEPT: list["_Attributes"] = []
+_REGISTERED = ("_parameters", "_buffers", "_modules")
+_CONTAINERS = (dict, list, set, deque)
 
 
 @contextlib.contextmanager
@@ -22,11 +26,14 @@ def left_alone(model: nn.Module) -> Iterator[None]:
     """Run the block in eval mode; afterwards training flags and random states are as before.
 
     So are attributes that the forward pass sets, such as counters and what hooks compute. One
-    block runs at a time in a process: a second thread waits.
+    block runs at a time in a process: a second thread waits. :func:`afresh` brings the attributes
+    back between two passes.
     """
     with _TURN:
         flags = {module: module.training for module in model.modules()}
-        kept = {module: dict(vars(module)) for module in flags}
+        afresh()  # of a block around this one
+        kept = _Attributes(model)
+        _KEPT.append(kept)
         states = random.getstate(), np.random.get_state()
         devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
         try:
@@ -36,8 +43,9 @@ def left_alone(model: nn.Module) -> Iterator[None]:
                     module.training = False
                 yield
         finally:
+            _KEPT.remove(kept)
+            kept.restore()
             for module, flag in flags.items():
-                _restore(vars(module), kept[module])
                 module.training = flag
             random.setstate(states[0])
             np.random.set_state(states[1])
@@ -50,11 +58,98 @@ def _autograd() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
+def afresh() -> None:
+    """Bring the attributes of the model that runs back to what they were before the first pass.
+
+    A pass must not find what another one kept (a weight quantised once, a table made for the first
+    batch): it was made of other weights.
+    """
+    if _KEPT:
+        _KEPT[-1].restore()
+
+
+class _Attributes:
+    """What modules keep beside their parameters and buffers, contents of containers included."""
+
+    def __init__(self, model: nn.Module):
+        self._modules = {module: dict(vars(module)) for module in model.modules()}
+        self._registered = [
+            (entries, set(entries))
+            for held in self._modules.values()
+            for key in _REGISTERED
+            if isinstance(entries := held.get(key), dict)  # not in scripted modules
+        ]
+        self._containers: dict[int, tuple[Any, Any]] = {}
+        self._tensors: list[tuple[Tensor, int, Tensor]] = []
+        self._generators: list[tuple[Any, Any]] = []
+        for held in self._modules.values():
+            for key, value in held.items():
+                if key not in _REGISTERED:
+                    self._keep(value, 0)
+
+    def _keep(self, value: Any, depth: int) -> None:
+        if isinstance(value, _CONTAINERS):
+            if id(value) not in self._containers and depth < 4:
+                self._containers[id(value)] = value, copy.copy(value)
+                for item in list(value.values() if isinstance(value, dict) else value):
+                    self._keep(item, depth + 1)
+        elif isinstance(value, Tensor):
+            with contextlib.suppress(RuntimeError):  # made in inference mode: no versions
+                self._tensors.append((value, value._version, value.detach().clone()))
+        elif isinstance(value, torch.Generator):
+            self._generators.append((value, value.get_state()))
+        elif isinstance(value, np.random.Generator):
+            self._generators.append((value, copy.deepcopy(value.bit_generator.state)))
+        elif isinstance(value, np.random.RandomState):
+            self._generators.append((value, value.get_state()))
+        elif isinstance(value, random.Random):
+            self._generators.append((value, value.getstate()))
+
+    def restore(self) -> None:
+        """Bring all back; what is registered may be replaced for a pass, but no more added."""
+        for entries, known in self._registered:
+            for key in entries.keys() - known:
+                del entries[key]
+        for container, before in self._containers.values():
+            _refill(container, before)
+        for module, held in self._modules.items():
+            _restore(vars(module), held)
+        for number, (tensor, version, before) in enumerate(self._tensors):
+            if tensor._version != version:
+                with torch.no_grad():
+                    tensor.data.copy_(before)
+                self._tensors[number] = tensor, tensor._version, before
+        for generator, state in self._generators:
+            _rewind(generator, state)
+
+
+def _refill(container: Any, before: Any) -> None:
+    if isinstance(container, dict):
+        same = container.keys() == before.keys() and all(container[k] is before[k] for k in before)
+    elif isinstance(container, set):
+        same = container == before
+    else:
+        same = len(container) == len(before) and all(map(operator.is_, container, before))
+    if not same:
+        container.clear()
+        extend = container.extend if isinstance(container, list | deque) else container.update
+        extend(before)
+
+
+def _rewind(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = copy.deepcopy(state)
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.set_state(state)
+
+
 def _restore(now: dict[str, Any], before: Mapping[str, Any]) -> None:
     for key in now.keys() - before.keys():
         del now[key]
     for key, value in before.items():
-        if key not in _FIXED and now.get(key, before) is not value:
+        if key != "training" and now.get(key, before) is not value:
             now[key] = value
 
 

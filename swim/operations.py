@@ -221,6 +221,16 @@ def keeps_products(name: str) -> bool:
     return _plain(name) in _KEEP_PRODUCTS or name in MOVES
 
 
+def adds_product(name: str) -> bool:
+    """Whether an operation adds a product of its later arguments to its first."""
+    return _plain(name) in {"addcmul", "addcdiv", "addr"}
+
+
+def looks_up(name: str) -> bool:
+    """Whether an operation reads rows of a table by an index."""
+    return _plain(name) in _LOOK_UPS
+
+
 def sums(name: str) -> bool:
     """Whether an operation sums over axes."""
     return name in _SUMS or name.startswith(("fft_", "stft", "istft"))

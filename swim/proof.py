@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from swim.batches import arguments, each_tensor
 from swim.errors import UnsupportedOperationError
 from swim.flow import Handed, Stored
+from swim.isolation import afresh
 from swim.layouts import SafeLayouts
 from swim.operations import tensors_in
 
@@ -54,7 +55,11 @@ def prove(
         UnsupportedOperationError: naming what is not as the trace has it.
     """
 
-    def outputs(images: Any, own: Mapping[str, Tensor], handed: bool = True) -> list[Tensor]:
+    def outputs(
+        images: Any, own: Mapping[str, Tensor], handed: bool = True, again: bool = False
+    ) -> list[Tensor]:
+        if not again:
+            afresh()
         images = images.clone()  # which the model may write to
         own = {name: tensor.clone() for name, tensor in own.items()} if found.overwrites else own
         with torch.no_grad(), SafeLayouts():
@@ -66,7 +71,7 @@ def prove(
         return [tensor.clone() for tensor in tensors_in([made])]
 
     plain = outputs(inputs, state, handed=False)
-    if not _same(plain, outputs(inputs, state, handed=False)):
+    if not _same(plain, outputs(inputs, state, handed=False, again=True)):
         raise UnsupportedOperationError(
             "the model gives other outputs when it runs again on the same images: it draws random "
             "numbers (dropout left on, torch.randn in the forward) or counts its calls; make it "

@@ -31,7 +31,7 @@ from swim.flow import (
     nameless,
 )
 from swim.inventory import Inventory
-from swim.isolation import copies_of, few
+from swim.isolation import afresh, copies_of, few
 from swim.layouts import SafeLayouts
 from swim.operations import Path, operation_name, places, tensors_in
 from swim.proof import prove
@@ -108,7 +108,7 @@ class _Tracer(Follow):
             if self._left_torch and name in _FROM_PYTHON:  # it may hold activations
                 self._came_back(result)
             return result
-        self._check_factors(name, args, kwargs)
+        self._check_factors(name, seen, args, kwargs)
         behind = self._behind(args, kwargs, seen)
         if seen.kind == "use":
             self._use(name, seen.operands)
@@ -121,6 +121,7 @@ class _Tracer(Follow):
             if self.flow.expression(tensor) is None:
                 _mark(tensor, behind)
         self._products(func, seen, args, kwargs, result)
+        self._chosen(name, seen, args, kwargs, result)
         return result
 
     def _known_or_constant(self, tensor: Tensor) -> None:
@@ -165,6 +166,11 @@ class _Tracer(Follow):
                     raise UnsupportedOperationError(
                         f"the weight {own!r} in {name} has the type {root.tensor.dtype}; only "
                         f"floating-point weights can be programmed; or {_exact([own])}"
+                    )
+                if root.tensor.layout != torch.strided:
+                    raise UnsupportedOperationError(
+                        f"the weight {own!r} in {name} is sparse; programme it dense (its zeros "
+                        f"are devices too): leave out to_sparse(), or {_exact([own])}"
                     )
                 known = self.roots.setdefault(own, root)
                 if known.tensor is not root.tensor and not _equal(known.tensor, root.tensor):
@@ -250,7 +256,12 @@ class _Tracer(Follow):
         found: dict[str, _Shadow] = {}
         for path, shadows in given.items():
             for label, shadow in shadows.items():
-                if label in found and not operations.moves(name):
+                known = found.get(label)
+                if (
+                    known is not None
+                    and not operations.moves(name)
+                    and not self._apart(known, shadow)
+                ):
                     self._spread(shadow)  # two products of one weight are added
                 values = _again(func, args, kwargs, path, shadow.values, result)
                 found[label] = replace(shadow, values=values)
@@ -264,9 +275,22 @@ class _Tracer(Follow):
                     values = _again(func, args, kwargs, path, values, result)
                     expands = all(_expands(tensor.shape, shape) for shape in shapes)
                     label = ", ".join(sorted(expression.sources))
-                    found[label] = _Shadow(values, expression, tensor, expands)
+                    shadow = _Shadow(values, expression, tensor, expands)
+                    added = label in found and operations.adds_product(name)
+                    if added and not self._apart(found[label], shadow):
+                        self._spread(shadow)
+                    found[label] = shadow
         if found:
             result._swim_shadows = found  # type: ignore[attr-defined]
+
+    def _apart(self, one: "_Shadow", other: "_Shadow") -> bool:
+        """Whether two added products are of two tables made of one constant, as sine and cosine."""
+        same = {id(root) for root in one.expression.roots}
+        return (
+            not any(id(root) in same for root in other.expression.roots)
+            and not (one.expands or other.expands)
+            and not any(s in self.flow.stored.parameters for s in other.expression.sources)
+        )
 
     def _spread(self, shadow: "_Shadow") -> None:
         """A weight is summed over after it was multiplied entry by entry: it is programmed."""
@@ -277,12 +301,14 @@ class _Tracer(Follow):
             for source in root.sources:
                 self.digital.pop(source, None)
 
-    def _check_factors(self, name: str, args: Any, kwargs: Any) -> None:
-        """Refuse a product with an activation that is a weight scaled as a whole."""
+    def _check_factors(self, name: str, seen: Seen, args: Any, kwargs: Any) -> None:
+        """Refuse a product with an activation that is a weight scaled, or chosen, as a whole."""
         contraction = operations.factors(name, args, kwargs)
-        if contraction is None or contraction.layer:
+        if contraction is None:
             return
         for path in contraction.paths:
+            if seen.kind != "use":
+                self._check_chosen(name, operations.at(args, kwargs, path))
             for label, shadow in _shadows(operations.at(args, kwargs, path)).items():
                 if shadow.expands:
                     raise UnsupportedOperationError(
@@ -290,6 +316,38 @@ class _Tracer(Follow):
                         "cannot be programmed; apply the activations to the product instead, or "
                         f"{_exact(shadow.expression.sources)}"
                     )
+
+    def _check_chosen(self, name: str, tensor: Tensor) -> None:
+        """Refuse a factor that is a whole matrix of a table, by an index that depends on inputs."""
+        sources, indices = getattr(memory_of(tensor), "_swim_chosen", ((), 0))
+        sources = [s for s in sources if not self.flow.stored.is_digital(s)]
+        if sources and sum(size > 1 for size in tensor.shape[indices:]) > 1:
+            raise UnsupportedOperationError(
+                f"{name} multiplies an activation by a part of {_listed(sources)} that is chosen "
+                "by an index from the inputs (an expert of each image), so it cannot be "
+                "programmed; run each expert as a layer of its own on the images that are "
+                f"routed to it, or {_exact(sources)}"
+            )
+
+    def _chosen(self, name: str, seen: Seen, args: Any, kwargs: Any, result: Any) -> None:
+        """Note which table a tensor was read from, and how many dimensions its index has."""
+        if not isinstance(result, Tensor) or (memory := memory_of(result)) is None:
+            return
+        given = [t for _, t in places(args, kwargs)]
+        if operations.looks_up(name) and seen.kind == "mixed":
+            sources = [
+                s
+                for e in seen.expressions.values()
+                for s in e.sources
+                if s in self.flow.stored.parameters
+            ]
+            indices = max((operations.at(args, kwargs, p).dim() for p in seen.active), default=0)
+            if sources:
+                memory._swim_chosen = sources, indices  # type: ignore[attr-defined]
+        elif operations.moves(name) and len(given) == 1 and seen.kind == "free":
+            known = getattr(memory_of(given[0]), "_swim_chosen", None)
+            if known is not None:
+                memory._swim_chosen = known  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -435,10 +493,13 @@ def trace(
                 _again_with(tracer, stored), model, state, batch if tracer.branches else few(batch)
             )
     _check_outputs(outputs)
+    # What the model keeps where no one sees it (a cache of a function) comes from nowhere now.
+    _look(_Tracer(stored), model, state, inputs)
     tracer.spread &= set(tracer.roots)
     unaccounted = {
-        n for n in tracer.dynamic - set(tracer.digital)
-        if n in stored.parameters and n not in _programmed_sources(tracer)
+        n for n in tracer.dynamic - _programmed_sources(tracer)
+        if n in stored.parameters and not stored.is_digital(n)
+        and (n not in tracer.digital or sum(size > 1 for size in stored.values[n].shape) > 1)
     }  # fmt: skip
     if unaccounted:
         raise UnsupportedOperationError(
@@ -473,6 +534,7 @@ def _again_with(tracer: _Tracer, stored: Stored) -> _Tracer:
 
 def _look(tracer: _Tracer, model: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Any:
     own = inputs.clone()
+    afresh()
     tracer.begin(own)
     with shown(own), torch.no_grad(), SafeLayouts(), tracer:
         return torch.func.functional_call(model, dict(state), arguments(own))

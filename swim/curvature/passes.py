@@ -13,7 +13,15 @@ from swim.batches import alike, arguments, first, shown
 from swim.diverged import where
 from swim.errors import DataError, UnsupportedOperationError
 from swim.flow import Follow, Handed, Operand, Stored, Weights
-from swim.isolation import buffers_of, copies_of, device_of, few, left_alone, parameters_of
+from swim.isolation import (
+    afresh,
+    buffers_of,
+    copies_of,
+    device_of,
+    few,
+    left_alone,
+    parameters_of,
+)
 from swim.labels import NotFiniteError, one_tensor
 from swim.operations import put
 from swim.tracing import Traced, trace
@@ -44,11 +52,17 @@ class Subject:
         """Where the model runs."""
         return device_of(self.model)
 
-    def stored(self) -> Stored:
-        """Stand-ins for the model's tensors for one pass, which need no gradient."""
+    def stored(self, leaves: Weights | None = None) -> Stored:
+        """Stand-ins for the model's tensors for one pass, which need no gradient.
+
+        Args:
+            leaves: tensors to give the pass in place of weights that can be replaced by name.
+        """
         if self.traced.overwrites:
             return Stored(self.model, copies_of(self.model), self.digital)
         state = {**parameters_of(self.model), **buffers_of(self.model)}
+        for name, leaf in (leaves or {}).items():
+            state.update(dict.fromkeys(self.traced.handed[name], leaf))
         return Stored(self.model, state, self.digital)
 
     def run(self, mode: Follow, inputs: Any) -> Tensor:
@@ -57,6 +71,7 @@ class Subject:
         Raises:
             DataError: the model returns something other than a tensor.
         """
+        afresh()
         with torch.enable_grad(), mode:
             given = torch.func.functional_call(
                 self.model, dict(mode.flow.stored.state), arguments(inputs)
@@ -183,15 +198,27 @@ class Leaves(Follow):
 
     def __init__(self, subject: Subject, weights: Weights | None = None):
         """Leaves with the model's own values, or with those of ``weights`` by name."""
-        super().__init__(subject.stored(), subject.traced.spread)
+        values = subject.weights if weights is None else weights
+        # Where they are the stored tensors themselves, these: a custom autograd.Function keeps what
+        # it was given, and torch's transforms let no leaf be made within them.
+        self._stored = {name: _leaf_of(values[name]) for name in subject.traced.handed}
+        super().__init__(subject.stored(self._stored), subject.traced.spread)
         self._subject, self._weights = subject, weights
         self.by_name: dict[str, Tensor] = {}
 
     def _leaf(self, operand: Operand, name: str) -> Tensor:
         if name not in self.by_name:
             values = self._weights
-            value = self._subject.value(operand, name) if values is None else values[name]
-            self.by_name[name] = value.detach().requires_grad_()
+            if name in self._stored:
+                self.by_name[name] = self._stored[name]
+            else:
+                value = self._subject.value(operand, name) if values is None else values[name]
+                if in_transform():
+                    raise UnsupportedOperationError(
+                        f"the weight {name!r} is used within torch.func (vmap, grad), where only "
+                        "parameters as they are can be differentiated; write that part without it"
+                    )
+                self.by_name[name] = _leaf_of(value)
         return self.by_name[name]
 
     def _weighted(
@@ -203,6 +230,15 @@ class Leaves(Follow):
         }
         args, kwargs = put(args, kwargs, made)
         return func(*args, **kwargs)
+
+
+def _leaf_of(value: Tensor) -> Tensor:
+    return value.detach().requires_grad_()
+
+
+def in_transform() -> bool:
+    """Whether a function transform of torch's (``vmap``, ``grad``, ``jvp``) runs now."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def reached(found: Iterable[Tensor | None], names: Iterable[str]) -> list[Tensor]:

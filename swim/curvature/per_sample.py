@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from swim.batches import Inputs, Several, arguments
-from swim.curvature.passes import Subject, Term, normalised
-from swim.errors import UnsupportedOperationError
+from swim.curvature.passes import Leaves, Subject, Term, normalised, reached
+from swim.errors import SwimError
 from swim.flow import Follow, Operand, Stored, Weights
 from swim.operations import Path, places, put, tensors_in
 
@@ -153,7 +153,7 @@ def _at_calls(
         starts: (n, K, ...), the last dimensions those of a sample's outputs.
 
     Raises:
-        UnsupportedOperationError: the model does not run under ``torch.func.vmap``.
+        RuntimeError, or whatever the model says: it does not run under ``torch.func.vmap``.
     """
     kind, stored = starts.dtype, subject.stored()  # before torch's transforms begin
 
@@ -171,21 +171,76 @@ def _at_calls(
         sent = torch.func.vmap(lambda vector: back(vector)[0])(vectors)
         return given, sent
 
+    with warnings.catch_warnings():
+        # Operations without a batching rule (torch's fake-quantise) run sample by sample.
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        found: Any = torch.func.vmap(one)(arguments(x), starts)
+        given, sent = found
+        return given, sent
+
+
+_Parts = list[tuple[_Use, list[Tensor], tuple[Tensor, ...]]]
+
+
+def _vmapped(
+    subject: Subject, uses: Sequence[_Use], x: Inputs, starts: Tensor
+) -> dict[str, _Parts] | None:
+    """For each weight, its calls with what :func:`_at_calls` finds; None where vmap fails.
+
+    Torch's batching rules are not all right (``prelu``), so one sample is checked.
+    """
     try:
-        with warnings.catch_warnings():
-            # Operations without a batching rule (torch's fake-quantise) run sample by sample.
-            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            found: Any = torch.func.vmap(one)(arguments(x), starts)
-            given, sent = found
-            return given, sent
-    except torch.OutOfMemoryError:
+        given, sent = _at_calls(subject, uses, x, starts)
+        calls = list(zip(uses, given, sent, strict=True))
+        found = {
+            name: [part for part in calls if name in part[0].names]
+            for name in dict.fromkeys(name for use in uses for name in use.names)
+        }
+        few = starts[:1, :2]
+        first = {
+            name: sum(_of_one_weight(name, subject.weights, [
+                (use, [t[:1] for t in x], tuple(t[:1, :2] for t in s)) for use, x, s in parts
+            ]))
+            for name, parts in found.items()
+        }  # fmt: skip
+    except (torch.OutOfMemoryError, SwimError):
         raise
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UnsupportedOperationError(
-            "derivatives of single samples need a network that torch.func.vmap can run, and this "
-            f"one cannot: {reason} The estimators 'recursion' and 'hutchinson' run whole batches."
-        ) from error
+    except Exception:  # whatever a model, or torch, says to tensors of its transforms
+        return None
+    expected: dict[str, Any] = dict.fromkeys(found, 0.0)
+    for name, value, _ in _one_by_one(subject, x[:1], few, 1.0):
+        expected[name] = expected[name] + value
+    right = all(_close(first[name], expected[name], starts.dtype) for name in found)
+    return found if right else None
+
+
+def _close(found: Any, expected: Any, kind: torch.dtype) -> bool:
+    bound = max(1e-3, 64 * torch.finfo(kind).eps)
+    difference = torch.as_tensor(found - expected).double()
+    return bool(difference.abs().mean() <= bound * torch.as_tensor(expected).double().abs().mean())
+
+
+def _one_by_one(subject: Subject, x: Inputs, starts: Tensor, unit: float) -> Iterator[Term]:
+    """Squared derivatives of each sample (n, ...) and vector (n, K, ...), by a pass for each.
+
+    Raises:
+        UnsupportedOperationError: no sample's outputs depend on a weight that is used.
+    """
+    cut: dict[str, bool] = {}
+    for i in range(len(x)):
+        mode = Leaves(subject)
+        outputs = subject.run(mode, x[i : i + 1])
+        for start in starts[i]:
+            found = torch.autograd.grad(
+                outputs, list(mode.by_name.values()), start[None],
+                retain_graph=True, allow_unused=True,
+            ) if outputs.requires_grad else [None] * len(mode.by_name)  # fmt: skip
+            for name, value in zip(mode.by_name, found, strict=True):
+                cut[name] = cut.get(name, True) and value is None
+                if value is not None:
+                    yield name, value.square(), unit
+    unreached = [name for name, missing in cut.items() if missing]
+    reached([None] * len(unreached), unreached)
 
 
 def summed_squares(
@@ -200,7 +255,7 @@ def summed_squares(
             outputs (n, ...) of these rows of the batch.
 
     Raises:
-        UnsupportedOperationError: the model does not run under ``torch.func.vmap``.
+        UnsupportedOperationError: the outputs do not depend on a weight that is used.
     """
     mode = _Uses(subject)
     vectors = len(starts(subject.run(mode, inputs[:1]), slice(0, 1)))
@@ -209,15 +264,19 @@ def summed_squares(
         sum(s.numel() for s in use.given) + vectors * sum(s.numel() for s in use.outputs)
         for use in uses
     )
-    size = max(1, ROOM // max(1, elements))
+    size, apart = max(1, ROOM // max(1, elements)), not subject.traced.branches
     for first in range(0, len(inputs), size):
         rows = slice(first, first + size)
         x = inputs[rows]
         outputs = subject.run(_Uses(subject), x)
         start, unit = normalised(starts(outputs, rows), outputs.dtype)
-        given, sent = _at_calls(subject, uses, x, start.transpose(0, 1))
-        for name in dict.fromkeys(name for use in uses for name in use.names):
-            parts = [part for part in zip(uses, given, sent, strict=True) if name in part[0].names]
+        each = start.transpose(0, 1)
+        calls = _vmapped(subject, uses, x, each) if apart else None
+        if calls is None:
+            apart = False
+            yield from _one_by_one(subject, x, each, unit**2)
+            continue
+        for name, parts in calls.items():
             for value in _of_one_weight(name, subject.weights, parts):
                 yield name, value, unit**2
 

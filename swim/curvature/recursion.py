@@ -15,10 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
+from torch.utils.checkpoint import checkpoint
 
 from swim.curvature import allowed
 from swim.curvature.losses import output_curvature
-from swim.curvature.passes import Subject, Term, normalised, not_finite, reached, summed
+from swim.curvature.passes import (
+    Subject,
+    Term,
+    in_transform,
+    normalised,
+    not_finite,
+    reached,
+    summed,
+)
 from swim.curvature.rules import LAYERS, OURS, RULES, refuse
 from swim.curvature.rules.contractions import contraction
 from swim.flow import Follow, Operand
@@ -72,6 +81,10 @@ class _SquaredJacobians(Follow):
     ) -> Tensor:
         if not torch.is_grad_enabled():
             raise refuse(func, "it runs under no_grad, which hides it")
+        if in_transform():
+            raise refuse(func, "it runs within torch.func (vmap, grad, jvp), which hides it")
+        if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+            raise refuse(func, "it runs under autocast, in a type that is not the weight's")
         made = {}
         for operand in operands:
             leaves = {name: self._leaf(operand, name) for name in operand.names}
@@ -105,6 +118,18 @@ def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
             raise refuse(type(node), "the recursion has no rule for this node of the graph")
 
 
+def _run(subject: Subject, mode: _SquaredJacobians, inputs: Any) -> Tensor:
+    """A pass that autograd keeps itself: checkpointing runs parts of it again, without rules."""
+    hidden = "the recursion cannot pass through torch.utils.checkpoint"
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks(hidden):
+            return subject.run(mode, inputs)
+    except RuntimeError as error:
+        if hidden not in str(error):
+            raise
+        raise refuse(checkpoint, "it runs parts of the network again, unseen") from error
+
+
 def second_derivatives(
     subject: Subject, inputs: Any, labels: Any, loss: str, instead: Rules | None = None
 ) -> list[Term]:
@@ -126,7 +151,7 @@ def second_derivatives(
     """
     for scale in _SCALES:
         mode = _SquaredJacobians(subject, {**RULES, **(instead or {})})
-        outputs = subject.run(mode, inputs)
+        outputs = _run(subject, mode, inputs)
         leaves = {leaf: name for name, leaf in mode.leaves}
         check_graph(outputs, list(leaves))
         start, unit = normalised(output_curvature(loss, outputs, labels), outputs.dtype, scale)
