@@ -193,9 +193,6 @@ class _Tracer(Follow):
         contraction = operations.factors(name, args, kwargs)
         factors = contraction.paths if contraction else ()
         layer = contraction is not None and contraction.layer
-        for path in factors:
-            if layer and path not in seen.expressions:
-                self.dynamic |= _behind(operations.at(args, kwargs, path)) or frozenset()
         if len(weights) > 1 and not layer and "attention" not in name:
             raise UnsupportedOperationError(
                 f"{name} multiplies an activation by several weights at once "
@@ -307,6 +304,8 @@ class _Tracer(Follow):
         if contraction is None:
             return
         for path in contraction.paths:
+            if contraction.layer and path not in seen.expressions:
+                self.dynamic |= _behind(operations.at(args, kwargs, path)) or frozenset()
             if seen.kind != "use":
                 self._check_chosen(name, operations.at(args, kwargs, path))
             for label, shadow in _shadows(operations.at(args, kwargs, path)).items():

@@ -58,6 +58,7 @@ class Subject:
         Args:
             leaves: tensors to give the pass in place of weights that can be replaced by name.
         """
+        afresh()
         if self.traced.overwrites:
             return Stored(self.model, copies_of(self.model), self.digital)
         state = {**parameters_of(self.model), **buffers_of(self.model)}
