@@ -1,11 +1,13 @@
 """Image-chips a second: this engine, a naive twin, aihwkit, and the machine's limit.
 
 ``python -m benchmarks.engine``: one thread, all ways in turn, in one process (aihwkit in its own).
+``--accelerator cuda``: on a GPU, where ConvNet and ResNet-18 have more images too.
 The naive twin does what the paper's first release does (facts of its source): one chip after the
-other, noise drawn slice by slice on the CPU, layers that quantise their weight and add the noise
-in every forward and quantise their input by the batch's own range, and one more pass through a
-``DataLoader`` that decodes every image again, in batches of 128; its second form keeps the
-batches in memory. It lacks the release's second-derivative bookkeeping, so it is the faster one.
+other, noise drawn slice by slice (here where the weights are), layers that quantise their weight
+and add the noise in every forward and quantise their input by the batch's own range, and one more
+pass through a ``DataLoader`` that decodes every image again, in batches of 128; its second form
+keeps the batches in memory. It lacks the release's second-derivative bookkeeping, so it is the
+faster one.
 """
 
 import argparse
@@ -24,8 +26,10 @@ from torchvision import transforms
 
 from benchmarks import record, subjects
 from swim import chips
+from swim.cli.running import start
 from swim.devices import Device
 from swim.inference import GROUP
+from swim.spec import Compute
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 DEVICE = Device(sigma=0.1, M=8, K=1, convention="release")
@@ -36,6 +40,14 @@ CASES: dict[str, tuple[str, int | None, int]] = {
     "LeNet": ("lenet", None, 10_000),
     "ConvNet": ("convnet", None, 500),
     "ResNet-18": ("resnet18", None, 200),
+}
+GPU_CASES: dict[str, tuple[str, int | None, int]] = {
+    "LeNet, 4 bits": ("lenet", 4, 10_000),
+    "LeNet": ("lenet", None, 10_000),
+    "ConvNet, 6 bits": ("convnet", 6, 10_000),
+    "ConvNet": ("convnet", None, 10_000),
+    "ResNet-18, 6 bits": ("resnet18", 6, 10_000),
+    "ResNet-18": ("resnet18", None, 10_000),
 }
 
 
@@ -103,7 +115,9 @@ def naive_chip(model: nn.Module, batches: Batches) -> int:
         for layer in model.modules():
             if isinstance(layer, NaiveLayer):
                 layer.draw()
-        return sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
+        place = next(model.parameters()).device
+        moved = ((x.to(place), y.to(place)) for x, y in batches)
+        return sum(int((model(x).argmax(1) == y).sum()) for x, y in moved)
 
 
 def aihwkit_seconds(python: str, model: nn.Module, x: Tensor, repeats: int) -> list[float]:
@@ -118,12 +132,16 @@ def aihwkit_seconds(python: str, model: nn.Module, x: Tensor, repeats: int) -> l
     return seconds
 
 
-def measure(case: str, repeats: int, aihwkit: str | None) -> dict[str, Any]:
+def measure(
+    subject: tuple[str, int | None, int], repeats: int, aihwkit: str | None, place: torch.device
+) -> dict[str, Any]:
     """Seconds a chip of each way, and the share of the matrix-product rate."""
-    name, bits, count = CASES[case]
-    model, (x, y) = subjects.network(name, bits), subjects.images(name, count)
-    twin = naive(subjects.network(name), bits)
+    name, bits, count = subject
+    model, (x, y) = subjects.network(name, bits).to(place), subjects.images(name, count)
+    work = subjects.operations(model, x[:1].to(place))
+    twin = naive(subjects.network(name).to(place), bits)
     loader = DataLoader(Decoded(x, y), batch_size=BATCH)
+    x, y = x.to(place), y.to(place)
     in_memory = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
     batches = list(zip(x.split(500), y.split(500), strict=True))
     engine = chips.stream(model, batches, device=DEVICE)
@@ -136,7 +154,7 @@ def measure(case: str, repeats: int, aihwkit: str | None) -> dict[str, Any]:
     times: dict[str, list[float]] = {way: [] for way in ways}
     rates = []
     for repeat in range(repeats + 1):
-        rates.append(subjects.matrix_product_rate())
+        rates.append(subjects.matrix_product_rate(place))
         for way, run in ways.items():
             (seconds,) = record.seconds(run, 1)
             if repeat:  # the first round warms up
@@ -144,7 +162,6 @@ def measure(case: str, repeats: int, aihwkit: str | None) -> dict[str, Any]:
     if aihwkit and bits is None:
         times["aihwkit"] = aihwkit_seconds(aihwkit, subjects.network(name), x, repeats)
     found = {way: record.spread(values) for way, values in times.items()}
-    work = subjects.operations(model, x[:1])
     share = work * count / found["swim"]["median"] / max(rates)
     return {
         "images": count,
@@ -160,15 +177,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="chips of each kind")
     parser.add_argument("--aihwkit", help="Python interpreter of an environment with aihwkit")
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
+    place = start(Compute(accelerator=chosen.accelerator))
+    on_gpu = place.type == "cuda"
+    cases = GPU_CASES if on_gpu else CASES
     content, table = {}, [
         "| network, images a chip | way | seconds a chip (median, min–max) | times as long | "
         "image-chips a second |",
         "|---|---|---:|---:|---:|",
     ]  # fmt: skip
-    for case in CASES:
-        row = content[case] = measure(case, chosen.repeats, chosen.aihwkit)
+    for case, subject in cases.items():
+        row = content[case] = measure(subject, chosen.repeats, chosen.aihwkit, place)
         best = row["chips"]["swim"]["median"]
         for way, t in row["chips"].items():
             table.append(
@@ -176,14 +196,16 @@ def main() -> None:
                 f"({t['min']:.3f}–{t['max']:.3f}) | {t['median'] / best:.1f} | "
                 f"{row['images'] / t['median']:,.0f} |"
             )
+    limit = "on the GPU" if on_gpu else "on one thread"
     table += ["", "The engine's useful operations a second (linear and convolutional layers), as a "
-              "part of what torch's matrix product reaches on one thread:", ""]  # fmt: skip
+              f"part of what torch's matrix product reaches {limit}:", ""]  # fmt: skip
     for case, row in content.items():
         table.append(
             f"- {case}: {row['share_of_matrix_product_rate']:.0%} of the rate of a float32 matrix "
-            f"product ({row['matrix_product_rate'] / 1e9:.0f} Gflop/s, torch's own, one thread)."
+            f"product ({row['matrix_product_rate'] / 1e9:.0f} Gflop/s, torch's own, {limit})."
         )
-    record.save("engine", "python -m benchmarks.engine", content, table)
+    command = "python -m benchmarks.engine" + (" --accelerator cuda" if on_gpu else "")
+    record.save("engine-gpu" if on_gpu else "engine", command, content, table, place)
 
 
 if __name__ == "__main__":

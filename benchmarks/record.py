@@ -7,19 +7,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from swim import io, machine
 
+CPU = torch.device("cpu")
 RESULTS = Path(__file__).parent / "results"
 
 
 def seconds(run: Callable[[], Any], repeats: int) -> list[float]:
-    """Wall-clock seconds of each of ``repeats`` calls."""
+    """Wall-clock seconds of each of ``repeats`` calls, with what they leave a GPU to do."""
     times = []
     for _ in range(repeats):
+        _finish()
         start = time.perf_counter()
         run()
+        _finish()
         times.append(time.perf_counter() - start)
     return times
+
+
+def _finish() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def spread(times: list[float]) -> dict[str, float]:
@@ -32,13 +42,23 @@ def spread(times: list[float]) -> dict[str, float]:
     }
 
 
-def save(name: str, command: str, content: dict[str, Any], table: list[str]) -> None:
+def save(
+    name: str,
+    command: str,
+    content: dict[str, Any],
+    table: list[str],
+    place: torch.device = CPU,
+) -> None:
     """Write ``results/{name}.json`` and ``.md``, each with the command and the hardware."""
     versions, hardware = machine.versions(), machine.hardware()
+    on_gpu = ""
+    if place.type == "cuda":
+        hardware["gpu"] = machine.runs_on(place)
+        on_gpu = f"one {hardware['gpu']} and "
     record = {"command": command, "versions": versions, "hardware": hardware, **content}
     io.write_json(RESULTS / f"{name}.json", record)
     head = (
-        f"`{command}` on {hardware['cores']} cores of {hardware['processor']}; "
+        f"`{command}` on {on_gpu}{hardware['cores']} cores of {hardware['processor']}; "
         f"torch {versions['torch']}, Python {versions['python']}."
     )
     io.write_text(RESULTS / f"{name}.md", "\n".join([head, "", *table, ""]))

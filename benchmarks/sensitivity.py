@@ -2,6 +2,7 @@
 
 ``python -m benchmarks.sensitivity``: one thread; every way in turn, in one process, for the time;
 each in a process of its own for the memory (growth of the peak resident size in one pass).
+``--accelerator cuda``: on a GPU, on more images; memory is then what PyTorch takes of the GPU.
 BackPACK and curvlinops come with envs/requirements-bench.txt; they measure other quantities (the
 diagonal of the generalised Gauss-Newton matrix, exact or by random probes), which are what a
 sensitivity could be taken from instead.
@@ -21,9 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import record, subjects
+from swim.cli.running import start
 from swim.curvature import second_derivative
+from swim.spec import Compute
 
 IMAGES = {"lenet": 500, "convnet": 50, "resnet18": 20}
+GPU_IMAGES = {"lenet": 5000, "convnet": 500, "resnet18": 500}
 REPEATS = 5
 
 
@@ -73,12 +77,13 @@ WAYS: dict[str, Callable[[nn.Module, Tensor, Tensor], Any]] = {
 }
 
 
-def times(name: str) -> dict[str, dict[str, Any]]:
+def times(name: str, place: torch.device) -> dict[str, dict[str, Any]]:
     """Per way its seconds, or why it cannot run."""
-    x, y = subjects.images(name, IMAGES[name])
+    count = (GPU_IMAGES if place.type == "cuda" else IMAGES)[name]
+    x, y = (part.to(place) for part in subjects.images(name, count))
     found: dict[str, list[float]] = {}
     failed: dict[str, dict[str, Any]] = {}
-    models = {way: subjects.network(name) for way in WAYS}
+    models = {way: subjects.network(name).to(place) for way in WAYS}
     for repeat in range(REPEATS + 1):
         for way, run in WAYS.items():
             if way in failed:
@@ -91,6 +96,17 @@ def times(name: str) -> dict[str, dict[str, Any]]:
             if repeat:  # the first round warms up
                 found.setdefault(way, []).append(seconds)
     return {way: failed.get(way) or record.spread(found[way]) for way in WAYS}
+
+
+def gpu_peak(name: str, way: str, place: torch.device) -> float:
+    """MiB of the GPU that one pass takes beyond what it holds before."""
+    model = subjects.network(name).to(place)
+    x, y = (part.to(place) for part in subjects.images(name, GPU_IMAGES[name]))
+    WAYS[way](model, x[:1], y[:1])
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    WAYS[way](model, x, y)
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def peak(name: str, way: str) -> float:
@@ -122,8 +138,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", default=list(IMAGES), choices=list(IMAGES))
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
+    place = start(Compute(accelerator=chosen.accelerator))
+    on_gpu = place.type == "cuda"
     warnings.simplefilter("ignore")
     if chosen.peak:
         _measure_peak(*chosen.peak)
@@ -135,14 +153,16 @@ def main() -> None:
         "|---|---|---:|---:|---:|---:|",
     ]
     for name in chosen.networks:
-        rows = times(name)
+        rows = times(name, place)
         for way, row in rows.items():
             if "fails" not in row:
-                row["peak_mib"] = round(peak(name, way), 1)
-        content[name] = {"images": IMAGES[name], "ways": rows}
+                memory = gpu_peak(name, way, place) if on_gpu else peak(name, way)
+                row["peak_mib"] = round(memory, 1)
+        count = (GPU_IMAGES if on_gpu else IMAGES)[name]
+        content[name] = {"images": count, "ways": rows}
         base = rows["gradient"]
         for way, row in rows.items():
-            head = f"| {name}, {IMAGES[name]} | {way} |"
+            head = f"| {name}, {count} | {way} |"
             if "fails" in row:
                 table.append(f"{head} cannot: {row['fails'][:90]} | | | |")
                 continue
@@ -151,7 +171,8 @@ def main() -> None:
                 f"{row['median'] / base['median']:.2f} | {row['peak_mib']:.0f} | "
                 f"{row['peak_mib'] / base['peak_mib']:.2f} |"
             )
-    record.save("sensitivity", "python -m benchmarks.sensitivity", content, table)
+    command = "python -m benchmarks.sensitivity" + (" --accelerator cuda" if on_gpu else "")
+    record.save("sensitivity-gpu" if on_gpu else "sensitivity", command, content, table, place)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def operations(model: nn.Module, image: Tensor) -> int:
     return total
 
 
-def matrix_product_rate(size: int = 2048) -> float:
+def matrix_product_rate(place: torch.device = record.CPU) -> float:
     """Floating-point operations a second of a float32 matrix product."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
+    size = 8192 if place.type == "cuda" else 2048
+    a, b = torch.randn(size, size, device=place), torch.randn(size, size, device=place)
     return 2 * size**3 / min(record.seconds(lambda: a @ b, 3))

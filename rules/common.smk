@@ -265,13 +265,6 @@ def scored_of(wildcards):
     return experiment(wildcards).scored
 
 
-def correlate_code(wildcards):
-    methods = [
-        registry.home("selection method", method) for method in scored_of(wildcards)
-    ]
-    return sources.digest_of("swim.cli.correlate", *methods)
-
-
 def sensitivities_of(wildcards):
     """Every estimator's file that those methods rank by."""
     needs = [

@@ -415,12 +415,17 @@ class Flow:
             return False
         return self.stored.name_of(Root(tensor, root.sources)) is not None
 
-    def overwritten(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Forget the expressions that a call with activations has written to."""
-        if operations.writes(operation_name(func), kwargs):
-            written = [kwargs["out"]] if "out" in kwargs else [args[0] if args else None]
-            for tensor in tensors_in(written):
-                self.forget(tensor)
+    def overwritten(
+        self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> list[Tensor]:
+        """Forget the expressions that a call with activations has written to, and return them."""
+        if not operations.writes(operation_name(func), kwargs):
+            return []
+        target = kwargs["out"] if "out" in kwargs else args[0] if args else None
+        written = list(tensors_in([target]))
+        for tensor in written:
+            self.forget(tensor)
+        return written
 
 
 def _constant(tensor: Tensor) -> Callable[[Weights], Tensor]:

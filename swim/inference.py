@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from swim import memory_format
 from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.diverged import check_finite, of_chips
 from swim.flow import Handed, Stored, Watch
@@ -125,7 +126,8 @@ class Network:
         size = len(self._batches[0][1])
         self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
         self._replays: dict[Any, Replayed | None] = {}
-        self._channels_last = self._in_place = True
+        self._channels_last = memory_format.fastest(place) is torch.channels_last
+        self._in_place = True
         self._overwrites = self._jumps = False  # its images; what rounding does
         self._try_one_chip()
         self.group = GROUP if self._runs_together() else 1

@@ -116,8 +116,8 @@ class _Tracer(Follow):
         if seen.kind in ("use", "mixed"):
             self._others(name, seen, args, kwargs)
         result = func(*args, **kwargs)
-        self.flow.overwritten(func, args, kwargs)
-        for tensor in tensors_in([result]):
+        written = self.flow.overwritten(func, args, kwargs)
+        for tensor in tensors_in([result, written]):
             if self.flow.expression(tensor) is None:
                 _mark(tensor, behind)
         self._products(func, seen, args, kwargs, result)

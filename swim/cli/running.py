@@ -27,6 +27,8 @@ def start(settings: Compute) -> "torch.device":
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Else every fresh tensor would be filled with NaN first, which costs time and changes nothing.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     wanted = settings.accelerator
     if wanted == "cuda" and not torch.cuda.is_available():
         raise SettingError("accelerator 'cuda': this process sees no GPU; use 'auto' or 'cpu'")

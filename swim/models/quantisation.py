@@ -73,7 +73,7 @@ def quantise_activations(model: nn.Module, bits: int) -> None:
     """Give every linear and convolutional layer a quantiser for its input."""
     for layer in model.modules():
         if isinstance(layer, LAYERS):
-            layer.input_quantiser = ActivationQuantiser(bits)
+            layer.input_quantiser = ActivationQuantiser(bits).to(layer.weight.device)
             layer.register_forward_pre_hook(_quantise_input)
 
 
@@ -93,7 +93,9 @@ def quantise_weights(model: nn.Module, bits: int) -> None:
     """Train from here on through quantised weights."""
     for layer in model.modules():
         if isinstance(layer, LAYERS):
-            parametrize.register_parametrization(layer, "weight", WeightQuantiser(bits))
+            parametrize.register_parametrization(
+                layer, "weight", WeightQuantiser(bits).to(layer.weight.device)
+            )
 
 
 def deploy(model: nn.Module) -> None:

@@ -90,7 +90,7 @@ class VerifyMask:
         """Each layer, its weights as offers, and those of the mask: (1, weights)."""
         for name, target in chip.targets.items():
             cells = Cells(chip, name)
-            worth = torch.zeros(target.numel())
+            worth = torch.zeros(target.numel(), device=target.device)
             yield cells, by_weight(cells, worth), self._chosen(name, target)
 
     def _check(self, targets: Mapping[str, Tensor]) -> None:

@@ -327,6 +327,35 @@ def test_paths_of_single_images_are_all_seen(where):
         assert set(found.programmed) == {"p.weight", "q.weight", "o.weight"}
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda out, mine, values: out.__setitem__(mine, values),
+        lambda out, mine, values: out.masked_scatter_(mine[:, None].expand_as(out), values),
+        lambda out, mine, values: out.index_copy_(0, mine.nonzero()[:, 0], values),
+        lambda out, mine, values: out[:, :8].__setitem__(mine, values[:, :8])
+        or out[:, 8:].__setitem__(mine, values[:, 8:]),
+        lambda out, mine, values: [
+            out[int(i)].copy_(v) for i, v in zip(mine.nonzero(), values, strict=True)
+        ],
+    ],
+    ids=["assignment", "masked_scatter_", "index_copy_", "through views", "row by row"],
+)  # fmt: skip
+def test_activations_written_into_constants_are_activations(write):
+    def gathered(m, x):
+        out = torch.zeros(len(x), 16)
+        for part, mine in ((m.p, x[:, 0] > 0), (m.q, x[:, 0] <= 0)):
+            write(out, mine, part(x[mine]))
+        return out
+
+    model, x = TwoPaths(gathered).eval(), torch.randn(20, 8)
+    found = swim.evaluate(
+        model, [(x, torch.arange(20) % 4)], device=swim.Device(sigma=0.2), chips=2
+    )
+    assert set(found.programmed) == {"p.weight", "q.weight", "o.weight"}
+    assert found.loss.std() > 0
+
+
 def test_path_that_only_a_chip_takes_is_refused():
     model = TwoPaths(lambda m, x: m.q(x) if bool(m.p(x).abs().max() > 50) else m.p(x)).eval()
     x = torch.randn(20, 8)

@@ -155,4 +155,4 @@ def test_a_checkpoint_of_another_network_is_refused(digits, tmp_path):
 
 def test_a_diverging_run_says_what_to_change(digits):
     with pytest.raises(DataError, match="learning_rate"):
-        run(digits, FLOAT, optimizer="sgd", learning_rate=1e20)
+        run(digits, FLOAT, optimizer="sgd", learning_rate=1000.0)
