@@ -12,7 +12,7 @@ from swim import memory_format
 from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.diverged import check_finite, of_chips
 from swim.flow import Handed, Stored, Watch
-from swim.isolation import afresh, copies_of, device_of, few
+from swim.isolation import afresh, call, copies_of, device_of, few
 from swim.kernels import FastKernels, keep_freed_memory
 from swim.labels import (
     NotFiniteError,
@@ -244,7 +244,7 @@ class Network:
             return found
 
         state = {f"model.{name}": tensor for name, tensor in state.items()}
-        found: list[Any] = torch.func.functional_call(_Within(self._model), state, (passes,))
+        found: list[Any] = call(_Within(self._model), state, (passes,))
         return found
 
     def _chosen(

@@ -176,6 +176,31 @@ def copy_of(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
 
 
+def under_all_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` with the names of tied tensors, once for each module that holds them.
+
+    For ``functional_call`` with ``tie_weights=False``: left to find them itself, it replaces those
+    of a module that is registered twice two times, and puts the wrong ones back.
+    """
+    own = {
+        id(tensor): state[name]
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        if name in state
+    }
+    found = dict(state)
+    for prefix, module in model.named_modules():
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and id(tensor) in own:
+                found.setdefault(f"{prefix}.{key}" if prefix else key, own[id(tensor)])
+    return found
+
+
+def call(model: nn.Module, state: Mapping[str, Tensor], args: tuple[Any, ...]) -> Any:
+    """What the model returns with these parameters and buffers."""
+    own = under_all_names(model, state)
+    return torch.func.functional_call(model, own, args, tie_weights=False)
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where the model's parameters live."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from swim.batches import arguments, each_tensor
 from swim.errors import UnsupportedOperationError
 from swim.flow import Handed, Stored
-from swim.isolation import afresh
+from swim.isolation import afresh, call
 from swim.layouts import SafeLayouts
 from swim.operations import tensors_in
 
@@ -64,10 +64,10 @@ def prove(
         own = {name: tensor.clone() for name, tensor in own.items()} if found.overwrites else own
         with torch.no_grad(), SafeLayouts():
             if not handed:
-                made = torch.func.functional_call(model, dict(own), arguments(images))
+                made = call(model, own, arguments(images))
             else:
                 with Handed(Stored(model, own, digital), found.weights, found.spread):
-                    made = torch.func.functional_call(model, dict(own), arguments(images))
+                    made = call(model, own, arguments(images))
         return [tensor.clone() for tensor in tensors_in([made])]
 
     plain = outputs(inputs, state, handed=False)

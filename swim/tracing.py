@@ -31,7 +31,7 @@ from swim.flow import (
     nameless,
 )
 from swim.inventory import Inventory
-from swim.isolation import afresh, copies_of, few
+from swim.isolation import afresh, call, copies_of, few
 from swim.layouts import SafeLayouts
 from swim.operations import Path, operation_name, places, tensors_in
 from swim.proof import prove
@@ -536,7 +536,7 @@ def _look(tracer: _Tracer, model: nn.Module, state: Mapping[str, Tensor], inputs
     afresh()
     tracer.begin(own)
     with shown(own), torch.no_grad(), SafeLayouts(), tracer:
-        return torch.func.functional_call(model, dict(state), arguments(own))
+        return call(model, state, arguments(own))
 
 
 def _check_outputs(outputs: Any) -> None:

@@ -16,6 +16,7 @@ from swim.flow import Follow, Handed, Operand, Stored, Weights
 from swim.isolation import (
     afresh,
     buffers_of,
+    call,
     copies_of,
     device_of,
     few,
@@ -74,9 +75,7 @@ class Subject:
         """
         afresh()
         with torch.enable_grad(), mode:
-            given = torch.func.functional_call(
-                self.model, dict(mode.flow.stored.state), arguments(inputs)
-            )
+            given = call(self.model, mode.flow.stored.state, arguments(inputs))
         return one_tensor(given)
 
     def under(self, mode: type[Handed]) -> Handed:
