@@ -434,7 +434,9 @@ def _constant(tensor: Tensor) -> Callable[[Weights], Tensor]:
 
 def _changes_kind(outputs: list[tuple[Path, Tensor]], args: Any, kwargs: Any) -> bool:
     """Whether whole numbers become others, or become fractions: no longer the same values."""
-    given = [t for _, t in places(args, kwargs)][:1]
+    given = [t for _, t in places(args, kwargs)]
+    # Of a table and an index, the table.
+    given = [t for t in given if t.is_floating_point() or t.is_complex()][:1] or given[:1]
     return any(
         t.dtype != given[0].dtype and not (t.is_floating_point() and given[0].is_floating_point())
         for _, t in outputs

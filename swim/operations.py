@@ -46,7 +46,8 @@ MOVES = {
     "bfloat16", "type_as", "cpu", "cuda", "positive", "as_subclass", "slice", "_to_copy", "hsplit",
     "vsplit", "dsplit", "unsafe_chunk", "unsafe_split", "atleast_1d", "atleast_2d", "atleast_3d",
     "as_tensor", "__deepcopy__", "as_strided", "block_diag", "squeeze_", "unsqueeze_", "t_",
-    "transpose_", "swapaxes_", "pin_memory", "type",
+    "transpose_", "swapaxes_", "pin_memory", "type", "embedding", "gather", "take",
+    "take_along_dim",
 }  # fmt: skip
 # Of these, what only cuts the graph: nothing to do again on another tensor.
 CUTS = {"detach", "detach_", "Tensor.data", "requires_grad_", "lift_fresh", "alias"}

@@ -356,3 +356,49 @@ def under_autocast(m, x):
 def test_recursion_refuses_what_hides_operations_from_it(way, text):
     with pytest.raises(UnsupportedOperationError, match=text):
         swim.sensitivity(made(way), [(inputs(), labels())], estimator="recursion")
+
+
+# --- one layer under two names -------------------------------------------------------------------
+
+
+def twice():
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 8)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(8, 4)).eval()
+
+
+def tied():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    model[2].weight = model[0].weight
+    return model.eval()
+
+
+@pytest.mark.parametrize("make", [twice, tied])
+def test_shared_layers_are_programmed_once_and_left_as_they_were(make):
+    model, x, y = make(), inputs(), labels()
+    before = {(id(m), k): p for m in model.modules() for k, p in m._parameters.items()}
+    targets = {n: model.get_parameter(n).detach() for n in ("0.weight", "4.weight")}
+    check_chips(model, x, targets, answers)
+    for estimator, expected in single_samples(model, targets, x, y).items():
+        found = second_derivative(model, [(x, y)], estimator=estimator)
+        for name, score in found.items():
+            torch.testing.assert_close(score.float(), expected[name], rtol=1e-3, atol=1e-6)
+    after = {(id(m), k): p for m in model.modules() for k, p in m._parameters.items()}
+    assert after.keys() == before.keys()
+    assert all(after[key] is before[key] for key in before)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_table_rows_in_a_product_are_programmed_however_they_are_read():
+    """Relative keys: rows of a table by fixed positions, in a product with the queries."""
+
+    def relative(m, x):
+        q, k, v = m.qkv(x.view(-1, 4, 2)).chunk(3, -1)
+        rows = m.rows(torch.arange(4)[:, None] - torch.arange(4) + 3)
+        scores = q @ k.mT + torch.einsum("bid,ijd->bij", q, rows)
+        return (scores.softmax(-1) @ v).flatten(1)
+
+    model = made(relative, lambda: {"qkv": nn.Linear(2, 12), "rows": nn.Embedding(7, 4)})
+    names = ("qkv.weight", "rows.weight", "head.weight")
+    check_chips(model, inputs(), {n: model.get_parameter(n).detach() for n in names}, answers)
