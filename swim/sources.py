@@ -130,7 +130,7 @@ def _reachable(start: str) -> tuple[str, ...]:
             continue
         found.add(name)
         if not _release(name):
-            waiting += ((other, top) for other in _imports(_tree(name), _package(name)))
+            waiting += ((other, top) for other in _imported(name))
             waiting.append((name.rpartition(".")[0], top))  # importing a module runs its package
     return tuple(found)
 
@@ -208,10 +208,16 @@ def _package(name: str) -> list[str]:
     return parts if path is not None and path.name == "__init__.py" else parts[:-1]
 
 
+@functools.cache
+def _imported(name: str) -> tuple[str, ...]:
+    """What a module imports: most are imported by many."""
+    return tuple(_imports(_tree(name), _package(name)))
+
+
 def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
     """Absolute module names in import statements, those for type checkers alone excepted."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        if isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING":
             for statement in node.orelse:
                 yield from _imports(ast.Module([statement], []), package)
             continue
@@ -230,14 +236,18 @@ def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
 
 def _imported_by_call(node: ast.Call, package: list[str]) -> Iterator[str]:
     """The module of ``import_module("name")`` and its like, where the name is written out."""
-    function = ast.unparse(node.func).rpartition(".")[2]
-    if function in ("import_module", "__import__", "run_module") and node.args:
+    if _last_name(node.func) in ("import_module", "__import__", "run_module") and node.args:
         (first, *_) = node.args
         if isinstance(first, ast.Constant) and isinstance(first.value, str):
             name = first.value.lstrip(".")
             level = len(first.value) - len(name)
             above = package[: len(package) + 1 - level] if level else []
             yield ".".join([*above, name])
+
+
+def _last_name(node: ast.expr) -> str:
+    """``c`` of ``c`` and of ``a.b.c``."""
+    return getattr(node, "attr", "") or getattr(node, "id", "")
 
 
 def _skeleton(node: Any) -> Any:
