@@ -7,6 +7,7 @@ watched, so the model needs no rewriting and is never changed. Last, a proof: wi
 weights put in at their uses, all other values of the stored tensors must not matter.
 """
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -77,6 +78,7 @@ class _Tracer(Follow):
         self.digital: dict[str, str] = {}
         self.spread: set[str] = set()
         self.elsewhere: set[str] = set()  # used in other ways than as a weight
+        self._numbers: dict[str, Tensor] = {}
         self.dynamic: set[str] = set()  # behind a layer's weight that depends on activations
         self.branches = self.quantised = self._left_torch = False
 
@@ -251,6 +253,7 @@ class _Tracer(Follow):
     ) -> None:
         name = operation_name(func)
         found: dict[str, _Shadow] = {}
+        joins = operations.moves(name) and len(given) > 0
         for path, shadows in given.items():
             for label, shadow in shadows.items():
                 known = found.get(label)
@@ -260,16 +263,19 @@ class _Tracer(Follow):
                     and not self._apart(known, shadow)
                 ):
                     self._spread(shadow)  # two products of one weight are added
-                values = _again(func, args, kwargs, path, shadow.values, result)
+                same = {path: shadow.values}
+                if joins:  # side by side, where each is; nothing of the weight in the others
+                    same = {p: s[label].values for p, s in given.items() if label in s}
+                fill = float("nan") if joins else 1.0
+                values = _again(func, args, kwargs, same, result, fill)
                 found[label] = replace(shadow, values=values)
         if seen.kind == "mixed" and operations.multiplies(name):
             shapes = [operations.at(args, kwargs, path).shape for path in seen.active]
             for path, expression in seen.expressions.items():
                 tensor = operations.at(args, kwargs, path)
                 if tensor.numel() > 1 and self.flow.is_weight(expression):
-                    kind = torch.float64 if not tensor.is_complex() else tensor.dtype
-                    values = torch.rand(tensor.shape, dtype=torch.float64).to(kind) + 1
-                    values = _again(func, args, kwargs, path, values, result)
+                    values = self._stand_in(expression, tensor)
+                    values = _again(func, args, kwargs, {path: values}, result)
                     expands = all(_expands(tensor.shape, shape) for shape in shapes)
                     label = ", ".join(sorted(expression.sources))
                     shadow = _Shadow(values, expression, tensor, expands)
@@ -279,6 +285,21 @@ class _Tracer(Follow):
                     found[label] = shadow
         if found:
             result._swim_shadows = found  # type: ignore[attr-defined]
+
+    def _stand_in(self, expression: Expression, tensor: Tensor) -> Tensor:
+        """Other numbers in place of a weight; the same where the same entries are used again."""
+        roots = expression.roots
+        names = [self.flow.stored.name_of(root) for root in roots]
+        if expression.rebuild is not None and None not in names and not tensor.is_complex():
+            for name, root in zip(names, roots, strict=True):
+                shape = root.tensor.shape
+                self._numbers.setdefault(name or "", torch.rand(shape, dtype=torch.float64) + 1)
+            with contextlib.suppress(Exception):  # whatever its views say to float64
+                made = expression.rebuild(self._numbers).double()
+                if made.shape == tensor.shape:
+                    return made
+        kind = torch.float64 if not tensor.is_complex() else tensor.dtype
+        return torch.rand(tensor.shape, dtype=torch.float64).to(kind) + 1
 
     def _apart(self, one: "_Shadow", other: "_Shadow") -> bool:
         """Whether two added products are of two tables made of one constant, as sine and cosine."""
@@ -388,11 +409,22 @@ def _shadows(tensor: Any) -> dict[str, _Shadow]:
     return found
 
 
-def _again(func: Any, args: Any, kwargs: Any, path: Path, shadow: Tensor, result: Tensor) -> Tensor:
-    """An operation on a shadow, and on ones in place of all other tensors."""
+def _again(
+    func: Any,
+    args: Any,
+    kwargs: Any,
+    shadows: Mapping[Path, Tensor],
+    result: Tensor,
+    fill: float = 1.0,
+) -> Tensor:
+    """An operation on shadows, and on ones in place of all other tensors."""
     try:
-        ones = {p: torch.ones(t.shape, dtype=torch.float64) for p, t in places(args, kwargs)}
-        positional, named = operations.put(args, kwargs, {**ones, path: shadow})
+        ones = {
+            p: torch.full(t.shape, fill, dtype=torch.float64)
+            for p, t in places(args, kwargs)
+            if t.is_floating_point() or fill == 1.0
+        }
+        positional, named = operations.put(args, kwargs, {**ones, **shadows})
         made = func(*positional, **named)
         if isinstance(made, Tensor) and made.shape == result.shape:
             return made
@@ -415,7 +447,8 @@ def _varies(func: Any, args: Any, kwargs: Any, path: Path, shadow: Tensor) -> bo
         dims = list(range(shadow.dim()))
     if not dims:
         dims = list(range(shadow.dim()))
-    return bool((shadow.amax(dims) > shadow.amin(dims) * (1 + 1e-6) + 1e-12).any())
+    most, least = shadow.nan_to_num(-torch.inf), shadow.nan_to_num(torch.inf)
+    return bool((most.amax(dims) > least.amin(dims) * (1 + 1e-6) + 1e-12).any())
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

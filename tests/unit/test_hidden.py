@@ -223,6 +223,23 @@ def test_products_added_by_addcmul_are_a_contraction():
     check_chips(model, inputs(), targets, answers)
 
 
+def scaled_steps(m, x):
+    """A scale of channels, at every step of a sequence, and the mean over steps."""
+    steps = [m.scale * step for step in x.view(len(x), 2, 4).unbind(1)]
+    return torch.stack(steps, 1).mean(1) @ m.W[:, :4].T
+
+
+def columns_stacked(m, x):
+    return torch.stack([x[:, i, None] * m.W[:, i] for i in range(8)]).sum(0)
+
+
+@pytest.mark.parametrize("way", [scaled_steps, columns_stacked])
+def test_stacked_products_are_a_contraction_only_if_the_weight_varies_along_the_sum(way):
+    model = made(way, lambda: {"scale": nn.Parameter(torch.rand(4))})
+    targets = {n: model.get_parameter(n).detach() for n in ("W", "head.weight")}
+    check_chips(model, inputs(), targets, answers)
+
+
 # --- what torch's transforms cannot run, or run wrongly ------------------------------------------
 
 
