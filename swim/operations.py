@@ -166,6 +166,12 @@ def asks(func: Any) -> bool:
     return name in _ASKING
 
 
+def sets_data(func: Any) -> bool:
+    """Whether a call is ``tensor.data = values``."""
+    owner = getattr(func, "__self__", None)
+    return getattr(func, "__name__", "") == "__set__" and getattr(owner, "__name__", "") == "data"
+
+
 def leaves_torch(name: str) -> bool:
     """Whether an operation hands a tensor's values to Python."""
     return name in _TO_PYTHON

@@ -95,6 +95,8 @@ class _Tracer(Follow):
                 f"{name} takes packed weights, which cannot be seen; pass the float network and "
                 "quantise it with weight_bits"
             )
+        if operations.sets_data(func):
+            self._check_replaced(args)
         if operations.batch_statistics(name, args, kwargs):
             raise UnsupportedOperationError(_BATCH.format(name))
         for _, tensor in places(args, kwargs):
@@ -138,6 +140,16 @@ class _Tracer(Follow):
             self.flow.stored.values.setdefault(label, tensor.new_empty(0))
             root = Root(tensor, frozenset({label}))
             self.flow.note(tensor, Expression((root,), None))
+
+    def _check_replaced(self, args: Any) -> None:
+        """Refuse ``tensor.data = values`` with stored tensors: their identity does not show it."""
+        found = [self.flow.expression(tensor) for tensor in tensors_in(args)]
+        sources = {source for e in found if e is not None for source in e.sources}
+        if sources:
+            raise UnsupportedOperationError(
+                f"the forward pass sets .data with {_listed(sources)}, which cannot be followed; "
+                "hand the values to the call that uses them (F.linear, F.conv2d)"
+            )
 
     def _came_back(self, tensor: Tensor) -> None:
         self.flow.forget(tensor)

@@ -134,6 +134,11 @@ def squashed(m, x):
     return F.conv1d(x.view(1, -1, 2), kernels.flatten(0, 1), groups=len(x)).view(len(x), 16)
 
 
+def data_set(m, x):
+    m.style.weight.data = m.W.data[:4] * 2
+    return m.style(x).repeat(1, 4)
+
+
 def styled():
     return {"kernels": nn.Parameter(torch.randn(16, 4, 2)), "style": nn.Linear(8, 4)}
 
@@ -156,6 +161,8 @@ REFUSED = {
         experts, r"'table\.weight'"),
     "modulated": (modulated, styled, "'kernels'"),
     "modulated, squashed": (squashed, styled, "'kernels'"),
+    "set by .data": (
+        data_set, styled, r"'style\.weight'"),
     "sparse": (lambda m, x: torch.sparse.mm(m.W.to_sparse(), x.T).T, dict, "'W'.*sparse"),
 }  # fmt: skip
 
