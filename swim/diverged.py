@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from swim.errors import DataError
-from swim.flow import Handed, Operand, Stored, Weights
+from swim.expressions import Operand, Stored, Weights
+from swim.interception import Handed
 from swim.labels import NotFiniteError
 from swim.operations import operation_name
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from swim import memory_format
 from swim.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.diverged import check_finite, of_chips
-from swim.flow import Handed, Stored, Watch
+from swim.expressions import Stored
+from swim.interception import Handed, Watch
 from swim.isolation import afresh, call, copies_of, device_of, few
 from swim.kernels import FastKernels, keep_freed_memory
 from swim.labels import (

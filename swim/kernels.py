@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.flow import Watch
+from swim.interception import Watch
 from swim.layouts import CONVOLUTIONS
 from swim.recording import one_step
 

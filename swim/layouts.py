@@ -13,7 +13,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.flow import Watch
+from swim.interception import Watch
 
 
 def in_order(tensor: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from swim.batches import arguments, each_tensor
 from swim.errors import UnsupportedOperationError
-from swim.flow import Handed, Stored
+from swim.expressions import Stored
+from swim.interception import Handed
 from swim.isolation import afresh, call
 from swim.layouts import SafeLayouts
 from swim.operations import tensors_in

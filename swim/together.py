@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swim.flow import Flow, Operand, Stored, Watch
+from swim.expressions import Operand, Stored
+from swim.flow import Flow
+from swim.interception import Watch
 from swim.kernels import SUBSTITUTES, fake_quantize_
 from swim.operations import asks, operation_name, put, tensors_in
 

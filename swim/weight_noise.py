@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swim.flow import Follow, Operand, Stored
+from swim.expressions import Operand, Stored
+from swim.interception import Follow
 from swim.operations import put
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from swim.batches import alike, arguments, first, shown
 from swim.diverged import where
 from swim.errors import DataError, UnsupportedOperationError
-from swim.flow import Follow, Handed, Operand, Stored, Weights
+from swim.expressions import Operand, Stored, Weights
+from swim.interception import Follow, Handed
 from swim.isolation import (
     afresh,
     buffers_of,

@@ -19,7 +19,8 @@ from torch import Tensor
 from swim.batches import Inputs, Several, arguments
 from swim.curvature.passes import Leaves, Subject, Term, normalised, reached
 from swim.errors import SwimError
-from swim.flow import Follow, Operand, Stored, Weights
+from swim.expressions import Operand, Stored, Weights
+from swim.interception import Follow
 from swim.operations import Path, places, put, tensors_in
 
 # Elements of the activations, or of a layer's gradients, that are held at once. Not taken from the

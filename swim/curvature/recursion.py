@@ -30,8 +30,9 @@ from swim.curvature.passes import (
 )
 from swim.curvature.rules import LAYERS, OURS, RULES, refuse
 from swim.curvature.rules.contractions import contraction
-from swim.flow import Follow, Operand
+from swim.expressions import Operand
 from swim.graph import graph_behind
+from swim.interception import Follow
 from swim.operations import places, put, tensors_in
 
 # Powers of two to which a batch's largest second derivative is brought before it is sent back.

@@ -11,7 +11,7 @@ from swim.curvature.passes import Leaves, Subject, Term, summed
 from swim.curvature.recursion import Rules, second_derivatives
 from swim.curvature.recursion_coherent import PLAIN
 from swim.curvature.rules import LAYERS, RULES, Scaling
-from swim.flow import Watch
+from swim.interception import Watch
 from swim.labels import counted
 
 _QUANTISERS = {torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine}

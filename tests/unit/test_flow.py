@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 import swim
 from swim.curvature import second_derivative
 from swim.errors import SettingError, UnsupportedOperationError
-from swim.flow import Stored
+from swim.expressions import Stored
 from swim.isolation import copies_of, left_alone
 from swim.tracing import trace
 
@@ -492,7 +492,7 @@ def test_the_proof_finds_a_weight_that_the_trace_did_not_see(x, monkeypatch):
         return (pair for pair in seen(self) if "0.weight" not in pair[1].sources)
 
     monkeypatch.setattr(Stored, "expressions", blind)
-    monkeypatch.setattr("swim.tracing._Tracer._known_or_constant", lambda self, tensor: None)
+    monkeypatch.setattr("swim.tracer.Tracer._known_or_constant", lambda self, tensor: None)
     with (
         left_alone(model),
         pytest.raises(UnsupportedOperationError, match=r"'0\.weight' reaches the outputs"),
