@@ -7,8 +7,8 @@ from typing import Any
 import click
 import torch
 
-from swim import chips, devices, digests, level_table, spec, stopping
-from swim.cli.circumstances import circumstances
+from swim import chips, devices, spec, stopping
+from swim.cli.circumstances import circumstances, levels_of
 from swim.cli.console import progress_bar
 from swim.policies import Policy
 from swim.progress import Progress
@@ -55,12 +55,6 @@ def record(
         "settings": job,
         "point": place,
     }
-
-
-def levels_of(device: spec.DeviceSettings) -> dict[str, str]:
-    """A digest of what a measured device's table says, if there is one."""
-    table = device.variation.table if device.variation else None
-    return {"levels": digests.of_json(level_table.read(table))} if table else {}
 
 
 def rows(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from swim import level_table, machine, sources, spec
+from swim import digests, level_table, machine, sources, spec
 
 
 def circumstances(
@@ -28,3 +28,9 @@ def circumstances(
             yield json.dumps(level_table.read(device.variation.table)).encode()
     code = sources.digest_of(*home, **chosen)
     yield json.dumps([machine.runs_on(place), torch.__version__, np.__version__, code]).encode()
+
+
+def levels_of(device: spec.DeviceSettings) -> dict[str, str]:
+    """A digest of what a measured device's table says, if there is one."""
+    table = device.variation.table if device.variation else None
+    return {"levels": digests.of_json(level_table.read(table))} if table else {}

@@ -8,7 +8,8 @@ import numpy as np
 from swim import correlation, io, registry, scatter, spec
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
-from swim.cli.second_file import Weights, curvature_of, weights_of
+from swim.cli.second_file import curvature_of
+from swim.cli.weights_file import Weights, weights_of
 from swim.errors import SettingError
 from swim.methods.base import Inputs, estimator_of
 

@@ -13,7 +13,7 @@ from swim.cli.console import FILE, trusted_network
 from swim.cli.mask_file import mask_of
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import weights_of
+from swim.cli.weights_file import weights_of
 from swim.data import DataSet
 from swim.errors import SettingError
 from swim.progress import Progress, digest_of

@@ -10,12 +10,11 @@ import torch
 
 from swim import devices, digests, io, perturbation, spec, streams
 from swim import network as networks
-from swim.cli.chips_file import levels_of
-from swim.cli.circumstances import circumstances
+from swim.cli.circumstances import circumstances, levels_of
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import weights_of
+from swim.cli.weights_file import weights_of
 from swim.data import DataSet
 from swim.progress import Progress, digest_of
 

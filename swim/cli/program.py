@@ -9,7 +9,8 @@ from swim.cli import chips_file
 from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import scores_of, weights_of
+from swim.cli.second_file import scores_of
+from swim.cli.weights_file import weights_of
 from swim.data import DataSet
 from swim.progress import Progress, digest_of
 

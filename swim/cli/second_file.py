@@ -1,47 +1,13 @@
 """An estimator's file, read for what ranks by it; numpy only."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from swim import digests, io
 from swim.cli.mask_file import require_shapes
+from swim.cli.weights_file import Weights
 from swim.digests import Record
-from swim.effective import programmed
 from swim.errors import DataError
 from swim.methods.base import Inputs, by_full_scale
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The programmed weights of a checkpoint.
-
-    Attributes:
-        path: its file.
-        record: what it carries.
-        layers: name -> array, in the network's order.
-    """
-
-    path: str
-    record: Record
-    layers: dict[str, np.ndarray]
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each layer."""
-        return {name: layer.shape for name, layer in self.layers.items()}
-
-
-def weights_of(model: str) -> Weights:
-    """The programmed weights of a checkpoint.
-
-    Raises:
-        DataError: the file is missing, damaged, or no checkpoint.
-    """
-    arrays, checkpoint = io.load_arrays(model)
-    if "programmed" not in checkpoint:
-        raise DataError(f"{model}: not a checkpoint of ours")
-    return Weights(model, checkpoint, programmed(arrays, checkpoint))
 
 
 def curvature_of(sensitivity: str, weights: Weights) -> tuple[dict[str, np.ndarray], Record]:

@@ -5,7 +5,8 @@ import click
 from swim import io, registry, selection, spec
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
-from swim.cli.second_file import curvature_of, weights_of
+from swim.cli.second_file import curvature_of
+from swim.cli.weights_file import weights_of
 from swim.errors import DataError, SettingError
 from swim.methods.base import Inputs
 

@@ -11,7 +11,8 @@ from swim.cli.console import FILE
 from swim.cli.mask_file import mask_of
 from swim.cli.options import settings_options
 from swim.cli.running import start
-from swim.cli.second_file import scores_of, weights_of
+from swim.cli.second_file import scores_of
+from swim.cli.weights_file import weights_of
 from swim.errors import DataError, SettingError
 from swim.policies import VerifyMask, of_name
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from swim import cycles, digests, fingerprint, io, level_table, network, tables
 from swim.cli.mask_file import mask_of
-from swim.cli.second_file import curvature_of, weights_of
+from swim.cli.second_file import curvature_of
+from swim.cli.weights_file import weights_of
 from swim.correlation import measured
 from swim.data import DataSet
 from swim.datasets import folder as image_folder

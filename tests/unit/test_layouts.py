@@ -99,7 +99,7 @@ for model, images in networks(50):
     order = LAST.get(images.dim(), torch.contiguous_format)
     expected = gradients(model, images, torch.contiguous_format)
     model.to(memory_format=order)
-    with SafeLayouts(), WeightNoise(0.0, 0):
+    with SafeLayouts(), WeightNoise(0.0, 0, model):
         found = gradients(model, images, order)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 """
