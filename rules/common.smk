@@ -277,6 +277,14 @@ def sensitivities_of(wildcards):
     return [f"{folder}/{estimator}.safetensors" for estimator in sorted(estimators)]
 
 
+def correlate_code(wildcards):
+    """A digest of the code of the study of scores."""
+    methods = [
+        registry.home("selection method", method) for method in scored_of(wildcards)
+    ]
+    return sources.digest_of("swim.cli.correlate", *methods)
+
+
 def perturbations_of(name):
     """What single weights' errors cost, measured at each device and sigma of the study."""
     own = EXPERIMENTS[name]

@@ -1,10 +1,3 @@
-def correlate_code(wildcards):
-    methods = [
-        registry.home("selection method", method) for method in scored_of(wildcards)
-    ]
-    return sources.digest_of("swim.cli.correlate", *methods)
-
-
 rule perturb:
     """Checkpoint and training images -> what changing one weight alone costs in loss."""
     input:
