@@ -84,6 +84,19 @@ class Follow(Watch):
         return func(*args, **kwargs)
 
 
+def with_weights(
+    func: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    operands: Iterable[Operand],
+    weights: Weights,
+) -> Any:
+    """The result of a call whose operands are made of other weights, by name."""
+    made = {operand.path: operand.of(weights) for operand in operands}
+    positional, named = put(args, kwargs, made)
+    return func(*positional, **named)
+
+
 class Handed(Follow):
     """Gives every weighted call its weights from a mapping."""
 
@@ -104,6 +117,4 @@ class Handed(Follow):
                     f"the weight {name!r} is used on a path that no batch took when the network "
                     "was looked at; give batches that take every path"
                 )
-        made = {operand.path: operand.of(self._weights) for operand in operands}
-        positional, named = put(args, kwargs, made)
-        return func(*positional, **named)
+        return with_weights(func, args, kwargs, operands, self._weights)

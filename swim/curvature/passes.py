@@ -13,7 +13,7 @@ from swim.batches import alike, arguments, first, shown
 from swim.diverged import where
 from swim.errors import DataError, UnsupportedOperationError
 from swim.expressions import Operand, Stored, Weights
-from swim.interception import Follow, Handed
+from swim.interception import Follow, Handed, with_weights
 from swim.isolation import (
     afresh,
     buffers_of,
@@ -25,7 +25,6 @@ from swim.isolation import (
     parameters_of,
 )
 from swim.labels import NotFiniteError, one_tensor
-from swim.operations import put
 from swim.tracing import Traced, trace
 
 # A weight's name, a term of its sum over samples, and the unit that the term is in.
@@ -225,12 +224,8 @@ class Leaves(Follow):
     def _weighted(
         self, func: Any, args: tuple[Any, ...], kwargs: Any, operands: tuple[Operand, ...]
     ) -> Any:
-        made = {
-            operand.path: operand.of({name: self._leaf(operand, name) for name in operand.names})
-            for operand in operands
-        }
-        args, kwargs = put(args, kwargs, made)
-        return func(*args, **kwargs)
+        leaves = {name: self._leaf(o, name) for o in operands for name in o.names}
+        return with_weights(func, args, kwargs, operands, leaves)
 
 
 def _leaf_of(value: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from swim.batches import Inputs, Several, arguments
 from swim.curvature.passes import Leaves, Subject, Term, normalised, reached
 from swim.errors import SwimError
 from swim.expressions import Operand, Stored, Weights
-from swim.interception import Follow
+from swim.interception import Follow, with_weights
 from swim.operations import Path, places, put, tensors_in
 
 # Elements of the activations, or of a layer's gradients, that are held at once. Not taken from the
@@ -76,9 +76,7 @@ class _Uses(Follow):
         for operand in operands:
             for name in operand.names:
                 self._subject.value(operand, name)
-        made = {operand.path: operand.of(self._subject.weights) for operand in operands}
-        positional, named = put(args, kwargs, made)
-        return func(*positional, **named)
+        return with_weights(func, args, kwargs, operands, self._subject.weights)
 
     def _given(self, args: Any, kwargs: Any, operands: tuple[Operand, ...]) -> dict[Path, Tensor]:
         """The activations of a call."""
