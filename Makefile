@@ -72,7 +72,7 @@ bench: $(VENV)/installed-bench $(AIHWKIT)/installed  ## all benchmarks, some 40 
 	python -m benchmarks.extrapolation
 	@echo "Results: benchmarks/results/*.md"
 
-schema: $(VENV)/installed  ## write the files that are generated from swim/spec
+schema: $(VENV)/installed  ## write the files that are generated from swim/settings
 	python -m swim schema --out rules/schemas/config.schema.json --markdown docs/settings.md
 
 clean:  ## remove the results (not the installation, not the data)

@@ -13,7 +13,7 @@ include: "rules/common.smk"
 include: "rules/copies.smk"
 
 
-# The same rules as JSON schema, generated from swim.spec; common.smk has explained any fault.
+# The same rules as JSON schema, generated from swim.settings; common.smk has explained any fault.
 validate(config, "rules/schemas/config.schema.json", set_default=False)
 
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swim.curvature import losses
-from swim.datasets import mnist5k
-from swim.models import quantisation
+from swim.data.sources import mnist5k
+from swim.networks import quantisation
 
 CLASSES = 10
 EPOCHS, QUANTISED_EPOCHS, BATCH = 15, 3, 50
@@ -78,7 +78,7 @@ CASES = {
 
 @functools.cache
 def images() -> dict[str, Tensor]:
-    """The digits at 14 x 14 pixels, normalised, by the names of :mod:`swim.datasets`."""
+    """The digits at 14 x 14 pixels, normalised, by the names of :mod:`swim.data.sources`."""
     found = {}
     for name, array in mnist5k.load(None, False).items():  # type: ignore[arg-type]
         tensor = torch.from_numpy(array)

@@ -25,11 +25,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks import record, subjects
-from swim import chips
-from swim.cli.running import start
-from swim.devices import Device
-from swim.inference import GROUP
-from swim.spec import Compute
+from swim.cli.accelerator import start
+from swim.devices.bit_sliced import Device
+from swim.engine.evaluator import GROUP
+from swim.evaluation import monte_carlo
+from swim.settings import Compute
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 DEVICE = Device(sigma=0.1, M=8, K=1, convention="release")
@@ -144,7 +144,7 @@ def measure(
     x, y = x.to(place), y.to(place)
     in_memory = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
     batches = list(zip(x.split(500), y.split(500), strict=True))
-    engine = chips.stream(model, batches, device=DEVICE)
+    engine = monte_carlo.stream(model, batches, device=DEVICE)
     together = GROUP if name == "lenet" else 1  # a group is computed whole, then handed out
     ways: dict[str, Callable[[], Any]] = {
         "naive, data loader": lambda: naive_chip(twin, loader),

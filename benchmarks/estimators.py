@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import spearmanr
+from swim.curvature.estimate import second_derivative
 from torch import Tensor, nn
 
 from benchmarks import digits, record, subjects
-from swim import registry
-from swim.curvature import losses, second_derivative
-from swim.methods.base import Inputs, Layers, by_full_scale
-from swim.selection import mask_of, relative_magnitude
+from swim.curvature import losses
+from swim.selection.masks import mask_of, relative_magnitude
+from swim.selection.scores.base import Inputs, Layers, by_full_scale
+from swim.settings import registry
 
 FRACTIONS = ("0.05", "0.1")
 

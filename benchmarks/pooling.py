@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from swim.curvature.estimate import second_derivative
 
 from benchmarks import record
 from benchmarks.estimators import flat
-from swim import network
-from swim.curvature import second_derivative
-from swim.data import DataSet
-from swim.methods.base import Inputs, Layers, by_full_scale
-from swim.selection import mask_of, relative_magnitude
+from swim.data.dataset import DataSet
+from swim.networks import checkpoint
+from swim.selection.masks import mask_of, relative_magnitude
+from swim.selection.scores.base import Inputs, Layers, by_full_scale
 
 WAYS = ("recursion", "recursion_coherent", "empirical_fisher", "monte_carlo_fisher")
 FRACTIONS = ("0.0003", "0.001", "0.003", "0.01", "0.03", "0.1", "0.3")
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100, help="training images")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    model, settings = network.load(chosen.model)
+    model, settings = checkpoint.load(chosen.model)
     data = DataSet(chosen.data)
     first = next(iter(data.batches("train", chosen.images, chosen.images)))
     found = measure(model, first)

@@ -17,9 +17,10 @@ import torch
 from scipy.stats import t
 
 from benchmarks import record
-from swim import chips, network, stopping
-from swim.data import DataSet
-from swim.devices import Device
+from swim.data.dataset import DataSet
+from swim.devices.bit_sliced import Device
+from swim.evaluation import monte_carlo, stopping
+from swim.networks import checkpoint
 
 REFERENCE = 3000  # chips, about the paper's number
 
@@ -29,13 +30,13 @@ def measure(model: Any, batches: Any, sigma: float, images: int, full: int) -> d
     device = Device(sigma=sigma, M=8, K=1, convention="release")
     total = sum(len(labels) for _, labels in batches)
     start = time.perf_counter()
-    made = chips.stream(model, batches, device=device)
+    made = monte_carlo.stream(model, batches, device=device)
     exact = np.array([row[1] for row in itertools.islice(made, full)])
     seconds_full = (time.perf_counter() - start) / full
     target = float(t.ppf(0.975, REFERENCE - 1)) * exact.std(ddof=1) / math.sqrt(REFERENCE)
     rows: list[Any] = []
     start = time.perf_counter()
-    for row in chips.stream(model, batches, device=device, images=images):
+    for row in monte_carlo.stream(model, batches, device=device, images=images):
         rows.append(row)
         done = len(rows) >= 500 and len(rows) % stopping.BLOCK == 0
         if done and stopping.half_width([r[1] for r in rows]) <= target:
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--full", type=int, default=300, help="chips on all images")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    model, settings = network.load(chosen.model)
+    model, settings = checkpoint.load(chosen.model)
     batches = list(DataSet(chosen.data).batches("test", 500))
     rows = [measure(model, batches, s, chosen.images, chosen.full) for s in (0.1, 0.2)]
     table = [

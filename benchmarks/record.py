@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from swim import io, machine
+from swim.runtime import files, machine
 
 CPU = torch.device("cpu")
 RESULTS = Path(__file__).parent / "results"
@@ -56,10 +56,10 @@ def save(
         hardware["gpu"] = machine.runs_on(place)
         on_gpu = f"one {hardware['gpu']} and "
     record = {"command": command, "versions": versions, "hardware": hardware, **content}
-    io.write_json(RESULTS / f"{name}.json", record)
+    files.write_json(RESULTS / f"{name}.json", record)
     head = (
         f"`{command}` on {on_gpu}{hardware['cores']} cores of {hardware['processor']}; "
         f"torch {versions['torch']}, Python {versions['python']}."
     )
-    io.write_text(RESULTS / f"{name}.md", "\n".join([head, "", *table, ""]))
+    files.write_text(RESULTS / f"{name}.md", "\n".join([head, "", *table, ""]))
     print("\n".join(table), json.dumps({"written": str(RESULTS / f"{name}.json")}), sep="\n")

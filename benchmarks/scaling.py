@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
 from benchmarks import record, subjects
 from benchmarks.workflow import dry_run
-from swim.curvature import second_derivative
 
 Point = tuple[float, float]
 DEVICE = swim.Device(sigma=0.1, M=8, K=1)
@@ -44,13 +44,13 @@ def weights_sensitivity() -> list[Point]:
 
 def weights_chips() -> list[Point]:
     """One chip on 256 samples, by number of weights."""
-    from swim import chips
+    from swim.evaluation import monte_carlo
 
     batch = torch.randn(256, 256), torch.zeros(256, dtype=torch.long)
     points: list[Point] = []
     for width in (64, 128, 256, 512, 1024, 2048):
         model, count = _mlp(width)
-        made = chips.stream(model, [batch], device=DEVICE)
+        made = monte_carlo.stream(model, [batch], device=DEVICE)
         seconds = _median(lambda: [next(made) for _ in range(8)]) / 8  # noqa: B023
         points.append((count, seconds))
     return points

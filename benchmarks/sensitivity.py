@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from swim.curvature.estimate import second_derivative
 from torch import Tensor, nn
 
 from benchmarks import record, subjects
-from swim.cli.running import start
-from swim.curvature import second_derivative
-from swim.spec import Compute
+from swim.cli.accelerator import start
+from swim.settings import Compute
 
 IMAGES = {"lenet": 500, "convnet": 50, "resnet18": 20}
 GPU_IMAGES = {"lenet": 5000, "convnet": 500, "resnet18": 500}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import record
-from swim import registry
-from swim.models import quantisation
+from swim.networks import quantisation
+from swim.settings import registry
 
 SHAPES = {"lenet": (1, 28, 28), "convnet": (3, 32, 32), "resnet18": (3, 32, 32)}
 CLASSES = 10

@@ -6,17 +6,11 @@ from pathlib import Path
 from rules.environment import gpu_visible, prefer
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from swim import (
-    errors,
-    faults,
-    fingerprint,
-    level_table,
-    machine,
-    registry,
-    sources,
-    spec,
-)
-from swim.methods.base import estimator_of
+from swim import errors, settings as spec
+from swim.data import image_digest as fingerprint, level_table
+from swim.runtime import code_digest as sources, machine, provenance as origin
+from swim.selection.scores.base import estimator_of
+from swim.settings import registry, validation as faults
 
 prefer(workflow.basedir)
 

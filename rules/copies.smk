@@ -4,7 +4,7 @@ from functools import partial
 from types import SimpleNamespace
 
 from snakemake.io import IOFile
-from swim import origin, stored
+from swim.cli import copied_results as stored
 
 COMPARED_SETTINGS = set()
 
@@ -12,7 +12,7 @@ COMPARED_SETTINGS = set()
 def settings_of_files(name):
     """An experiment's files that say what they are: with which settings, and from which files.
 
-    As swim.stored compares them: path, JSON, and files by kind.
+    As swim.cli.copied_results compares them: path, JSON, and files by kind.
     """
     own, at = EXPERIMENTS[name], partial(SimpleNamespace, experiment=name)
     folder, data = f"results/{name}", dataset_of(at())

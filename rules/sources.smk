@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, workflow.basedir)
 
 from snakemake.exceptions import WorkflowError
-from swim import spec
+from swim import settings as spec
 
 
 def settings_as_written():

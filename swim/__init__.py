@@ -10,35 +10,31 @@ The four lines that most users need::
 Importing the package loads no torch: each name is imported when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from swim.runtime.lazy import exports
+from swim.runtime.moved import keep_old_names
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from swim.curvature import sensitivity
-    from swim.devices import Device
+    from swim.curvature.estimate import sensitivity
+    from swim.devices.bit_sliced import Device
     from swim.errors import SwimError
-    from swim.evaluation import Result, evaluate
-    from swim.selection import select
+    from swim.evaluation.api import Result, evaluate
+    from swim.selection.masks import select
 
 __all__ = ["Device", "Result", "SwimError", "evaluate", "select", "sensitivity"]
 
-_HOMES = {
-    "Device": "swim.devices",
-    "Result": "swim.evaluation",
-    "SwimError": "swim.errors",
-    "evaluate": "swim.evaluation",
-    "select": "swim.selection",
-    "sensitivity": "swim.curvature",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'swim' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "Device": "swim.devices.bit_sliced",
+        "Result": "swim.evaluation.api",
+        "SwimError": "swim.errors",
+        "evaluate": "swim.evaluation.api",
+        "select": "swim.selection.masks",
+        "sensitivity": "swim.curvature.estimate",
+    },
+)
+keep_old_names()

@@ -4,19 +4,21 @@ from pathlib import Path
 
 import click
 
-from swim import adopt as adopting
-from swim import digests, network, spec
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
-from swim.data import DataSet
+from swim.data.dataset import DataSet
+from swim.networks import import_weights as adopting
+from swim.networks.checkpoint import save
+from swim.runtime import digests
+from swim.settings import AdoptJob
 
 
 @click.command()
 @click.option("--checkpoint", required=True, type=FILE, help="a state dict, or safetensors")
 @click.option("--data", required=True, type=FILE, help="prepared data set")
 @click.option("--out", required=True, type=FILE, help="checkpoint to write (.safetensors)")
-@settings_options(spec.AdoptJob)
-def adopt(checkpoint: str, data: str, out: str, settings: spec.AdoptJob) -> None:
+@settings_options(AdoptJob)
+def adopt(checkpoint: str, data: str, out: str, settings: AdoptJob) -> None:
     """Take a trained network of your own as the checkpoint, instead of training one."""
     digests.require_intact(checkpoint)
     dataset = DataSet(data)
@@ -30,4 +32,4 @@ def adopt(checkpoint: str, data: str, out: str, settings: spec.AdoptJob) -> None
     job = settings.model_dump(mode="json")
     made_from = {"checkpoint": digests.of_file(checkpoint)}
     record = {**job, "dataset": dataset.name, "made_from": made_from}
-    click.echo(str(network.save(out, model, dataset, record)))
+    click.echo(str(save(out, model, dataset, record)))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from swim import budget as rule
-from swim import io
 from swim.cli.options import Finite
 from swim.errors import DataError
+from swim.reports import stopping_rule as rule
+from swim.runtime.files import write_table
 
 
 @click.command()
@@ -30,4 +30,4 @@ def budget(folder: str, max_drop: float, out: str | None) -> None:
     table = rule.stops(files, max_drop)
     click.echo(rule.markdown(table, max_drop))
     if out:
-        io.write_table(out, table.to_csv(index=False))
+        write_table(out, table.to_csv(index=False))

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from swim import correlation, io, registry, scatter, spec
 from swim.cli.console import FILE
+from swim.cli.inputs import curvature_of
 from swim.cli.options import settings_options
-from swim.cli.second_file import curvature_of
 from swim.cli.weights_file import Weights, weights_of
 from swim.errors import SettingError
-from swim.methods.base import Inputs, estimator_of
+from swim.reports import correlation
+from swim.reports.plots import scatter_figure
+from swim.runtime.files import write_table, write_text
+from swim.selection.scores.base import Inputs, estimator_of
+from swim.settings import CorrelateJob, registry
 
 
 @click.command()
@@ -29,7 +32,7 @@ from swim.methods.base import Inputs, estimator_of
 @click.option("--scores", type=FILE, help="each weight with all scores, to write (.csv)")
 @click.option("--markdown", type=FILE, help="correlations by layer, to write (.md)")
 @click.option("--figure", type=FILE, help="scatter plots to write (.png), an .svg beside it")
-@settings_options(spec.CorrelateJob)
+@settings_options(CorrelateJob)
 def correlate(
     files: tuple[str, ...],
     model: str,
@@ -42,7 +45,7 @@ def correlate(
     scores: str | None,
     markdown: str | None,
     figure: str | None,
-    settings: spec.CorrelateJob,
+    settings: CorrelateJob,
 ) -> None:
     """Each method's score against what weights cost: correlations and scatter plots.
 
@@ -57,20 +60,20 @@ def correlate(
     constants = {"experiment": experiment, "model": label, "dataset": dataset}
     correlations = correlation.correlation_table(table, names, constants, settings.seed)
     record = {"made_from": {"model": weights.record["digest"]}}
-    io.write_table(out, correlations.to_csv(index=False, lineterminator="\n"), record)
+    write_table(out, correlations.to_csv(index=False, lineterminator="\n"), record)
     if scores:
-        io.write_table(scores, table.to_csv(index=False, lineterminator="\n"), record)
+        write_table(scores, table.to_csv(index=False, lineterminator="\n"), record)
     if markdown:
-        io.write_text(markdown, correlation.markdown(correlations, table))
+        write_text(markdown, correlation.markdown(correlations, table))
     if figure:
-        scatter.draw(figure, table, correlations, names)
+        scatter_figure.draw(figure, table, correlations, names)
 
 
 def _scores(
     weights: Weights,
     sensitivities: Sequence[str],
     methods: Sequence[str],
-    settings: spec.CorrelateJob,
+    settings: CorrelateJob,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Method -> layer -> array of scores.
 

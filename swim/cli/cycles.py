@@ -7,12 +7,14 @@ from typing import Any
 import click
 import pandas as pd
 
-from swim import cycles as cycles_to_accuracy
-from swim import faults, io, spec
+from swim import settings
 from swim.cli.console import FILE
 from swim.cli.options import json_object
-from swim.decimals import canonical
 from swim.errors import DataError, SettingError
+from swim.reports import cycles_to_accuracy
+from swim.runtime import files
+from swim.settings import validation
+from swim.settings.decimals import canonical
 
 
 @click.command()
@@ -49,7 +51,7 @@ def cycles(
     if parts:
         found = pd.concat([cycles_to_accuracy.read(part) for part in parts])
     else:
-        job = points and faults.parse(spec.SummariseJob, json_object(points), "points")
+        job = points and validation.parse(settings.SummariseJob, json_object(points), "points")
         seeds = [_files(Path(folder), job or None) for folder in folders]
         try:
             within = tuple(canonical(part, Decimal(0), Decimal(100), "within") for part in within)
@@ -61,12 +63,12 @@ def cycles(
             "within": list(within),
             **({"points": job.model_dump(mode="json")} if job else {}),
         }
-    io.write_table(out, found.to_csv(index=False, lineterminator="\n"), record)
+    files.write_table(out, found.to_csv(index=False, lineterminator="\n"), record)
     if markdown:
-        io.write_text(markdown, cycles_to_accuracy.markdown(found))
+        files.write_text(markdown, cycles_to_accuracy.markdown(found))
 
 
-def _files(folder: Path, job: spec.SummariseJob | None) -> list[Path]:
+def _files(folder: Path, job: settings.SummariseJob | None) -> list[Path]:
     if job:
         return [folder / file for file in job.files()]
     found = sorted(path for path in folder.glob("*/sigma-*/*/*.csv"))

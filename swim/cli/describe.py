@@ -2,10 +2,10 @@
 
 import click
 
-from swim import io
 from swim.cli.console import FILE
 from swim.cli.options import json_object
-from swim.machine import hardware, versions
+from swim.runtime import files
+from swim.runtime.machine import hardware, versions
 
 
 @click.command()
@@ -16,5 +16,5 @@ def describe(settings: str, model: str | None, out: str) -> None:
     """Store resolved settings, what is programmed, versions and hardware."""
     content = json_object(settings)
     if model is not None:
-        content = {**content, "weights": io.read_settings(model)["inventory"]}
-    io.write_json(out, {**content, "versions": versions(), "hardware": hardware()})
+        content = {**content, "weights": files.read_settings(model)["inventory"]}
+    files.write_json(out, {**content, "versions": versions(), "hardware": hardware()})

@@ -6,17 +6,21 @@ import click
 import numpy as np
 import torch
 
-from swim import chips, devices, digests, io, spec
-from swim import network as networks
-from swim.cli import chips_file
+from swim.cli import chip_rows
+from swim.cli.accelerator import start
 from swim.cli.console import FILE, trusted_network
 from swim.cli.mask_file import mask_of
 from swim.cli.options import settings_options
-from swim.cli.running import start
 from swim.cli.weights_file import weights_of
-from swim.data import DataSet
+from swim.data.dataset import DataSet
+from swim.devices.equal_variance import relative_variance
+from swim.devices.from_settings import of_settings
 from swim.errors import SettingError
-from swim.progress import Progress, digest_of
+from swim.evaluation import monte_carlo
+from swim.networks import checkpoint as networks
+from swim.runtime import digests, files
+from swim.runtime.finished_rows import Progress, digest_of
+from swim.settings import EvaluateJob
 
 # variance: mean over weights, of devices of one sigma; sigma_factor: what brought it there.
 CLEAN = ("accuracy", "loss", "variance", "sigma_factor")
@@ -32,7 +36,7 @@ CLEAN = ("accuracy", "loss", "variance", "sigma_factor")
 @click.option("--out", required=True, type=FILE, help="one row a chip, to write (.csv)")
 @click.option("--clean", type=FILE, help="also write the unprogrammed network's accuracy (.csv)")
 @trusted_network
-@settings_options(spec.EvaluateJob)
+@settings_options(EvaluateJob)
 def evaluate(
     model: str,
     data: str,
@@ -41,7 +45,7 @@ def evaluate(
     out: str,
     clean: str | None,
     network: str | None,
-    settings: spec.EvaluateJob,
+    settings: EvaluateJob,
 ) -> None:
     """Program chips by Monte Carlo and measure the accuracy of each.
 
@@ -66,24 +70,24 @@ def evaluate(
     else:
         point = {"method": str(verify), "fraction": "1" if verify == "all" else "0"}
         chosen = {n: torch.full(shape, verify == "all") for n, shape in weights.shapes.items()}
-    parts = chips_file.content(made_from, settings, place, checkpoint)
+    parts = chip_rows.content(made_from, settings, place, checkpoint)
     digest = digest_of([*parts, *_bytes(chosen)])
-    rows = chips_file.rows(
+    rows = chip_rows.rows(
         loaded, batches, chosen, settings, Progress(out, digest), networks.digital(checkpoint)
     )
-    io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))
+    files.write_rows(out, monte_carlo.COLUMNS, rows, chip_rows.record(made_from, settings, **point))
     if clean:
-        found = chips.clean(loaded, batches, digital=networks.digital(checkpoint))
+        found = monte_carlo.clean(loaded, batches, digital=networks.digital(checkpoint))
         row = (*found, *_variance(weights.layers, settings))
-        record = chips_file.record(made_from, settings, method="clean", fraction="")
-        io.write_rows(clean, CLEAN, [row], record)
+        record = chip_rows.record(made_from, settings, method="clean", fraction="")
+        files.write_rows(clean, CLEAN, [row], record)
 
 
-def _variance(weights: dict[str, np.ndarray], settings: spec.EvaluateJob) -> tuple[float, float]:
+def _variance(weights: dict[str, np.ndarray], settings: EvaluateJob) -> tuple[float, float]:
     """The last two entries of :data:`CLEAN`."""
-    device = devices.of_settings(settings.device, settings.sigma)
+    device = of_settings(settings.device, settings.sigma)
     targets = {name: torch.from_numpy(weight) for name, weight in weights.items()}
-    variance = devices.relative_variance(device, targets)
+    variance = relative_variance(device, targets)
     if device.equal_variance:
         return 1.0, variance**-0.5
     return variance, 1.0

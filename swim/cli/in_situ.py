@@ -6,22 +6,24 @@ from collections.abc import Sequence
 import click
 import torch
 
-from swim import chips, digests, io, spec, streams
-from swim import network as networks
-from swim.cli import chips_file
+from swim.cli import chip_rows
+from swim.cli.accelerator import start
 from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
-from swim.cli.running import start
-from swim.data import DataSet
-from swim.in_situ import InSitu
-from swim.progress import Progress, digest_of
+from swim.data.dataset import DataSet
+from swim.evaluation import monte_carlo
+from swim.networks import checkpoint as networks
+from swim.programming.in_situ import InSitu
+from swim.runtime import digests, files, rng
+from swim.runtime.finished_rows import Progress, digest_of
+from swim.settings import InSituJob
 
 
 class _Steps(Sequence[tuple[torch.Tensor, torch.Tensor]]):
     """Training batches in a random order of the images, read when a step asks for them."""
 
     def __init__(self, data: DataSet, size: int, seed: int):
-        generator = streams.generator(seed, "in-situ")
+        generator = rng.generator(seed, "in-situ")
         self._order = torch.from_numpy(generator.permutation(data.size("train")))
         self._data, self._size = data, size
 
@@ -38,8 +40,8 @@ class _Steps(Sequence[tuple[torch.Tensor, torch.Tensor]]):
 @click.option("--data", required=True, type=FILE, help="prepared data set")
 @click.option("--out", required=True, type=FILE, help="one row a chip, to write (.csv)")
 @trusted_network
-@settings_options(spec.InSituJob)
-def in_situ(model: str, data: str, out: str, network: str | None, settings: spec.InSituJob) -> None:
+@settings_options(InSituJob)
+def in_situ(model: str, data: str, out: str, network: str | None, settings: InSituJob) -> None:
     """Train each chip on the device, within a budget of write cycles: the baseline.
 
     Every step writes every device once, with a fresh error. Finished chips are kept in a hidden
@@ -63,7 +65,9 @@ def in_situ(model: str, data: str, out: str, network: str | None, settings: spec
         digital=kept,
     )
     made_from = {"model": checkpoint["digest"], "data": dataset.digest}
-    digest = digest_of(chips_file.content(made_from, settings, place, checkpoint, "swim.in_situ"))
-    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest), kept)
+    digest = digest_of(
+        chip_rows.content(made_from, settings, place, checkpoint, "swim.programming.in_situ")
+    )
+    rows = chip_rows.rows(loaded, batches, policy, settings, Progress(out, digest), kept)
     point = {"method": "in_situ", "fraction": settings.budget}
-    io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))
+    files.write_rows(out, monte_carlo.COLUMNS, rows, chip_rows.record(made_from, settings, **point))

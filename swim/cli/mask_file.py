@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from swim import digests, io
-from swim.digests import Record
 from swim.errors import DataError
+from swim.runtime import digests, files
+from swim.runtime.digests import Record
 
 
 def mask_of(
@@ -23,7 +23,7 @@ def mask_of(
     Raises:
         DataError: the file is missing, damaged, or of another checkpoint.
     """
-    mask, made = io.load_mask(path)
+    mask, made = files.load_mask(path)
     require_shapes(path, mask, model, shapes)
     digests.require_origin(path, made, model=(model, digest))
     return mask, made

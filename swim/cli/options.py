@@ -13,9 +13,9 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from swim import faults, spec
 from swim.errors import SettingError, short
-from swim.spec.text import check_json
+from swim.settings import Section, merge, validation
+from swim.settings.text import check_json
 
 Keys = tuple[str, ...]
 
@@ -52,7 +52,7 @@ def _help(field: FieldInfo) -> str:
     return f"{field.description}  [default: {'none' if default is None else default}]"
 
 
-def settings_options(section: type[spec.Section]) -> Callable[..., Any]:
+def settings_options(section: type[Section]) -> Callable[..., Any]:
     """Give a command one flag per setting of ``section`` and ``--settings`` for all at once.
 
     The command gets the validated section as ``settings``. A nested setting's flag is its path:
@@ -68,8 +68,8 @@ def settings_options(section: type[spec.Section]) -> Callable[..., Any]:
             for name, path in names.items():
                 value = values.pop(name)
                 if value is not None:
-                    content = spec.merge(content, functools.reduce(_wrap, reversed(path), value))
-            return function(settings=faults.parse(section, content), **values)
+                    content = merge(content, functools.reduce(_wrap, reversed(path), value))
+            return function(settings=validation.parse(section, content), **values)
 
         for name, path in reversed(names.items()):
             flag = "--" + "-".join(path).replace("_", "-")

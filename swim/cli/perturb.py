@@ -8,15 +8,19 @@ import click
 import numpy as np
 import torch
 
-from swim import devices, digests, io, perturbation, spec, streams
-from swim import network as networks
-from swim.cli.circumstances import circumstances, levels_of
+from swim.cli.accelerator import start
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
-from swim.cli.running import start
+from swim.cli.result_digest import circumstances, levels_of
 from swim.cli.weights_file import weights_of
-from swim.data import DataSet
-from swim.progress import Progress, digest_of
+from swim.data.dataset import DataSet
+from swim.devices.equal_variance import at_equal_variance
+from swim.devices.from_settings import of_settings
+from swim.evaluation import perturbation
+from swim.networks import checkpoint as networks
+from swim.runtime import digests, files, rng
+from swim.runtime.finished_rows import Progress, digest_of
+from swim.settings import PerturbJob, section_json
 
 
 @click.command()
@@ -24,10 +28,8 @@ from swim.progress import Progress, digest_of
 @click.option("--data", required=True, type=FILE, help="prepared data set; its training images")
 @click.option("--out", required=True, type=FILE, help="one row a weight, to write (.csv)")
 @trusted_network
-@settings_options(spec.PerturbJob)
-def perturb(
-    model: str, data: str, out: str, network: str | None, settings: spec.PerturbJob
-) -> None:
+@settings_options(PerturbJob)
+def perturb(model: str, data: str, out: str, network: str | None, settings: PerturbJob) -> None:
     """Change one weight at a time and measure what it costs in loss.
 
     Weights are drawn, as many of each layer; each goes up and down by the standard deviation that
@@ -43,8 +45,8 @@ def perturb(
     progress = Progress(out, digest_of(_content(made_from, settings, place, checkpoint)))
     layers = weights_of(model).layers
     held = {name: torch.from_numpy(weight).to(place) for name, weight in layers.items()}
-    device = devices.of_settings(settings.device, settings.sigma)
-    device = devices.at_equal_variance(device, held)
+    device = of_settings(settings.device, settings.sigma)
+    device = at_equal_variance(device, held)
     sizes = {name: weight.numel() for name, weight in held.items()}
     total = sum(map(len, perturbation.sample(sizes, settings.weights, settings.seed).values()))
     done = len(progress.rows)
@@ -64,17 +66,15 @@ def perturb(
             progress.add(row)
             bar.update()
     progress.save()
-    job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
+    job = json.loads(section_json(settings, exclude={"accelerator"}))
     origin = {**made_from, **levels_of(settings.device)}
     record = {"made_from": origin, "settings": job, "point": {"sigma": settings.sigma}}
-    io.write_rows(out, perturbation.COLUMNS, progress.rows, record)
+    files.write_rows(out, perturbation.COLUMNS, progress.rows, record)
 
 
-def _batches(
-    data: DataSet, settings: spec.PerturbJob
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(data: DataSet, settings: PerturbJob) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Training images drawn once, in the order of the file, and their labels."""
-    order = streams.generator(settings.seed, "perturb images").permutation(data.size("train"))
+    order = rng.generator(settings.seed, "perturb images").permutation(data.size("train"))
     chosen = torch.from_numpy(np.sort(order[: settings.images]))
     labels = data.labels("train")
     for index in chosen.split(settings.batch_size):
@@ -83,12 +83,12 @@ def _batches(
 
 def _content(
     made_from: dict[str, str],
-    settings: spec.PerturbJob,
+    settings: PerturbJob,
     place: torch.device,
     checkpoint: dict[str, Any],
 ) -> Iterator[bytes]:
     """What any weight's row depends on."""
     yield json.dumps(made_from, sort_keys=True).encode()
-    yield spec.section_json(settings, exclude={"accelerator"}).encode()
-    home = ("swim.perturbation", "swim.network", "swim.data")
+    yield section_json(settings, exclude={"accelerator"}).encode()
+    home = ("swim.evaluation.perturbation", "swim.networks.checkpoint", "swim.data.dataset")
     yield from circumstances(settings.device, place, checkpoint, *home)

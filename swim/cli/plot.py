@@ -2,9 +2,10 @@
 
 import click
 
-from swim import cycles, cycles_figure, figures, tables, where_figure
 from swim.cli.console import FILE
 from swim.errors import SettingError
+from swim.reports import accuracy_tables, cycles_to_accuracy
+from swim.reports.plots import accuracy_figure, cycles_figure, spending_figure
 
 CYCLES, WHERE = "cycles", "where"  # of tables of their own
 
@@ -16,7 +17,7 @@ CYCLES, WHERE = "cycles", "where"  # of tables of their own
     "--figure",
     "names",
     multiple=True,
-    type=click.Choice([*figures.FIGURES, CYCLES, WHERE]),
+    type=click.Choice([*accuracy_figure.FIGURES, CYCLES, WHERE]),
     help="only this one; may be repeated; cycles and where are of tables of their own",
 )
 @click.option(
@@ -31,12 +32,12 @@ def plot(table: str, folder: str, sigmas: tuple[str, ...], names: tuple[str, ...
     DEVICE/sigma-SIGMA/BUDGET.csv.
     """
     if set(names) == {CYCLES}:
-        made = cycles_figure.draw_all(cycles.read(table), folder, sigmas)
+        made = cycles_figure.draw_all(cycles_to_accuracy.read(table), folder, sigmas)
     elif set(names) == {WHERE}:
-        made = where_figure.draw(table, folder)
+        made = spending_figure.draw(table, folder)
     elif {CYCLES, WHERE} & set(names):
         raise SettingError("cycles and where are of tables of their own: ask for them alone")
     else:
-        made = figures.draw_all(tables.read_accuracy(table), folder, sigmas, names)
+        made = accuracy_figure.draw_all(accuracy_tables.read_accuracy(table), folder, sigmas, names)
     for path in made:
         click.echo(str(path))

@@ -4,12 +4,13 @@ import os
 
 import click
 
-from swim import faults, spec
-from swim import prepare as preparing
+from swim import settings
 from swim.cli.console import FILE
 from swim.cli.options import json_object
+from swim.data import prepare as preparing
 from swim.errors import SettingError
-from swim.registry import DATASETS
+from swim.settings import validation
+from swim.settings.registry import DATASETS
 
 
 @click.command()
@@ -25,7 +26,9 @@ from swim.registry import DATASETS
 @click.option("--download/--no-download", default=True, help="whether missing files may be fetched")
 def prepare(dataset: str, own: str | None, out: str, data_root: str, download: bool) -> None:
     """Turn a data set into one file of arrays that later steps map into memory."""
-    images = None if own is None else faults.parse(spec.OwnDataSet, json_object(own), "--own")
+    images = (
+        None if own is None else validation.parse(settings.OwnDataSet, json_object(own), "--own")
+    )
     if images and images.file and os.path.realpath(images.file) == os.path.realpath(out):
         raise SettingError(f"--out would write over the images, {out}; name another file to write")
     preparing.prepare(dataset, out, own=images, data_root=data_root, download=download)

@@ -3,16 +3,19 @@
 import click
 import torch
 
-from swim import chips, digests, io, policies, spec
-from swim import network as networks
-from swim.cli import chips_file
+from swim.cli import chip_rows
+from swim.cli.accelerator import start
 from swim.cli.console import FILE, trusted_network
+from swim.cli.inputs import scores_of
 from swim.cli.options import settings_options
-from swim.cli.running import start
-from swim.cli.second_file import scores_of
 from swim.cli.weights_file import weights_of
-from swim.data import DataSet
-from swim.progress import Progress, digest_of
+from swim.data.dataset import DataSet
+from swim.evaluation import monte_carlo
+from swim.networks import checkpoint as networks
+from swim.programming.lookup import of_name
+from swim.runtime import digests, files
+from swim.runtime.finished_rows import Progress, digest_of
+from swim.settings import ProgramJob
 
 
 @click.command()
@@ -21,14 +24,14 @@ from swim.progress import Progress, digest_of
 @click.option("--sensitivity", required=True, type=FILE, help="an estimator's file to rank by")
 @click.option("--out", required=True, type=FILE, help="one row a chip, to write (.csv)")
 @trusted_network
-@settings_options(spec.ProgramJob)
+@settings_options(ProgramJob)
 def program(
     model: str,
     data: str,
     sensitivity: str,
     out: str,
     network: str | None,
-    settings: spec.ProgramJob,
+    settings: ProgramJob,
 ) -> None:
     """Program chips by a policy that reads their devices, within a budget of cycles.
 
@@ -44,13 +47,13 @@ def program(
     batches = list(dataset.batches("test", settings.batch_size, settings.test_images))
     ranked, made = scores_of(sensitivity, weights_of(model))
     scores = {name: torch.from_numpy(h) for name, h in ranked.items()}
-    policy = policies.of_name(settings.policy, float(settings.budget), scores)
+    policy = of_name(settings.policy, float(settings.budget), scores)
     made_from = {
         "model": checkpoint["digest"],
         "data": dataset.digest,
         "sensitivity": made["digest"],
     }
-    parts = chips_file.content(made_from, settings, place, checkpoint, policy=settings.policy)
-    rows = chips_file.rows(loaded, batches, policy, settings, Progress(out, digest_of(parts)), kept)
+    parts = chip_rows.content(made_from, settings, place, checkpoint, policy=settings.policy)
+    rows = chip_rows.rows(loaded, batches, policy, settings, Progress(out, digest_of(parts)), kept)
     point = {"method": settings.policy, "fraction": settings.budget}
-    io.write_rows(out, chips.COLUMNS, rows, chips_file.record(made_from, settings, **point))
+    files.write_rows(out, monte_carlo.COLUMNS, rows, chip_rows.record(made_from, settings, **point))

@@ -2,9 +2,9 @@
 
 import click
 
-from swim import io
-from swim import schema as made
 from swim.cli.console import FILE
+from swim.runtime import files
+from swim.settings import reference as made
 
 
 @click.command()
@@ -13,8 +13,8 @@ from swim.cli.console import FILE
 def schema(out: str | None, markdown: str | None) -> None:
     """Write the JSON schema of config.yaml and its reference page."""
     if out:
-        io.write_json(out, made.schema())
+        files.write_json(out, made.schema())
     if markdown:
-        io.write_text(markdown, made.reference())
+        files.write_text(markdown, made.reference())
     if not out and not markdown:
         click.echo(made.reference())

@@ -2,21 +2,23 @@
 
 import click
 
-from swim import io, registry, selection, spec
 from swim.cli.console import FILE
+from swim.cli.inputs import curvature_of
 from swim.cli.options import settings_options
-from swim.cli.second_file import curvature_of
 from swim.cli.weights_file import weights_of
 from swim.errors import DataError, SettingError
-from swim.methods.base import Inputs
+from swim.runtime import files
+from swim.selection import masks
+from swim.selection.scores.base import Inputs
+from swim.settings import SelectJob, registry
 
 
 @click.command()
 @click.option("--model", required=True, type=FILE, help="checkpoint")
 @click.option("--sensitivity", type=FILE, help="an estimator's file, for methods that rank by one")
 @click.option("--out", required=True, type=FILE, help="mask to write (.npz, packed bits)")
-@settings_options(spec.SelectJob)
-def select(model: str, sensitivity: str | None, out: str, settings: spec.SelectJob) -> None:
+@settings_options(SelectJob)
+def select(model: str, sensitivity: str | None, out: str, settings: SelectJob) -> None:
     """Choose which weights to write-verify."""
     weights = weights_of(model)
     made_from = {"model": weights.record["digest"]}
@@ -34,6 +36,6 @@ def select(model: str, sensitivity: str | None, out: str, settings: spec.SelectJ
                 f"{settings.method!r} needs {method.NEEDS!r}"
             )
     scores = method.score(Inputs(weights.layers, curvature, settings.seed))
-    ties = selection.relative_magnitude(weights.layers)
-    mask = selection.mask_of(scores, settings.fraction, ties)
-    io.save_mask(out, mask, {**settings.model_dump(mode="json"), "made_from": made_from})
+    ties = masks.relative_magnitude(weights.layers)
+    mask = masks.mask_of(scores, settings.fraction, ties)
+    files.save_mask(out, mask, {**settings.model_dump(mode="json"), "made_from": made_from})

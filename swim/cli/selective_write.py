@@ -5,17 +5,20 @@ from pathlib import Path
 import click
 import torch
 
-from swim import adopt, digests, io, registry, spec, train
-from swim import prepare as preparing
-from swim.arguments import LARGEST
+from swim.cli.accelerator import start
 from swim.cli.console import Bars
 from swim.cli.options import Finite
-from swim.cli.running import start
-from swim.data import DataSet
-from swim.devices import Device
+from swim.data import prepare as preparing
+from swim.data.dataset import DataSet
+from swim.devices.bit_sliced import Device
 from swim.errors import DataError, SettingError
-from swim.selective_write import DATA_SETS, recipe
-from swim.selective_write import selective_write as steps
+from swim.evaluation.first_release import DATA_SETS, recipe
+from swim.evaluation.first_release import selective_write as steps
+from swim.networks import import_weights
+from swim.networks.training import train
+from swim.runtime import digests, files
+from swim.settings import MOST, Compute, ModelSettings, TrainingSettings, registry
+from swim.settings.arguments import LARGEST
 
 MODELS = registry.ALIASES["network"]
 METHODS = [*registry.METHODS, *registry.ALIASES["method"]]
@@ -41,7 +44,7 @@ SPELLING = {"token_normalize_func": lambda flag: flag.replace("-", "_")}
     "--noise_epoch",
     default=100,
     show_default=True,
-    type=click.IntRange(2, spec.MOST),
+    type=click.IntRange(2, MOST),
     help="programmed chips a mean",
 )
 @click.option(
@@ -84,7 +87,7 @@ SPELLING = {"token_normalize_func": lambda flag: flag.replace("-", "_")}
     "--div",
     default=1,
     show_default=True,
-    type=click.IntRange(1, spec.MOST),
+    type=click.IntRange(1, MOST),
     help="divides the batch in which second derivatives are calculated",
 )
 @click.option(
@@ -145,18 +148,20 @@ def selective_write(
     Trains a network, or takes a trained one, and prints its accuracy before programming, on chips
     with nothing and with everything verified, and on chips where the selected part is.
     """
-    settings = spec.ModelSettings.model_validate({"name": model})
+    settings = ModelSettings.model_validate({"name": model})
     saved = _saved(model_path, header or model, pretrained)
-    place = start(spec.Compute(accelerator=accelerator, arithmetic_threads=arithmetic_threads))  # type: ignore[arg-type]
+    place = start(Compute(accelerator=accelerator, arithmetic_threads=arithmetic_threads))  # type: ignore[arg-type]
     data = _prepared(dataset or DATA_SETS[model], Path(data_root), download)
     if pretrained and saved:
         digests.require_intact(saved)
-        network = adopt.adopt(saved, settings, data, calibration_images=2000, report=click.echo)
+        network = import_weights.adopt(
+            saved, settings, data, calibration_images=2000, report=click.echo
+        )
     else:
         network = _trained(settings, recipe(model, train_epoch, train_var), data, seed, place)
         if saved:
             saved.parent.mkdir(parents=True, exist_ok=True)
-            with io.atomic(saved) as temporary:
+            with files.atomic(saved) as temporary:
                 torch.save(network.state_dict(), temporary)
             digests.write_beside(saved)
     device = Device(dev_var, M=8, K=1, verified_sigma=write_var, convention="release")
@@ -193,15 +198,15 @@ def _prepared(name: str, root: Path, download: bool) -> DataSet:
 
 
 def _trained(
-    model: spec.ModelSettings,
-    training: spec.TrainingSettings,
+    model: ModelSettings,
+    training: TrainingSettings,
     data: DataSet,
     seed: int,
     place: torch.device,
 ) -> torch.nn.Module:
     bars = Bars()
     bars("epochs", 0, training.epochs)
-    network, _ = train.train(
+    network, _ = train(
         model, training, data, seed=seed, place=place,
         progress=lambda row: bars("epochs", row.epoch, training.epochs),
     )  # fmt: skip

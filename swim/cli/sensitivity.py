@@ -4,13 +4,14 @@ import json
 
 import click
 
-from swim import digests, io, spec
-from swim import network as networks
+from swim.cli.accelerator import start
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
-from swim.cli.running import start
-from swim.curvature import second_derivative
-from swim.data import DataSet
+from swim.curvature.estimate import second_derivative
+from swim.data.dataset import DataSet
+from swim.networks import checkpoint as networks
+from swim.runtime import digests, files
+from swim.settings import SensitivityJob, section_json
 
 
 @click.command()
@@ -18,9 +19,9 @@ from swim.data import DataSet
 @click.option("--data", required=True, type=FILE, help="prepared data set; its training images")
 @click.option("--out", required=True, type=FILE, help="second derivatives to write (.safetensors)")
 @trusted_network
-@settings_options(spec.SensitivityJob)
+@settings_options(SensitivityJob)
 def sensitivity(
-    model: str, data: str, out: str, network: str | None, settings: spec.SensitivityJob
+    model: str, data: str, out: str, network: str | None, settings: SensitivityJob
 ) -> None:
     """Second derivative of the loss per weight, summed over the training images."""
     place = start(settings)
@@ -40,6 +41,6 @@ def sensitivity(
             progress=lambda done: bar.update(),
         )
     arrays = {name: value.cpu().numpy() for name, value in raw.items()}
-    job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
+    job = json.loads(section_json(settings, exclude={"accelerator"}))
     made_from = {"model": checkpoint["digest"], "data": dataset.digest}
-    io.save_arrays(out, arrays, {**job, "dataset": dataset.name, "made_from": made_from})
+    files.save_arrays(out, arrays, {**job, "dataset": dataset.name, "made_from": made_from})

@@ -2,7 +2,7 @@
 
 import click
 
-from swim import stamp as stamping
+from swim.cli import stamping
 
 
 @click.command()

@@ -4,10 +4,13 @@ import os
 
 import click
 
-from swim import device_table, faults, io, origin, spec, tables
+from swim import settings
 from swim.cli.console import FILE
 from swim.cli.options import json_object
 from swim.errors import SettingError
+from swim.reports import accuracy_tables, device_variance
+from swim.runtime import files, provenance
+from swim.settings import validation
 
 
 @click.command()
@@ -40,18 +43,18 @@ def summarise(
         raise SettingError("give either CHIPS files, or --folder with --points")
     job = None
     if folder:
-        job = faults.parse(spec.SummariseJob, json_object(points or ""), "points")
+        job = validation.parse(settings.SummariseJob, json_object(points or ""), "points")
         chips = tuple(os.path.join(folder, file) for file in job.files())
     constants = {"experiment": experiment, "model": model, "dataset": dataset}
     chosen = {"points": job.model_dump(mode="json")} if job else {}
-    made_from = origin.of_one_experiment(chips)
+    made_from = provenance.of_one_experiment(chips)
     record = {"made_from": made_from, "settings": {**constants, **chosen}}
-    table = tables.accuracy_table(chips, constants)
-    differences = tables.paired_table(chips, constants)
-    io.write_table(out, table.to_csv(index=False, lineterminator="\n"), record)
+    table = accuracy_tables.accuracy_table(chips, constants)
+    differences = accuracy_tables.paired_table(chips, constants)
+    files.write_table(out, table.to_csv(index=False, lineterminator="\n"), record)
     if paired:
-        io.write_table(paired, differences.to_csv(index=False, lineterminator="\n"), record)
+        files.write_table(paired, differences.to_csv(index=False, lineterminator="\n"), record)
     if markdown:
-        text = [tables.markdown(table), tables.paired_markdown(differences)]
-        text += device_table.markdown(chips)
-        io.write_text(markdown, "\n".join(text))
+        text = [accuracy_tables.markdown(table), accuracy_tables.paired_markdown(differences)]
+        text += device_variance.markdown(chips)
+        files.write_text(markdown, "\n".join(text))

@@ -7,22 +7,23 @@ from dataclasses import astuple
 import click
 import torch
 
-from swim import io, machine, network, sources, spec
-from swim import train as training
+from swim.cli.accelerator import start
 from swim.cli.console import FILE, progress_bar
 from swim.cli.options import settings_options
-from swim.cli.running import start
-from swim.data import DataSet
-from swim.progress import digest_of
-from swim.unfinished import Unfinished
+from swim.data.dataset import DataSet
+from swim.networks import checkpoint, training
+from swim.networks.training_state import Unfinished
+from swim.runtime import code_digest, files, machine
+from swim.runtime.finished_rows import digest_of
+from swim.settings import TrainJob, section_json
 
 
 @click.command()
 @click.option("--data", required=True, type=FILE, help="prepared data set")
 @click.option("--out", required=True, type=FILE, help="checkpoint to write (.safetensors)")
 @click.option("--history", type=FILE, help="one row an epoch, to write (.csv)")
-@settings_options(spec.TrainJob)
-def train(data: str, out: str, history: str | None, settings: spec.TrainJob) -> None:
+@settings_options(TrainJob)
+def train(data: str, out: str, history: str | None, settings: TrainJob) -> None:
     """Train a network; its last epoch is the checkpoint.
 
     The state is kept in a hidden file beside --out, once a minute: after a kill, the same command
@@ -51,17 +52,17 @@ def train(data: str, out: str, history: str | None, settings: spec.TrainJob) -> 
             unfinished=unfinished,
         )
     job = settings.model_dump(mode="json", exclude={"accelerator"})
-    click.echo(str(network.save(out, model, dataset, {**job, "dataset": dataset.name})))
+    click.echo(str(checkpoint.save(out, model, dataset, {**job, "dataset": dataset.name})))
     if history:
         header = ("epoch", "quantised", "learning_rate", "loss", "accuracy")
         record = {"made_from": {"data": dataset.digest}}
-        io.write_rows(history, header, [astuple(row) for row in rows], record)
+        files.write_rows(history, header, [astuple(row) for row in rows], record)
     unfinished.remove()
 
 
-def _content(data: DataSet, settings: spec.TrainJob, place: torch.device) -> Iterator[bytes]:
+def _content(data: DataSet, settings: TrainJob, place: torch.device) -> Iterator[bytes]:
     """Everything that a state of training depends on."""
     yield data.digest.encode()
-    yield spec.section_json(settings, exclude={"accelerator"}).encode()
-    code = sources.digest_of("swim.train", network=settings.model.network)
+    yield section_json(settings, exclude={"accelerator"}).encode()
+    code = code_digest.digest_of("swim.networks.training", network=settings.model.network)
     yield json.dumps([machine.runs_on(place), torch.__version__, code]).encode()

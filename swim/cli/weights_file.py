@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swim import io
-from swim.digests import Record
-from swim.effective import programmed
 from swim.errors import DataError
+from swim.networks.effective_weights import programmed
+from swim.runtime import files
+from swim.runtime.digests import Record
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def weights_of(model: str) -> Weights:
     Raises:
         DataError: the file is missing, damaged, or no checkpoint.
     """
-    arrays, checkpoint = io.load_arrays(model)
+    arrays, checkpoint = files.load_arrays(model)
     if "programmed" not in checkpoint:
         raise DataError(f"{model}: not a checkpoint of ours")
     return Weights(model, checkpoint, programmed(arrays, checkpoint))

@@ -5,16 +5,19 @@ import json
 import click
 import torch
 
-from swim import devices, io, spec
-from swim import where as places
+from swim.cli.accelerator import start
 from swim.cli.console import FILE
+from swim.cli.inputs import scores_of
 from swim.cli.mask_file import mask_of
 from swim.cli.options import settings_options
-from swim.cli.running import start
-from swim.cli.second_file import scores_of
 from swim.cli.weights_file import weights_of
+from swim.devices.from_settings import of_settings
 from swim.errors import DataError, SettingError
-from swim.policies import VerifyMask, of_name
+from swim.evaluation import spending as places
+from swim.programming.lookup import of_name
+from swim.programming.mask import VerifyMask
+from swim.runtime import files
+from swim.settings import WhereJob, section_json
 
 
 @click.command()
@@ -23,14 +26,14 @@ from swim.policies import VerifyMask, of_name
 @click.option("--mask", "masks", multiple=True, type=FILE, help="of `swim select`; several")
 @click.option("--policy", "policies", multiple=True, help="a programming policy; several")
 @click.option("--out", required=True, type=FILE, help="table to write (.csv)")
-@settings_options(spec.WhereJob)
+@settings_options(WhereJob)
 def where(
     model: str,
     sensitivity: str | None,
     masks: tuple[str, ...],
     policies: tuple[str, ...],
     out: str,
-    settings: spec.WhereJob,
+    settings: WhereJob,
 ) -> None:
     """Where methods spend their write cycles: devices rewritten in each layer and slice."""
     if not masks and not policies:
@@ -53,8 +56,8 @@ def where(
         scores = {name: torch.from_numpy(h) for name, h in ranked.items()}
         for name in policies:
             methods[name] = of_name(name, float(settings.budget), scores)
-    device = devices.of_settings(settings.device, settings.sigma)
+    device = of_settings(settings.device, settings.sigma)
     found = places.table(methods, targets, device=device, seed=settings.seed, chips=settings.chips)
-    job = json.loads(spec.section_json(settings, exclude={"accelerator"}))
+    job = json.loads(section_json(settings, exclude={"accelerator"}))
     record = {"made_from": made_from, "settings": job}
-    io.write_table(out, found.to_csv(index=False, lineterminator="\n"), record)
+    files.write_table(out, found.to_csv(index=False, lineterminator="\n"), record)

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from swim.curvature.losses import residual
-from swim.curvature.passes import Subject, Term, summed
 from swim.curvature.per_sample import summed_squares
-from swim.labels import needed
+from swim.curvature.shared import Subject, Term, summed
+from swim.data.labels import needed
 
 
 def empirical_fisher(

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from swim.curvature.losses import curvature_factors
-from swim.curvature.passes import Subject, Term, summed
 from swim.curvature.per_sample import summed_squares
+from swim.curvature.shared import Subject, Term, summed
 
 
 def gauss_newton(

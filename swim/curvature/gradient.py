@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from swim.curvature.losses import residual
-from swim.curvature.passes import Leaves, Subject, Term, normalised, reached, summed
+from swim.curvature.shared import Leaves, Subject, Term, normalised, reached, summed
 
 
 def gradients(subject: Subject, inputs: Any, labels: Any, loss: str) -> Iterator[Term]:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from swim import streams
+from swim.curvature.autograd_graph import graph_behind
 from swim.curvature.losses import output_curvature, total
-from swim.curvature.passes import Leaves, Subject, Term, normalised, reached, summed
+from swim.curvature.shared import Leaves, Subject, Term, normalised, reached, summed
+from swim.data.labels import needed
 from swim.errors import UnsupportedOperationError
-from swim.graph import graph_behind
-from swim.labels import needed
+from swim.runtime import rng
 
 # Samples that share their probes. Batches are cut where a block ends, so that the split into
 # batches changes no probe; small blocks average more of the noise for the same work.
@@ -131,7 +131,7 @@ class _Probes:
         """One probe: -1 or 1 for every weight."""
         found = []
         for name, leaf in leaves.items():
-            stream = streams.generator(self.seed, "hutchinson", self.block, number, name)
+            stream = rng.generator(self.seed, "hutchinson", self.block, number, name)
             bits = stream.integers(0, 2, leaf.numel(), dtype=np.int8)
             found.append(torch.from_numpy(2 * bits - 1).view(leaf.shape).to(leaf))
         return found

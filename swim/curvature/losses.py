@@ -1,9 +1,9 @@
 """Where backward passes start: a loss's derivatives with respect to the network's outputs.
 
 All is in float64, for a loss that is summed over samples and over every label that counts: softmax
-cross-entropy over the classes, or the sum of squared errors (``mse``). :mod:`swim.labels` compares
-outputs and labels, and finds the classes. A confident network's largest probability rounds to 1,
-so ``1 - p`` is everywhere the sum of the others, which keeps its digits.
+cross-entropy over the classes, or the sum of squared errors (``mse``). :mod:`swim.data.labels`
+compares outputs and labels, and finds the classes. A confident network's largest probability
+rounds to 1, so ``1 - p`` is everywhere the sum of the others, which keeps its digits.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.labels import IGNORED, Fit, fit
+from swim.data.labels import IGNORED, Fit, fit
 
 
 def probabilities(outputs: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def output_curvature(loss: str, outputs: Tensor, labels: Any = None) -> Tensor:
         A float64 tensor shaped like ``outputs``.
 
     Raises:
-        SettingError, DataError: as :func:`swim.labels.fit`.
+        SettingError, DataError: as :func:`swim.data.labels.fit`.
     """
     fitted = fit(loss, outputs, labels)
     if loss == "mse":
@@ -100,7 +100,7 @@ def curvature_factors(loss: str, outputs: Tensor, labels: Any = None) -> Tensor:
         dimensions those of ``outputs``.
 
     Raises:
-        SettingError, DataError: as :func:`swim.labels.fit`.
+        SettingError, DataError: as :func:`swim.data.labels.fit`.
     """
     fitted = fit(loss, outputs, labels)
     shape = fitted.outputs.shape

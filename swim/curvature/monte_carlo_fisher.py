@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swim import streams
 from swim.curvature.losses import probabilities, residual_of_classes
-from swim.curvature.passes import Subject, Term, summed
 from swim.curvature.per_sample import summed_squares
-from swim.labels import fit
+from swim.curvature.shared import Subject, Term, summed
+from swim.data.labels import fit
+from swim.runtime import rng
 
 
 def monte_carlo_fisher(
@@ -48,7 +48,7 @@ def monte_carlo_fisher(
         DataError: ``batches`` is empty or not made of pairs, or a derivative is not finite.
         SettingError: the loss is unknown.
     """
-    stream = streams.generator(seed, "monte_carlo_fisher")
+    stream = rng.generator(seed, "monte_carlo_fisher")
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
         draws: list[np.ndarray] = []

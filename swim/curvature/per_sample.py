@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.batches import Inputs, Several, arguments
-from swim.curvature.passes import Leaves, Subject, Term, normalised, reached
+from swim.curvature.shared import Leaves, Subject, Term, normalised, reached
+from swim.data.batches import Inputs, Several, arguments
 from swim.errors import SwimError
-from swim.expressions import Operand, Stored, Weights
-from swim.interception import Follow, with_weights
-from swim.operations import Path, places, put, tensors_in
+from swim.networks.weights.expressions import Operand, Stored, Weights
+from swim.networks.weights.interception import Follow, with_weights
+from swim.networks.weights.operations import Path, places, put, tensors_in
 
 # Elements of the activations, or of a layer's gradients, that are held at once. Not taken from the
 # machine, since results must not depend on it.

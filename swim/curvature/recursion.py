@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 from torch.utils.checkpoint import checkpoint
 
-from swim.curvature import allowed
+from swim.curvature import zero_one_operations
+from swim.curvature.autograd_graph import graph_behind
 from swim.curvature.losses import output_curvature
-from swim.curvature.passes import (
+from swim.curvature.rules import LAYERS, OURS, RULES, refuse
+from swim.curvature.rules.contractions import contraction
+from swim.curvature.shared import (
     Subject,
     Term,
     in_transform,
@@ -28,12 +31,9 @@ from swim.curvature.passes import (
     reached,
     summed,
 )
-from swim.curvature.rules import LAYERS, OURS, RULES, refuse
-from swim.curvature.rules.contractions import contraction
-from swim.expressions import Operand
-from swim.graph import graph_behind
-from swim.interception import Follow
-from swim.operations import places, put, tensors_in
+from swim.networks.weights.expressions import Operand
+from swim.networks.weights.interception import Follow
+from swim.networks.weights.operations import places, put, tensors_in
 
 # Powers of two to which a batch's largest second derivative is brought before it is sent back.
 _SCALES = (40, 0, -40)
@@ -69,7 +69,7 @@ class _SquaredJacobians(Follow):
             raise refuse(func, "it runs on activations under no_grad, which hides it")
         if func in self._rules:
             return self._rules[func](func, *args, **kwargs)
-        if not allowed.function(func, args, kwargs):
+        if not zero_one_operations.function(func, args, kwargs):
             raise refuse(func, "there is no rule for it")
         return func(*args, **kwargs)
 
@@ -114,7 +114,7 @@ def check_graph(outputs: Tensor, leaves: list[Tensor]) -> None:
         elif node.name().endswith("AccumulateGrad"):
             known = id(getattr(node, "variable", None)) in own_leaves
         else:
-            known = allowed.node(node)
+            known = zero_one_operations.node(node)
         if not known:
             raise refuse(type(node), "the recursion has no rule for this node of the graph")
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swim.curvature.passes import Subject, Term, summed
 from swim.curvature.recursion import second_derivatives
 from swim.curvature.rules import Averaging
+from swim.curvature.shared import Subject, Term, summed
 
 
 def _average(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

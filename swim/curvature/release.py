@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from swim.curvature.gradient import gradients
-from swim.curvature.passes import Leaves, Subject, Term, summed
 from swim.curvature.recursion import Rules, second_derivatives
 from swim.curvature.recursion_coherent import PLAIN
 from swim.curvature.rules import LAYERS, RULES, Scaling
-from swim.interception import Watch
-from swim.labels import counted
+from swim.curvature.shared import Leaves, Subject, Term, summed
+from swim.data.labels import counted
+from swim.networks.weights.interception import Watch
 
 _QUANTISERS = {torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine}
 

@@ -5,13 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
-from swim import registry, streams
-from swim.curvature import second_derivative
 from swim.errors import DataError, SettingError
-from swim.models import quantisation
+from swim.networks import quantisation
+from swim.runtime import rng
+from swim.settings import registry
 
 
 def net():
@@ -34,7 +35,7 @@ def test_every_batch_sees_a_chip_of_its_own(estimator):
     for number, batch in enumerate(batches()):
         chip = copy.deepcopy(model)
         for name, layer in (("0.weight", chip[0]), ("4.weight", chip[4])):
-            draws = streams.generator(9, "curvature", number, name)
+            draws = rng.generator(9, "curvature", number, name)
             z = draws.standard_normal(tuple(layer.weight.shape), dtype=np.float32)
             full = float(layer.weight.detach().abs().max())
             layer.weight.data += 0.2 * full * torch.from_numpy(z)

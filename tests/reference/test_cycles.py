@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from swim import cycles, io, streams
+from swim.reports import cycles_to_accuracy
+from swim.runtime import rng
+from swim.runtime.files import write_rows
 
 METHODS = {"swim": ["0.1", "0.3", "0.6"], "reslice": ["0", "0.05", "0.2"],
            "read_first": ["0.02", "0.2"]}  # fmt: skip
@@ -25,7 +27,7 @@ def crossing(points, level):
 
 def twin(files, within, chips, key, resamples):
     """Method -> NWC over all chips, then over each resample."""
-    generator = streams.generator(0, "resampled chips", *key)
+    generator = rng.generator(0, "resampled chips", *key)
     draws = [np.ones(chips)]
     draws += list(generator.multinomial(chips, [1 / chips] * chips, size=resamples))
     found = {method: [] for method in METHODS}
@@ -64,10 +66,12 @@ def test_the_table_is_its_twin(tmp_path, seed):
         files[point] = own
         rows = [(r, a, 1.0, n, 0.0, 10) for r, (a, n) in own.items()]
         path = tmp_path / "d" / "sigma-0.1" / f"{point}.csv"
-        io.write_rows(path, ("chip", "accuracy", "loss", "nwc", "reads", "images"), rows)
+        write_rows(path, ("chip", "accuracy", "loss", "nwc", "reads", "images"), rows)
         paths.append(path)
     for within in ("0.3", "1", "3"):
-        made = cycles.table([paths], "e", [within], resamples=resamples).set_index("method")
+        made = cycles_to_accuracy.table([paths], "e", [within], resamples=resamples).set_index(
+            "method"
+        )
         expected = twin(files, float(within), chips, (0, "d", "0.1"), resamples)
         for method, (estimate, *draws) in expected.items():
             ordered = sorted(draws)
@@ -81,6 +85,6 @@ def test_the_table_is_its_twin(tmp_path, seed):
 
 def test_blocks_are_one_stream():
     """More resamples than a block draw what one call would."""
-    blocks = np.concatenate(list(cycles._times_drawn(5, 250, "a")))
-    once = streams.generator(0, "resampled chips", "a").multinomial(5, [0.2] * 5, size=250)
+    blocks = np.concatenate(list(cycles_to_accuracy._times_drawn(5, 250, "a")))
+    once = rng.generator(0, "resampled chips", "a").multinomial(5, [0.2] * 5, size=250)
     np.testing.assert_array_equal(blocks, np.concatenate([np.ones((1, 5)), once]))

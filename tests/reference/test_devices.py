@@ -9,13 +9,15 @@ from scipy import integrate, stats
 from torch import nn
 
 import swim
-from swim import devices, streams
-from swim.devices.table import Table
-from swim.in_situ import InSitu
-from swim.perturbation import stream
-from swim.policies import Chip
-from swim.policies.cells import Cells
-from swim.write_verify import residual, residual_at
+from swim.devices.equal_variance import at_equal_variance, relative_variance
+from swim.devices.from_settings import of_settings
+from swim.devices.measured import Table
+from swim.devices.write_verify import residual, residual_at
+from swim.evaluation.perturbation import stream
+from swim.programming.cells import Cells
+from swim.programming.chip import Chip
+from swim.programming.in_situ import InSitu
+from swim.runtime import rng
 
 SHAPES = [(4, 4), (4, 2), (8, 2), (8, 1), (6, 3), (16, 4), (16, 16), (12, 1)]
 
@@ -59,7 +61,7 @@ def device_of(name, M, K, convention="full-scale", sigma=0.2, **more):
     shape = {"M": M, "K": K, "convention": convention, **more}
     if name == "rising":
         return swim.Device(sigma, variation=Table("t", (0.0, 1.0), (0.5, 1.5)), **shape)
-    return devices.of_settings({**shape, "variation": {"name": name}}, sigma)
+    return of_settings({**shape, "variation": {"name": name}}, sigma)
 
 
 def significances(M, K, convention):
@@ -110,12 +112,12 @@ def test_the_mean_variance_of_a_network(name, M, K, convention):
         total += sum(v / uniform for v in own)
         count += len(own)
     device = device_of(name, M, K, convention)
-    assert devices.relative_variance(device, targets) == pytest.approx(total / count, rel=1e-6)
+    assert relative_variance(device, targets) == pytest.approx(total / count, rel=1e-6)
     asked = device_of(name, M, K, convention)
     asked = swim.Device(0.2, M=M, K=K, convention=convention, variation=asked.variation,
                         equal_variance=True)  # fmt: skip
-    equal = devices.at_equal_variance(asked, targets)
-    assert devices.relative_variance(equal, targets) == pytest.approx(1, rel=1e-6)
+    equal = at_equal_variance(asked, targets)
+    assert relative_variance(equal, targets) == pytest.approx(1, rel=1e-6)
     # Whoever makes a chip has it, too; sigma is what was asked for.
     chip = Chip(targets, asked, 0, 0)
     assert (chip.device.sigma, chip.device.equal_variance) == (0.2, False)
@@ -129,7 +131,7 @@ def test_what_is_known_of_lenet():
     """8 % of its weights in the middle band: 0.56, 0.31, 0.25 for s = 2, 4, 6."""
     weights = torch.cat([torch.full((8,), 0.5), torch.full((91,), 0.1), torch.ones(1)])
     for name, expected in (("fefet2", 0.56), ("rram4", 0.31), ("fefet6", 0.25)):
-        found = devices.relative_variance(device_of(name, 4, 4), {"w": weights})
+        found = relative_variance(device_of(name, 4, 4), {"w": weights})
         assert found == pytest.approx(expected, abs=0.005)
 
 
@@ -191,7 +193,7 @@ def test_on_device_training_writes_each_level_with_its_error():
     device = device_of("rram4", 4, 2, sigma=0.3)
     chip = Chip({"fc.weight": target}, device, 2, 5)
     made = InSitu(net, [(x, y)], 0.0).program(chip).weights["fc.weight"]
-    z = streams.generator(2, "chip", 5, "fc.weight").standard_normal((4, 6), dtype="float32")
+    z = rng.generator(2, "chip", 5, "fc.weight").standard_normal((4, 6), dtype="float32")
     own, _ = variances(target, "rram4", 4, 2, "full-scale")
     std = 0.3 * float(target.abs().max()) * np.sqrt(own).reshape(4, 6)
     np.testing.assert_allclose(made.numpy(), target.numpy() + std * z, rtol=1e-4, atol=1e-6)

@@ -6,11 +6,14 @@ import pytest
 import torch
 
 import swim
-from swim import inference, prepare, train
-from swim.chips import stream
-from swim.data import DataSet
-from swim.policies import Chip, VerifyMask
-from swim.spec import ModelSettings, TrainingSettings
+from swim.data import prepare
+from swim.data.dataset import DataSet
+from swim.engine import evaluator
+from swim.evaluation.monte_carlo import stream
+from swim.networks import training
+from swim.programming.chip import Chip
+from swim.programming.mask import VerifyMask
+from swim.settings import ModelSettings, TrainingSettings
 
 DEVICE = swim.Device(sigma=0.3, M=8, K=1, convention="release")
 CHIPS = 16
@@ -22,7 +25,7 @@ def subject(request, tmp_path_factory):
     prepare.prepare("mnist5k", path)
     data = DataSet(path)
     bits = 4 if request.param == "4 bits" else None
-    model, _ = train.train(
+    model, _ = training.train(
         ModelSettings(weight_bits=bits, activation_bits=bits),
         TrainingSettings(epochs=2, quantised_epochs=1 if bits else 0),
         data,
@@ -50,10 +53,10 @@ def naive(model, batches, mask, index):
     return right, ties
 
 
-@pytest.mark.parametrize("group", [1, inference.GROUP])
+@pytest.mark.parametrize("group", [1, evaluator.GROUP])
 @pytest.mark.parametrize("fraction", ["0", "0.3", "1"])
 def test_accuracy_is_the_naive_ones(subject, fraction, group, monkeypatch):
-    monkeypatch.setattr(inference, "GROUP", group)
+    monkeypatch.setattr(evaluator, "GROUP", group)
     model, batches = subject
     scores = {n: torch.rand(p.shape) for n, p in model.named_parameters() if p.dim() > 1}
     mask = swim.select(scores, fraction)

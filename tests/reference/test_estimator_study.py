@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from swim.curvature.estimate import second_derivative
 from torch import nn
 
 from benchmarks.estimators import compare, gauss_newton_diagonal, hessian_diagonal, weights_of
-from swim import labels
-from swim.curvature import losses, second_derivative
+from swim.curvature import losses
+from swim.data import labels
 
 
 def network(activation):

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from swim import registry, streams
-from swim.curvature import hutchinson, per_sample, recursion_coherent, rules, second_derivative
+from swim.curvature import hutchinson, per_sample, recursion_coherent, rules
 from swim.curvature import losses as loss_derivatives
 from swim.errors import DataError, SettingError, UnsupportedOperationError
-from swim.models import quantisation
-from swim.models.lenet import LeNet
+from swim.networks import quantisation
+from swim.networks.zoo.lenet import LeNet
+from swim.runtime import rng
+from swim.settings import registry
 from tests.reference import networks, twin
 
 # Torch's own remark on the network, not on us.
@@ -221,7 +223,7 @@ def test_hutchinson_is_z_times_hz_of_each_block(kind, monkeypatch):
         hessian = full_hessian(model, x[rows], y[rows], "cross_entropy")
         for probe in range(2):
             signs = [
-                2.0 * streams.generator(8, "hutchinson", block, probe, name).integers(
+                2.0 * rng.generator(8, "hutchinson", block, probe, name).integers(
                     0, 2, weight.numel(), dtype=np.int8
                 ) - 1
                 for name, weight in programmed(model).items()

@@ -14,7 +14,8 @@ from torch.nn.utils import parametrizations, weight_norm
 from torchvision import models
 
 import swim
-from swim.policies import Chip, VerifyMask
+from swim.programming.chip import Chip
+from swim.programming.mask import VerifyMask
 
 CHIPS = 3
 

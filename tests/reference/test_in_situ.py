@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import swim
-from swim import streams
 from swim.errors import DataError, SettingError
-from swim.in_situ import InSitu
-from swim.models import quantisation
-from swim.policies import Chip
-from swim.policies.cells import Cells
+from swim.networks import quantisation
+from swim.programming.cells import Cells
+from swim.programming.chip import Chip
+from swim.programming.in_situ import InSitu
+from swim.runtime import rng
 
 DEVICE = swim.Device(0.3, M=8, K=2, tolerance=0.06, write_verify="redraw")
 
@@ -53,7 +53,7 @@ def twin(net, batches, chip, steps, rate, momentum, bits):
     def write(n):
         for name, layer in layers.items():
             purpose = "chip" if n == 0 else f"write {n}"
-            z = streams.generator(chip.seed, purpose, chip.index, name).standard_normal(
+            z = rng.generator(chip.seed, purpose, chip.index, name).standard_normal(
                 tuple(clean[name].shape), dtype="float32"
             )
             meant = clean[name].clamp(-full[name], full[name])

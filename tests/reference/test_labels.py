@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
-from swim import chips, perturbation, registry, streams
-from swim.curvature import second_derivative
+from swim.engine.evaluator import Network
 from swim.errors import DataError
-from swim.in_situ import InSitu
-from swim.inference import Network
-from swim.policies import Programmed
+from swim.evaluation import monte_carlo, perturbation
+from swim.programming.chip import Programmed
+from swim.programming.in_situ import InSitu
+from swim.runtime import rng
+from swim.settings import registry
 
 EXACT = swim.Device(sigma=1e-9)
 CLASSES = 5
@@ -124,7 +126,7 @@ def test_hutchinson_multiplies_its_probes_with_the_hessian_of_the_labels_that_co
     names = ["a.weight", "b.weight"]
     signs = []
     for name, weight in zip(names, weights, strict=True):
-        stream = streams.generator(4, "hutchinson", 0, 0, name)
+        stream = rng.generator(4, "hutchinson", 0, 0, name)
         bits = stream.integers(0, 2, weight.numel(), dtype=np.int8)
         signs.append(torch.from_numpy(2 * bits - 1).view(weight.shape).double())
     first = torch.autograd.grad(labelled(model, x, y), weights, create_graph=True)
@@ -237,14 +239,14 @@ def test_accuracy_and_loss_are_means_over_the_pixels_that_count(sizes):
     found = swim.evaluate(model, batches, device=EXACT, chips=2)
     assert found.accuracy.tolist() == pytest.approx([accuracy] * 2)
     assert found.loss.tolist() == pytest.approx([loss] * 2, rel=1e-5)
-    assert chips.clean(model, batches) == pytest.approx((accuracy, loss), rel=1e-5)
+    assert monte_carlo.clean(model, batches) == pytest.approx((accuracy, loss), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", [Tagger, Turned])
 def test_accuracy_of_tokens_wherever_the_classes_are(kind):
     model, (x, y) = tagger(kind).float(), tokens(count=30)
     expected = plain(model, x, y, -1 if kind is Tagger else 1)
-    found = chips.clean(model, [(x[:11], y[:11]), (x[11:], y[11:])])
+    found = monte_carlo.clean(model, [(x[:11], y[:11]), (x[11:], y[11:])])
     assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -272,8 +274,8 @@ def test_samples_of_images_are_unbiased_where_images_have_different_numbers_of_l
     y[torch.rand(y.shape) < 0.25] = 0
     y[torch.rand(y.shape) < torch.linspace(0, 1, 60)[:, None]] = -100
     options = {"device": swim.Device(sigma=0.3), "seed": 3}
-    exact = np.array(list(itertools.islice(chips.stream(model, [(x, y)], **options), 200)))
-    made = chips.stream(model, [(x, y)], images=20, **options)
+    exact = np.array(list(itertools.islice(monte_carlo.stream(model, [(x, y)], **options), 200)))
+    made = monte_carlo.stream(model, [(x, y)], images=20, **options)
     sampled = np.array(list(itertools.islice(made, 200)))
     assert np.array_equal(exact[:16, 1], sampled[:16, 1])
     assert set(sampled[16:, 5]) <= {18, 19, 20, 21, 22, 23, 24}
@@ -463,7 +465,7 @@ def test_a_network_that_is_not_finite_itself_is_said_to_be(place):
     batches = [(torch.randn(20, 8), torch.zeros(20, dtype=torch.long))]
     for run in (
         lambda: swim.evaluate(model, batches, device=EXACT, chips=1),
-        lambda: chips.clean(model, batches),
+        lambda: monte_carlo.clean(model, batches),
         lambda: next(perturbation.stream(model, batches, std=0.1)),
     ):
         with pytest.raises(DataError, match=r"^the network.* not finite"):

@@ -5,11 +5,12 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
+from swim.curvature.estimate import second_derivative
 from torch import nn
 
-from swim.curvature import allowed, rules, second_derivative
+from swim.curvature import rules, zero_one_operations
 from swim.errors import DataError
-from swim.operations import operation_name
+from swim.networks.weights.operations import operation_name
 
 KERNEL = {
     "max_pool1d": 1, "avg_pool1d": 1, "adaptive_max_pool1d": 1, "adaptive_avg_pool1d": 1,
@@ -135,7 +136,8 @@ def call_of(func):
 
 
 FUNCTIONS = sorted(
-    (allowed.FUNCTIONS | allowed._DROPOUTS | set(rules.RULES)) - set(rules.LAYERS),
+    (zero_one_operations.FUNCTIONS | zero_one_operations._DROPOUTS | set(rules.RULES))
+    - set(rules.LAYERS),
     key=operation_name,
 )
 

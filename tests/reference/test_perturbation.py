@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from swim.curvature.estimate import second_derivative
 from torch import nn
 
-from swim import correlation, inference
-from swim.curvature import second_derivative
+from swim.engine import evaluator
 from swim.errors import DataError, SettingError
-from swim.models import quantisation
-from swim.perturbation import COLUMNS, sample, stream
+from swim.evaluation.perturbation import COLUMNS, sample, stream
+from swim.networks import quantisation
+from swim.reports import correlation
 
 
 class Net(nn.Module):
@@ -75,9 +76,9 @@ def twin(net, rows, std):
     return found
 
 
-@pytest.mark.parametrize("group", [1, inference.GROUP])
+@pytest.mark.parametrize("group", [1, evaluator.GROUP])
 def test_the_same_as_a_plain_loop(net, group, monkeypatch):
-    monkeypatch.setattr(inference, "GROUP", group)
+    monkeypatch.setattr(evaluator, "GROUP", group)
     rows = list(stream(net, batches(), std=0.2, weights=100, seed=4))
     assert len(rows) == 27 + 36 + 37
     for row, expected in zip(rows, twin(net, rows, 0.2), strict=True):

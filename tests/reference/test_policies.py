@@ -6,16 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from swim.programming.lookup import of_name
 from torch import nn
 
 import swim
-from swim import inference, registry, traits
+from swim.engine import evaluator
 from swim.errors import DataError, SettingError
-from swim.policies import Chip, VerifyMask, of_name
-from swim.policies.by_mask import verify_all
-from swim.policies.cells import Cells
-from swim.policies.greedy import affordable
-from swim.selection import mask_of, relative_magnitude
+from swim.programming.budgeted import affordable
+from swim.programming.cells import Cells
+from swim.programming.chip import Chip
+from swim.programming.mask import VerifyMask, verify_all
+from swim.selection.masks import mask_of, relative_magnitude
+from swim.settings import registry, traits
 from tests.reference import write_twin
 
 POLICIES = tuple(registry.POLICIES)
@@ -282,7 +284,7 @@ def test_chips_do_not_depend_on_each_other_and_the_model_is_left_alone(policy, m
     whole, last = run(chips=12), run(chips=2, first_chip=9)
     for part in ("accuracy", "loss", "cycles", "reads"):
         assert torch.equal(getattr(whole, part)[9:11], getattr(last, part))
-    monkeypatch.setattr(inference, "GROUP", 1)
+    monkeypatch.setattr(evaluator, "GROUP", 1)
     alone = run(chips=12)
     torch.testing.assert_close(alone.loss, whole.loss)
     assert torch.equal(alone.cycles, whole.cycles)

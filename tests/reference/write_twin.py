@@ -11,7 +11,7 @@ import math
 import numpy as np
 from scipy.stats import norm
 
-from swim import streams
+from swim.runtime import rng
 
 ROUNDS = 4
 
@@ -90,7 +90,7 @@ class Memory:
         return self.simulated[sigma]
 
     def simulate(self, sigma):
-        draws = streams.generator(0, "pulse trains")
+        draws = rng.generator(0, "pulse trains")
         levels = np.repeat(self.distances, 2000)
         errors, _, cycles = self.pulses(draws, levels, np.zeros(len(levels)), sigma)
         near = np.array(errors)[levels <= 1]
@@ -256,7 +256,7 @@ class Layer:
 
     def draws(self, purpose):
         seed, index, name = self.key
-        return streams.generator(seed, purpose, index, name)
+        return rng.generator(seed, purpose, index, name)
 
     def places(self):
         return [(j, i) for j in range(self.m) for i in range(self.n)]

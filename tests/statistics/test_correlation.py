@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from swim import correlation
+from swim.reports import correlation
 
 
 def test_intervals_cover_pearsons_coefficient(monkeypatch):

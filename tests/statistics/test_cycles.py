@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from swim import cycles
+from swim.reports import cycles_to_accuracy
 
 PARTS = {"0.05": 0.93, "0.1": 0.955, "0.2": 0.966, "0.4": 0.9705, "0.7": 0.973}
 ENDS = {("none", "0"): 0.90, ("all", "1"): 0.975}
@@ -39,12 +39,12 @@ def test_intervals_cover_the_true_crossing():
     covered, ratios = dict.fromkeys(true, 0), 0
     generator = np.random.default_rng(3)
     for run in range(RUNS):
-        means = cycles.means(one_run(generator), "coverage", run, resamples=400)
-        draws = {method: cycles._reached(means, method, 1.0)[0] for method in true}
+        means = cycles_to_accuracy.means(one_run(generator), "coverage", run, resamples=400)
+        draws = {method: cycles_to_accuracy._reached(means, method, 1.0)[0] for method in true}
         for method, truth in true.items():
-            low, high = cycles.interval(draws[method][1:])
+            low, high = cycles_to_accuracy.interval(draws[method][1:])
             covered[method] += low <= truth <= high
-        low, high = cycles.interval((draws["random"] / draws["swim"])[1:])
+        low, high = cycles_to_accuracy.interval((draws["random"] / draws["swim"])[1:])
         ratios += low <= true["random"] / true["swim"] <= high
     least, most = binom.ppf(2e-7, RUNS, 0.92), binom.ppf(1 - 2e-7, RUNS, 0.97)
     for count in (*covered.values(), ratios):

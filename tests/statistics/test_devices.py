@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import swim
-from swim import devices
-from swim.policies import Chip, VerifyMask
-from swim.policies.cells import Cells
+from swim.devices.equal_variance import relative_variance
+from swim.devices.from_settings import of_settings
+from swim.programming.cells import Cells
+from swim.programming.chip import Chip
+from swim.programming.mask import VerifyMask
 from tests.statistics.test_noise import check_std, net, programmed
 
 RATIOS = {"fefet2": 2, "rram4": 4, "fefet6": 6}
@@ -19,7 +21,7 @@ HIGH, LOW = 12 / 15, 3 / 15
 
 def device(name, **settings):
     chosen = {"M": 4, "K": 2, "verified_sigma": 0.01, "variation": {"name": name}, **settings}
-    return devices.of_settings(chosen, 0.2)
+    return of_settings(chosen, 0.2)
 
 
 def sigmas(name, digits):
@@ -73,7 +75,7 @@ def test_equal_variance_is_that_of_devices_of_one_sigma(name):
             total += [((chip.weights[n] - w) / w.abs().max()).double().flatten().numpy()
                       for n, w in targets.items()]  # fmt: skip
         noise = np.concatenate(total)
-        factor = factor or np.sqrt(devices.relative_variance(made, targets))
+        factor = factor or np.sqrt(relative_variance(made, targets))
         # Mixed sigmas spread the mean square more than one does: by its own kurtosis.
         squares = (noise / expected) ** 2
         z = (squares.mean() - factor**2) / (squares.std() / np.sqrt(squares.size))
@@ -84,7 +86,7 @@ def test_equal_variance_is_that_of_devices_of_one_sigma(name):
 def test_a_tables_sigmas_are_absolute(tmp_path):
     path = tmp_path / "levels.csv"
     path.write_text("level,sigma\n0,0.01\n0.3333333,0.1\n0.6666667,0.2\n1,0.05\n")
-    made = devices.of_settings({"M": 2, "K": 2, "variation": {"table": str(path)}}, "1")
+    made = of_settings({"M": 2, "K": 2, "variation": {"table": str(path)}}, "1")
     target = torch.linspace(0, 1, 500_000).view(500, 1000)
     weights = VerifyMask({}).program(Chip({"w": target}, made, 0, 0)).weights["w"]
     noise = (weights - target).double().numpy().ravel()

@@ -15,8 +15,10 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 import swim
-from swim import chips, inference
-from swim.policies import Chip, VerifyMask
+from swim.engine import evaluator
+from swim.evaluation import monte_carlo
+from swim.programming.chip import Chip
+from swim.programming.mask import VerifyMask
 
 CHECKS = 400  # more than all checks of this file together
 ALPHA = 1e-6 / CHECKS
@@ -97,7 +99,7 @@ def programmed(model, device, mask, chips):
         result = swim.evaluate(model, BATCHES, mask, device=device, chips=chips, seed=3)
     assert result.accuracy.shape == (chips,)
     # The last groups, or chips, are the ones; what runs before finds the layers and tries them.
-    groups = -(-chips // inference.GROUP)
+    groups = -(-chips // evaluator.GROUP)
     conv, fc = watch.seen[::2][-groups:], watch.seen[1::2][-groups:]
     conv = torch.cat(conv).unflatten(0, (-1, 40))[:chips]
     fc = torch.cat(fc).reshape(-1, 100, 160)[:chips]
@@ -120,7 +122,7 @@ def check_std(values, expected):
 def test_variance_of_the_weights_that_reach_the_calls(
     name, fraction, quantised, group, monkeypatch
 ):
-    monkeypatch.setattr(inference, "GROUP", group)
+    monkeypatch.setattr(evaluator, "GROUP", group)
     device = swim.Device(sigma=0.2, verified_sigma=0.05, **DEVICES[name])
     model = net(quantised)
     scores = {key: torch.rand(getattr(model, key.split(".")[0]).weight.shape) for key in
@@ -194,7 +196,9 @@ def test_zero_sigma_gives_exactly_the_clean_network(quantised):
     )
     out = model(images[0][0]).detach()
     assert result.accuracy.tolist() == [(out.argmax(1) == images[0][1]).double().mean()] * 3
-    assert result.loss.tolist() == pytest.approx([chips.clean(model, images)[1]] * 3, rel=1e-6)
+    assert result.loss.tolist() == pytest.approx(
+        [monte_carlo.clean(model, images)[1]] * 3, rel=1e-6
+    )
     assert result.loss[0] == pytest.approx(F.cross_entropy(out, images[0][1]).item(), rel=1e-6)
 
 
@@ -202,12 +206,12 @@ def naive_chip(model, inputs, labels, mask, device, seed, index):
     """One chip, written from the formula: weights copied in one by one."""
     import copy
 
-    from swim import streams
+    from swim.runtime import rng
 
     chip = copy.deepcopy(model)
     for name in ("conv.weight", "fc.weight"):
         weight = chip.get_parameter(name)
-        draws = streams.generator(seed, "chip", index, name).standard_normal(
+        draws = rng.generator(seed, "chip", index, name).standard_normal(
             weight.shape, dtype="float32"
         )
         top = float(weight.detach().abs().max())

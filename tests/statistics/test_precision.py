@@ -10,9 +10,11 @@ import torch
 from scipy.stats import binom, skew
 
 import swim
-from swim import prepare, stopping, train
-from swim.data import DataSet
-from swim.spec import ModelSettings, TrainingSettings
+from swim.data import prepare
+from swim.data.dataset import DataSet
+from swim.evaluation import stopping
+from swim.networks import training
+from swim.settings import ModelSettings, TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def accuracies(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "mnist5k"
     prepare.prepare("mnist5k", path)
     data = DataSet(path)
-    model, _ = train.train(
+    model, _ = training.train(
         ModelSettings(),
         TrainingSettings(epochs=2, quantised_epochs=0),
         data,

@@ -8,9 +8,11 @@ import torch
 from scipy import stats as scipy_stats
 
 import swim
-from swim import chips, prepare, sampling, stopping, train
-from swim.data import DataSet
-from swim.spec import ModelSettings, TrainingSettings
+from swim.data import prepare
+from swim.data.dataset import DataSet
+from swim.evaluation import monte_carlo, stopping, stratified
+from swim.networks import training
+from swim.settings import ModelSettings, TrainingSettings
 
 IMAGES = 1000
 DEVICE = swim.Device(sigma=0.15, M=8, K=1, convention="release")
@@ -23,12 +25,12 @@ def network(tmp_path_factory):
     data = DataSet(path)
     settings = TrainingSettings(epochs=3, quantised_epochs=0)
     place = torch.device("cpu")
-    model, _ = train.train(ModelSettings(), settings, data, seed=0, place=place)
+    model, _ = training.train(ModelSettings(), settings, data, seed=0, place=place)
     return model, list(data.batches("test", 250))
 
 
 def rows(network, count, **options):
-    made = chips.stream(*network, device=DEVICE, **options)
+    made = monte_carlo.stream(*network, device=DEVICE, **options)
     return np.array(list(itertools.islice(made, count)))
 
 
@@ -46,12 +48,12 @@ def made_up(seed=0):
     """Errors of pilot chips on images of every difficulty, and the rates behind them."""
     generator = np.random.default_rng(seed)
     rates = generator.beta(0.1, 2.0, IMAGES)
-    return generator.binomial(sampling.PILOT, rates), rates, generator
+    return generator.binomial(stratified.PILOT, rates), rates, generator
 
 
 def test_strata_hold_every_image_once_the_hardest_first():
     wrong, rates, _ = made_up()
-    plan = sampling.plan(wrong, rates, 100)
+    plan = stratified.plan(wrong, rates, 100)
     assert sorted(np.concatenate(plan.strata)) == list(range(IMAGES))
     means = [wrong[stratum].mean() for stratum in plan.strata]
     assert means == sorted(means, reverse=True)
@@ -64,14 +66,14 @@ def test_strata_hold_every_image_once_the_hardest_first():
 def test_as_many_images_as_asked_for(images):
     """Full strata hand on their share."""
     wrong, rates, _ = made_up()
-    plan = sampling.plan(wrong, rates, images)
+    plan = stratified.plan(wrong, rates, images)
     assert abs(plan.images - images) <= len(plan.counts)
     assert all(c <= len(s) for c, s in zip(plan.counts, plan.strata, strict=True))
 
 
 def test_a_draw_is_the_textbooks_stratified_sample():
     wrong, rates, generator = made_up()
-    plan = sampling.plan(wrong, rates, 100)
+    plan = stratified.plan(wrong, rates, 100)
     answers = generator.random(IMAGES)
     positions, weights = plan.draw(0, 7)
     assert len(set(positions)) == len(positions) == plan.images
@@ -92,7 +94,7 @@ def test_a_draw_is_the_textbooks_stratified_sample():
 def test_the_estimate_is_unbiased_and_better_than_a_plain_sample():
     """20,000 draws for one chip: the mean is right to five standard errors (below 1e-6)."""
     wrong, rates, generator = made_up()
-    plan = sampling.plan(wrong, rates, 100)
+    plan = stratified.plan(wrong, rates, 100)
     right = (generator.random(IMAGES) > rates).astype(float)
     found = []
     for chip in range(20_000):
@@ -106,11 +108,11 @@ def test_the_estimate_is_unbiased_and_better_than_a_plain_sample():
 
 def test_pilot_chips_are_exact_and_the_others_unbiased(exact, sampled):
     """284 real chips: the mean error of their estimates is within five standard errors."""
-    assert (sampled[: sampling.PILOT] == exact[: sampling.PILOT]).all()
-    assert set(sampled[: sampling.PILOT, 5]) == {IMAGES}
-    assert abs(sampled[sampling.PILOT :, 5] - 80).max() < 10
+    assert (sampled[: stratified.PILOT] == exact[: stratified.PILOT]).all()
+    assert set(sampled[: stratified.PILOT, 5]) == {IMAGES}
+    assert abs(sampled[stratified.PILOT :, 5] - 80).max() < 10
     for column in (1, 2):
-        errors = (sampled - exact)[sampling.PILOT :, column]
+        errors = (sampled - exact)[stratified.PILOT :, column]
         assert (errors != 0).any()
         assert abs(scipy_stats.ttest_1samp(errors, 0).statistic) < 5
     assert (sampled[:, 3] == exact[:, 3]).all()

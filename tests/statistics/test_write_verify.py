@@ -13,10 +13,10 @@ import torch
 from scipy import stats
 
 import swim
-from swim.policies import Chip
-from swim.policies.by_mask import verify_all
-from swim.policies.cells import Cells
-from swim.write_verify import Pulse, Redraw, expected_rewrites, residual
+from swim.devices.write_verify import Pulse, Redraw, expected_rewrites, residual
+from swim.programming.cells import Cells
+from swim.programming.chip import Chip
+from swim.programming.mask import verify_all
 
 CHECKS = 1000  # more than all checks of this file together
 ALPHA = 1e-6 / CHECKS

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from swim import io, sources
 from swim.cli import cli
-from swim.data import DataSet
+from swim.data.dataset import DataSet
+from swim.runtime import code_digest, files
 from tests.unit.server import serving
 
 
@@ -19,7 +19,7 @@ def run(*arguments):
 
 def forget_sources():
     """Let digests see files that have changed since they were read in this process."""
-    for value in vars(sources).values():
+    for value in vars(code_digest).values():
         if hasattr(value, "cache_clear"):
             value.cache_clear()
 
@@ -62,7 +62,7 @@ def digits_path(tmp_path_factory):
         "std": [0.3],
         "augmentation": "none",
     }
-    io.save_arrays(path, arrays, settings)
+    files.save_arrays(path, arrays, settings)
     return path
 
 

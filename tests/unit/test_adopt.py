@@ -5,11 +5,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from swim import train
-from swim.adopt import adopt
 from swim.errors import DataError
-from swim.models.lenet import LeNet
-from swim.spec import ModelSettings, TrainingSettings
+from swim.networks import training
+from swim.networks.import_weights import adopt
+from swim.networks.zoo.lenet import LeNet
+from swim.settings import ModelSettings, TrainingSettings
 
 FLOAT = ModelSettings()
 FOUR = ModelSettings(weight_bits=4, activation_bits=4)
@@ -18,7 +18,7 @@ FOUR = ModelSettings(weight_bits=4, activation_bits=4)
 @pytest.fixture(scope="module")
 def trained(digits):
     settings = TrainingSettings(epochs=3, batch_size=20)
-    return train.train(FLOAT, settings, digits, seed=0, place=torch.device("cpu"))[0]
+    return training.train(FLOAT, settings, digits, seed=0, place=torch.device("cpu"))[0]
 
 
 def take(path, digits, settings=FLOAT):

@@ -6,13 +6,13 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
+from swim.programming.lookup import of_name
 from torch import nn
 
 import swim
-from swim.arguments import flag, number, whole
 from swim.errors import SettingError
-from swim.in_situ import InSitu
-from swim.policies import of_name
+from swim.programming.in_situ import InSitu
+from swim.settings.arguments import flag, number, whole
 
 NO_NUMBERS = [math.nan, "0.1", True, None, [0.1], np.float64("nan"), np.bool_(True), 1j,
               torch.tensor(math.nan), torch.tensor(True), torch.tensor([0.1]), {},

@@ -5,10 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from swim import io, sources, train
-from swim.augmentation import AUGMENTATIONS, PADDING, crop_flip, none
-from swim.data import DataSet
-from swim.spec import ModelSettings, TrainingSettings
+from swim.data.augmentation import AUGMENTATIONS, PADDING, crop_flip, none
+from swim.data.dataset import DataSet
+from swim.networks import training
+from swim.runtime import code_digest, files
+from swim.settings import ModelSettings, TrainingSettings
 
 
 def all_variants(image):
@@ -48,9 +49,9 @@ def test_images_keep_their_place_and_a_seed_its_draws():
 @pytest.mark.parametrize("step", ["sensitivity", "select", "evaluate", "summarise"])
 def test_later_steps_cannot_augment(step):
     """Their code, all that it imports included, does not have it."""
-    assert "swim.augmentation" in sources.sources("swim.cli.train", network="lenet")
+    assert "swim.data.augmentation" in code_digest.sources("swim.cli.train", network="lenet")
     chosen = {"network": "lenet", "estimator": "recursion", "method": "swim"}
-    assert "swim.augmentation" not in sources.sources(f"swim.cli.{step}", **chosen)
+    assert "swim.data.augmentation" not in code_digest.sources(f"swim.cli.{step}", **chosen)
 
 
 @pytest.mark.parametrize("augment", [True, False])
@@ -60,7 +61,7 @@ def test_training_batches_are_augmented_and_calibration_is_not(tmp_path, monkeyp
         arrays[f"{split}_images"] = np.zeros((count, 1, 28, 28), np.uint8)
         arrays[f"{split}_labels"] = np.arange(count) % 10
     settings = {"dataset": "d", "classes": 10, "mean": [0.5], "std": [0.5]}
-    io.save_arrays(tmp_path / "data", arrays, {**settings, "augmentation": "crop_flip"})
+    files.save_arrays(tmp_path / "data", arrays, {**settings, "augmentation": "crop_flip"})
     seen = []
 
     def spy(images, generator):
@@ -70,5 +71,5 @@ def test_training_batches_are_augmented_and_calibration_is_not(tmp_path, monkeyp
     monkeypatch.setitem(AUGMENTATIONS, "crop_flip", spy)
     chosen = TrainingSettings(epochs=2, quantised_epochs=1, batch_size=30, augment=augment)
     model = ModelSettings(weight_bits=4, activation_bits=4)
-    train.train(model, chosen, DataSet(tmp_path / "data"), seed=0, place=torch.device("cpu"))
+    training.train(model, chosen, DataSet(tmp_path / "data"), seed=0, place=torch.device("cpu"))
     assert seen == ([30, 10] * 2 if augment else [])

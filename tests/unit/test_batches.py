@@ -6,16 +6,17 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
+from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import swim
-from swim import chips, perturbation, registry
-from swim.batches import Several, read
-from swim.curvature import second_derivative
-from swim.data import DataSet
+from swim.data.batches import Several, read
+from swim.data.dataset import DataSet
 from swim.errors import DataError, UnsupportedOperationError
-from swim.in_situ import InSitu
+from swim.evaluation import monte_carlo, perturbation
+from swim.programming.in_situ import InSitu
+from swim.settings import registry
 
 EXACT = swim.Device(sigma=1e-9)
 
@@ -259,8 +260,8 @@ def test_several_inputs_give_what_one_input_of_both_gives(kind):
     torch.testing.assert_close(found.accuracy, one.accuracy, rtol=0, atol=0.02)
     torch.testing.assert_close(found.loss, one.loss, rtol=1e-5, atol=1e-6)
     assert found.loss.std() > 0
-    assert chips.clean(two(), batches, inputs=inputs) == pytest.approx(
-        chips.clean(two(Joined), [(both, y)]), rel=1e-5
+    assert monte_carlo.clean(two(), batches, inputs=inputs) == pytest.approx(
+        monte_carlo.clean(two(Joined), [(both, y)]), rel=1e-5
     )
 
 
@@ -363,15 +364,15 @@ def test_samples_of_images_need_one_shape():
     model = nn.Sequential(nn.AdaptiveAvgPool1d(8), nn.Flatten(), *network())
     batches = [(torch.randn(30, 1, 8), y[:30]), (torch.randn(30, 1, 9), y[30:])]
     assert swim.evaluate(model, batches, device=EXACT, chips=2).accuracy.isfinite().all()
-    made = chips.stream(model, batches, device=EXACT, images=20)
+    made = monte_carlo.stream(model, batches, device=EXACT, images=20)
     with pytest.raises(DataError, match="different shapes"):
         [next(made) for _ in range(17)]
 
 
 def test_samples_of_images_with_several_inputs():
     options = {"device": swim.Device(sigma=0.2), "images": 40}
-    made = chips.stream(two(), [((x[:9], k[:9]), y[:9]), ((x[9:], k[9:]), y[9:])], **options)
-    one = chips.stream(two(Joined), [(both, y)], **options)
+    made = monte_carlo.stream(two(), [((x[:9], k[:9]), y[:9]), ((x[9:], k[9:]), y[9:])], **options)
+    one = monte_carlo.stream(two(Joined), [(both, y)], **options)
     for _ in range(20):
         found, expected = next(made), next(one)
         assert found[:1] + found[3:] == expected[:1] + expected[3:]

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swim import budget, io
-from swim.chips import COLUMNS
 from swim.errors import DataError, SettingError
+from swim.evaluation.monte_carlo import COLUMNS
+from swim.reports import stopping_rule
+from swim.runtime import files
 from tests.unit.test_cli import run
 
 POINTS = {  # three chips each
@@ -27,13 +28,13 @@ def folder(tmp_path):
     for point, (accuracies, nwc) in POINTS.items():
         reads = 0 if point == "none/0" else 1 + nwc
         rows = [(r, a, 1.0, nwc + r / 1000, reads, 1000) for r, a in enumerate(accuracies)]
-        io.write_rows(at / f"{point}.csv", COLUMNS, rows)
-    io.write_rows(at / "clean.csv", ("accuracy", "loss"), [(0.91, 0.1)])
+        files.write_rows(at / f"{point}.csv", COLUMNS, rows)
+    files.write_rows(at / "clean.csv", ("accuracy", "loss"), [(0.91, 0.1)])
     return tmp_path / "chips"
 
 
 def table_of(folder, drop):
-    return budget.stops(sorted(folder.glob("*/*/**/*.csv")), drop).set_index("method")
+    return stopping_rule.stops(sorted(folder.glob("*/*/**/*.csv")), drop).set_index("method")
 
 
 def test_each_chip_stops_at_the_first_point_within_the_bound(folder):
@@ -59,18 +60,18 @@ def test_a_bound_that_nothing_meets(folder):
     table = table_of(folder, 0.0)
     assert table.loc["swim", "stopped"] == 0
     assert np.isnan(table.loc["swim", "nwc"])
-    assert "0% of 3 | – | – | –" in budget.markdown(table.reset_index(), 0.0)
+    assert "0% of 3 | – | – | –" in stopping_rule.markdown(table.reset_index(), 0.0)
 
 
 def test_the_command_prints_and_writes(folder, tmp_path):
     text = run("budget", folder, "--max-drop", 0.03, "--out", tmp_path / "stops.csv")
     assert "at most 3 points of accuracy" in text
     assert "| release | 0.3 | swim | 67% of 3 | 0.1005 |" in text
-    assert list(pd.read_csv(tmp_path / "stops.csv")) == budget.COLUMNS
+    assert list(pd.read_csv(tmp_path / "stops.csv")) == stopping_rule.COLUMNS
 
 
 def test_mistakes(folder, tmp_path):
     with pytest.raises(SettingError, match="max_drop must be between 0 and 1"):
         table_of(folder, -0.1)
     with pytest.raises(DataError, match=r"clean\.csv is missing"):
-        budget.stops([folder / "release/sigma-0.3/swim/0.1.csv"], 0.1)
+        stopping_rule.stops([folder / "release/sigma-0.3/swim/0.1.csv"], 0.1)

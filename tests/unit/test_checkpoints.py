@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file, save_model
 from torch import nn
 
-from swim import io
-from swim.adopt import adopt
-from swim.data import DataSet
+from swim.data.dataset import DataSet
 from swim.errors import DataError
-from swim.models.lenet import LeNet
-from swim.spec import ModelSettings
-from swim.state_files import states
-from swim.state_match import matched
+from swim.networks.import_weights import adopt
+from swim.networks.state_files import states
+from swim.networks.state_match import matched
+from swim.networks.zoo.lenet import LeNet
+from swim.runtime import files
+from swim.settings import ModelSettings
 
 
 class Block(nn.Module):
@@ -519,7 +519,7 @@ def squares(tmp_path, **changes):
         arrays[f"{split}_labels"] = np.arange(60) % 10
     settings = {"dataset": "squares", "classes": 10, "mean": [0.1], "std": [0.3],
                 "augmentation": "none", **changes}  # fmt: skip
-    io.save_arrays(tmp_path / "data", arrays, settings)
+    files.save_arrays(tmp_path / "data", arrays, settings)
     return DataSet(tmp_path / "data")
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from swim import cycles, io
 from swim.cli import STEPS, main
+from swim.reports import cycles_to_accuracy
+from swim.runtime.files import load_arrays, load_mask, read_settings, save_mask
 from tests.unit.conftest import run
 
 
@@ -46,7 +47,7 @@ def test_settings_come_as_json_or_flags_and_flags_win(folder):
     settings = '{"training": {"epochs": 0, "quantised_epochs": 0}, "seed": 5}'
     out = folder / "other"
     run("train", "--data", folder / "data", "--out", out, "--settings", settings, "--seed", 6)
-    stored = io.read_settings(out)
+    stored = read_settings(out)
     assert (stored["training"]["epochs"], stored["seed"]) == (0, 6)
 
 
@@ -88,7 +89,7 @@ def test_selecting_and_evaluating(folder):
     written = folder / "cycles.csv"
     chips_folder = base.parents[1]
     run("cycles", chips_folder, "--experiment", "x", "--within", "2", "--out", written)
-    found = cycles.read(written)
+    found = cycles_to_accuracy.read(written)
     assert found["method"].tolist() == ["swim", "magnitude"]
     assert set(found["within"]) == {"2"}
     run("cycles", chips_folder, "--experiment", "x", "--within", "2", "--points",
@@ -96,7 +97,7 @@ def test_selecting_and_evaluating(folder):
     assert (folder / "again.csv").read_text() == written.read_text()
     run("cycles", "--table", written, "--table", written, "--out", folder / "joined.csv",
         "--markdown", folder / "joined.md")  # fmt: skip
-    assert len(cycles.read(folder / "joined.csv")) == 4
+    assert len(cycles_to_accuracy.read(folder / "joined.csv")) == 4
     assert "Within 2 points" in (folder / "joined.md").read_text()
     printed = run("plot", written, "--figure", "cycles", "--out", folder / "figures")
     assert printed.split()[0].endswith("cycles-sigma-0.2.png")
@@ -133,12 +134,12 @@ def test_programming_by_a_policy(folder):
 def test_an_estimators_file_says_what_made_it_and_suits_its_method(folder):
     run("sensitivity", "--model", folder / "model", "--data", folder / "data", "--out",
         folder / "gradient", "--estimator", "gradient", "--seed", 3)  # fmt: skip
-    made = io.load_arrays(folder / "gradient")[1]
+    made = load_arrays(folder / "gradient")[1]
     assert made["estimator"] == "gradient"
     assert "seed" not in made  # it draws nothing
     run("select", "--model", folder / "model", "--sensitivity", folder / "gradient", "--out",
         folder / "mask", "--method", "gradient")  # fmt: skip
-    mask, settings = io.load_mask(folder / "mask")
+    mask, settings = load_mask(folder / "mask")
     assert settings["method"] == "gradient"
     assert sum(int(layer.sum()) for layer in mask.values()) == 10_592
 
@@ -154,7 +155,7 @@ def test_perturbing_and_correlating(folder):
     assert one["layer"].nunique() == 5
     assert one["index"].equals(three["index"])
     np.testing.assert_allclose(3 * one["delta"], three["delta"])
-    weights, _ = io.load_arrays(folder / "model")
+    weights, _ = load_arrays(folder / "model")
     for row in one.itertuples():
         assert row.weight == weights[row.layer].flat[row.index]
     std = np.sqrt(sum(4.0**j for j in range(8))) / 255 * 0.1
@@ -167,7 +168,7 @@ def test_perturbing_and_correlating(folder):
         folder / "f.png")  # fmt: skip
     table = pd.read_csv(folder / "correlation.csv")
     assert len(table) == 2 * 2 * 6
-    second, _ = io.load_arrays(folder / "second")
+    second, _ = load_arrays(folder / "second")
     for row in pd.read_csv(folder / "scores.csv").itertuples():
         h = second[row.layer].flat[row.index]
         assert row.swim == pytest.approx(h * np.abs(weights[row.layer]).max() ** 2)
@@ -177,7 +178,7 @@ def test_perturbing_and_correlating(folder):
 
 
 def test_a_killed_measurement_goes_on(folder, monkeypatch):
-    from swim import perturbation
+    from swim.evaluation import perturbation
 
     arguments = ["perturb", "--model", folder / "model", "--data", folder / "data", "--weights",
                  20, "--images", 100]  # fmt: skip
@@ -192,7 +193,7 @@ def test_a_killed_measurement_goes_on(folder, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(perturbation, "stream", killed)
-        patch.setattr("swim.progress.Progress.add", lambda self, row: (
+        patch.setattr("swim.runtime.finished_rows.Progress.add", lambda self, row: (
             self.rows.append(list(row)), self.save()))  # fmt: skip
         with pytest.raises((KeyboardInterrupt, AssertionError)):
             run(*arguments, "--out", folder / "part.csv")
@@ -246,7 +247,7 @@ def test_describe_stores_versions_and_hardware(folder):
 
 
 def test_a_mask_of_another_network_is_refused(folder, capsys):
-    io.save_mask(folder / "other.npz", {"features.0.weight": np.ones((3, 3), bool)}, {})
+    save_mask(folder / "other.npz", {"features.0.weight": np.ones((3, 3), bool)}, {})
     error = fails(capsys, "evaluate", "--model", folder / "model", "--data", folder / "data",
                   "--mask", folder / "other.npz", "--out", folder / "never")  # fmt: skip
     assert "other.npz: is of another network than" in error

@@ -10,8 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from swim import compiled, kernels
-from swim.compiled import Block, Quantiser, register
+from swim.engine import kernels
+from swim.engine.compiled import blocks
+from swim.engine.compiled.blocks import Block, Quantiser, register
 
 SCALE = 0.3
 QUANTISER = Quantiser(*kernels.grid(SCALE, 0, -5, 15))
@@ -161,7 +162,7 @@ def test_no_access_outside_of_the_tensors(register):
         block = dataclasses.replace(random_block(seed), register=register)
         images, weight, bias = drawn(block)
         images = images.contiguous(memory_format=torch.channels_last)
-        kernel, result = compiled._kernel(block), block.empty(3)
+        kernel, result = blocks._kernel(block), block.empty(3)
         given = [images, block.packed(weight), bias, result, torch.empty(kernel.workspace)]
         expected = block(*given[:3])
         for at_end in (False, True):

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from swim import correlation, io, scatter
 from swim.errors import DataError
+from swim.reports import correlation
+from swim.reports.plots import scatter_figure
+from swim.runtime.files import write_rows, write_table
 
 CONSTANTS = {"experiment": "mine", "model": "lenet", "dataset": "mnist5k"}
 LAYERS = {"conv.weight": (2, 1, 3, 3), "fc.weight": (4, 20)}
@@ -31,7 +33,7 @@ def files(weights, tmp_path):
                 increase *= -1 if i % 11 == 3 else 1
                 rows.append((name, i, value, 0.1, increase, increase, increase))
         paths.append(tmp_path / "perturbation/release" / f"sigma-{sigma}.csv")
-        io.write_rows(paths[-1], correlation.MEASURED, rows)
+        write_rows(paths[-1], correlation.MEASURED, rows)
     return paths
 
 
@@ -134,7 +136,7 @@ def test_files_that_do_not_belong(files, weights, scores, tmp_path):
         correlation.measured([tmp_path / "mine.csv"], weights, scores)
     with pytest.raises(DataError, match="cannot be read"):
         correlation.measured([tmp_path / "sigma-1.csv"], weights, scores)
-    io.write_table(files[0], files[0].read_text().rsplit(",", 2)[0])
+    write_table(files[0], files[0].read_text().rsplit(",", 2)[0])
     with pytest.raises(DataError, match="not a complete file"):
         correlation.measured(files, weights, scores)
 
@@ -146,7 +148,7 @@ def drawn(figure, gid):
 
 
 def test_what_is_drawn_is_what_the_table_says(table, correlations, scores):
-    figure = scatter.correlation_figure(table, correlations, list(scores))
+    figure = scatter_figure.correlation_figure(table, correlations, list(scores))
     assert len(figure.axes) == 2 * 3
     part = table[(table["sigma"] == "0.1") & (table["layer"] == "fc.weight")]
     down, up = (drawn(figure, f"square fc.weight {way}")[0] for way in ("down", "up"))
@@ -163,7 +165,7 @@ def test_what_is_drawn_is_what_the_table_says(table, correlations, scores):
 
 
 def test_scores_that_are_not_positive_are_drawn_beside_the_axis(table, correlations, scores):
-    figure = scatter.correlation_figure(table, correlations, ["signed"])
+    figure = scatter_figure.correlation_figure(table, correlations, ["signed"])
     axes = figure.axes[0]
     figure.canvas.draw()
     assert axes.get_xticklabels()[0].get_text() == "≤ 0"
@@ -188,7 +190,7 @@ def test_deep_networks_and_many_methods(weights):
     for name in names:
         table[name] = np.arange(36.0)
     correlations = correlation.correlation_table(table, names, CONSTANTS, seed=0)
-    figure = scatter.correlation_figure(table, correlations, names)
+    figure = scatter_figure.correlation_figure(table, correlations, names)
     figure.canvas.draw()
     assert sum(axes.axison for axes in figure.axes) == 6
     assert "Spearman –" in figure.axes[0].get_title()
@@ -196,6 +198,6 @@ def test_deep_networks_and_many_methods(weights):
 
 def test_equal_figures_are_equal_bytes(table, correlations, tmp_path):
     for folder in ("a", "b"):
-        made = scatter.draw(tmp_path / folder / "f.png", table, correlations, ["square"])
+        made = scatter_figure.draw(tmp_path / folder / "f.png", table, correlations, ["square"])
     for path in made:
         assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()

@@ -4,15 +4,21 @@ import copy
 
 import pytest
 import torch
+from swim.programming.lookup import of_name
 from torch import nn
 
 import swim
-from swim import chips, inference, io, perturbation, prepare, registry, spec, train, where
-from swim.cli.running import start
-from swim.data import DataSet
-from swim.in_situ import InSitu
-from swim.models import quantisation
-from swim.policies import Chip, VerifyMask, of_name
+from swim.cli.accelerator import start
+from swim.data import prepare
+from swim.data.dataset import DataSet
+from swim.engine import evaluator
+from swim.evaluation import monte_carlo, perturbation, spending
+from swim.networks import quantisation, training
+from swim.programming.chip import Chip
+from swim.programming.in_situ import InSitu
+from swim.programming.mask import VerifyMask
+from swim.runtime import files
+from swim.settings import Compute, ModelSettings, TrainingSettings, registry
 from tests.unit.conftest import run
 
 PLACE = "cuda"
@@ -37,8 +43,8 @@ DEVICES = {
 
 @pytest.fixture(autouse=True)
 def full_precision():
-    """As swim.cli.running.start has it."""
-    start(spec.Compute())
+    """As swim.cli.accelerator.start has it."""
+    start(Compute())
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -178,8 +184,8 @@ def test_chips_in_each_precision(kind, dtype):
 
 def test_small_networks_run_in_groups_also_here():
     with torch.no_grad():
-        network = inference.Network(made("plain").to(PLACE), batches(), "cross_entropy")
-    assert network.group == inference.GROUP
+        network = evaluator.Network(made("plain").to(PLACE), batches(), "cross_entropy")
+    assert network.group == evaluator.GROUP
 
 
 def test_chips_on_images_of_their_own():
@@ -187,7 +193,7 @@ def test_chips_on_images_of_their_own():
     data = batches(count=600)
     rows = []
     for model in (here, there):
-        made_rows = chips.stream(model, data, device=CLOSED, images=80)
+        made_rows = monte_carlo.stream(model, data, device=CLOSED, images=80)
         rows.append([next(made_rows) for _ in range(24)])
     for expected, found in zip(*rows, strict=True):
         assert found[0] == expected[0]
@@ -225,7 +231,7 @@ def test_where_cycles_are_spent_is_the_same():
         targets = {n: model.get_parameter(n).detach() for n in scores}
         mask = {n: m.cpu() for n, m in swim.select(scores, "0.2").items()}
         methods = {"swim": VerifyMask(mask), "marginal": of_name("marginal", 0.1, scores)}
-        tables.append(where.table(methods, targets, device=COUNTED, seed=0, chips=2))
+        tables.append(spending.table(methods, targets, device=COUNTED, seed=0, chips=2))
     expected, found = tables
     assert list(found.columns) == list(expected.columns)
     assert len(found) == len(expected)
@@ -273,19 +279,19 @@ def test_each_step_twice_gives_the_same_bytes(network, bits, tmp_path):
             "--budget", "0.05", "--device-write-verify", "redraw", *where_)  # fmt: skip
     for name in ("model", "second", "mask", "chips.csv", "policy.csv"):
         assert (folder / name).read_bytes() == (tmp_path / "once" / name).read_bytes(), name
-    weights, _ = io.load_tensors(model)
+    weights, _ = files.load_tensors(model)
     assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_a_residual_network_trains_to_the_same_bytes(tmp_path):
     prepare.prepare("mnist5k", tmp_path / "data")
     data = DataSet(tmp_path / "data")
-    place = start(spec.Compute(accelerator="auto"))
-    settings = spec.TrainingSettings(
+    place = start(Compute(accelerator="auto"))
+    settings = TrainingSettings(
         epochs=1, quantised_epochs=0, optimizer="sgd", learning_rate=0.01, weight_noise=0.02
     )
-    model = spec.ModelSettings(**{"import": "tests.unit.test_cuda:Grey"})
-    states = [train.train(model, settings, data, seed=0, place=place)[0] for _ in range(2)]
+    model = ModelSettings(**{"import": "tests.unit.test_cuda:Grey"})
+    states = [training.train(model, settings, data, seed=0, place=place)[0] for _ in range(2)]
     for one, other in zip(*(s.state_dict().values() for s in states), strict=True):
         assert torch.equal(one, other)
 

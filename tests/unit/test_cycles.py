@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swim import cycles, io, tables, traits
 from swim.errors import DataError
+from swim.reports import accuracy_tables, cycles_to_accuracy
+from swim.runtime import files
+from swim.settings import traits
 
 COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
 # Means of every chip: crossings of 0.97 - w are exact.
@@ -26,13 +28,13 @@ def write(folder, points, chips=12, spread=0.0, seed=0):
     for point, (mean, nwc, reads) in points.items():
         path = folder / "d" / "sigma-0.3" / f"{point}.csv"
         rows = [(r, min(mean + e, 1.0), 1.0, nwc, reads, 1000) for r, e in enumerate(luck)]
-        io.write_rows(path, COLUMNS, rows)
+        files.write_rows(path, COLUMNS, rows)
         paths.append(path)
     return paths
 
 
 def made(paths, within=("1", "0.1"), **options):
-    found = cycles.table([paths], "mine", within, resamples=200, **options)
+    found = cycles_to_accuracy.table([paths], "mine", within, resamples=200, **options)
     return found, found.set_index(["within", "method"])
 
 
@@ -42,7 +44,7 @@ def test_a_table_of_known_crossings(tmp_path):
         "experiment", "sigma", "within", "method", "nwc", "nwc_low", "nwc_high", "reads",
         "ratio_to_swim",
     ]  # fmt: skip
-    assert list(found) == cycles.COLUMNS
+    assert list(found) == cycles_to_accuracy.COLUMNS
     assert found["method"].tolist()[:5] == ["swim", "compensate", "random", "read_first", "reslice"]
     swim = rows.loc["1", "swim"]  # half way from 0.95 to 0.97, from 0.1 to 0.5
     assert (swim["nwc"], swim["reads"]) == (pytest.approx(0.3), pytest.approx(1.0))
@@ -64,7 +66,7 @@ def test_a_table_of_known_crossings(tmp_path):
 
 
 def test_the_notes_say_what_a_number_does_not(tmp_path):
-    text = cycles.markdown(made(write(tmp_path, POINTS))[0])
+    text = cycles_to_accuracy.markdown(made(write(tmp_path, POINTS))[0])
     lines = [line for line in text.splitlines() if line.startswith("| 0.3 |")]
     assert lines[:5] == [
         "| 0.3 | swim | 0.3 [0.3, 0.3] | 1 | 1 |  |",
@@ -94,7 +96,7 @@ def test_what_reads_all_devices_first_has_read_them_where_nothing_is_rewritten(t
     ([1], 0.0), ([-1], np.inf), ([-1, 0, 0, 0], 1.0), ([-1, np.nan], np.inf),
 ])  # fmt: skip
 def test_where_a_curve_is_above_for_good(heights, place):
-    assert cycles.place(np.array([heights], dtype=float)) == pytest.approx([place])
+    assert cycles_to_accuracy.place(np.array([heights], dtype=float)) == pytest.approx([place])
 
 
 def test_equal_accuracies_are_equal_whatever_the_rounding(tmp_path):
@@ -109,7 +111,7 @@ def test_several_seeds_are_averaged(tmp_path):
     moved = {**POINTS, "swim/0.5": (0.965, 0.5, 1.5), "reslice/0.1": (0.9, 0.1, 1.1)}
     seeds = [write(tmp_path / "a", POINTS), write(tmp_path / "b", moved)]
     alone = [made(paths)[1] for paths in seeds]
-    both = cycles.table(seeds, "mine", ["1"], resamples=50).set_index("method")
+    both = cycles_to_accuracy.table(seeds, "mine", ["1"], resamples=50).set_index("method")
     one, other = (rows.loc["1", "swim"]["nwc"] for rows in alone)
     swim = both.loc["swim"]
     assert swim["nwc"] == pytest.approx((one + other) / 2)
@@ -122,7 +124,7 @@ def test_several_seeds_are_averaged(tmp_path):
     reslice = both.loc["reslice"]
     assert np.isnan(reslice["nwc"])
     assert (reslice["reached"], reslice["seeds"]) == (1, 2)
-    text = cycles.markdown(both.reset_index()[cycles.COLUMNS])
+    text = cycles_to_accuracy.markdown(both.reset_index()[cycles_to_accuracy.COLUMNS])
     assert "not reached by NWC 0.1 by 1 of 2 seeds" in text
     assert "over seeds" in text
 
@@ -132,54 +134,60 @@ def test_an_interval_whose_end_is_not_reached_is_open(tmp_path):
     paths = write(tmp_path, POINTS)
     uneven = pd.read_csv(paths[-1])
     uneven["accuracy"] = np.where(uneven["chip"] < 10, 0.97, 0.94)
-    io.write_table(paths[-1], uneven.to_csv(index=False))
+    files.write_table(paths[-1], uneven.to_csv(index=False))
     found, rows = made(paths)
     row = rows.loc["1", "compensate"]
     assert 0 < row["nwc_low"] < row["nwc"] < 0.1
     assert np.isnan(row["nwc_high"])
-    assert f"[{row['nwc_low']:.3g}, …]" in cycles.markdown(found)
+    assert f"[{row['nwc_low']:.3g}, …]" in cycles_to_accuracy.markdown(found)
 
 
 def test_the_order_of_files_and_rows_changes_nothing(tmp_path):
     paths = write(tmp_path, POINTS, spread=0.02)
     before = made(paths)[0]
     for path in paths:
-        io.write_table(path, pd.read_csv(path).iloc[::-1].to_csv(index=False))
+        files.write_table(path, pd.read_csv(path).iloc[::-1].to_csv(index=False))
     pd.testing.assert_frame_equal(before, made(paths[::-1])[0])
 
 
 def test_a_written_table_is_read_as_it_was(tmp_path):
     found = made(write(tmp_path, POINTS))[0]
-    io.write_table(tmp_path / "t.csv", found.to_csv(index=False))
-    pd.testing.assert_frame_equal(cycles.read(tmp_path / "t.csv"), found, check_dtype=False)
-    assert cycles.markdown(cycles.read(tmp_path / "t.csv")) == cycles.markdown(found)
+    files.write_table(tmp_path / "t.csv", found.to_csv(index=False))
+    pd.testing.assert_frame_equal(
+        cycles_to_accuracy.read(tmp_path / "t.csv"), found, check_dtype=False
+    )
+    assert cycles_to_accuracy.markdown(
+        cycles_to_accuracy.read(tmp_path / "t.csv")
+    ) == cycles_to_accuracy.markdown(found)
 
 
 def test_what_is_missing_is_named(tmp_path):
     paths = write(tmp_path, POINTS)
     with pytest.raises(DataError, match=r"mine: d/sigma-0\.3/all/1\.csv is missing"):
-        cycles.table([[p for p in paths if p.parent.name != "all"]], "mine", ["1"])
+        cycles_to_accuracy.table([[p for p in paths if p.parent.name != "all"]], "mine", ["1"])
     with pytest.raises(DataError, match="seeds' chips files are not of the same points"):
-        cycles.table([paths, paths[:-1]], "mine", ["1"])
-    io.write_table(tmp_path / "t.csv", "experiment\n1\n")
+        cycles_to_accuracy.table([paths, paths[:-1]], "mine", ["1"])
+    files.write_table(tmp_path / "t.csv", "experiment\n1\n")
     with pytest.raises(DataError, match="lacks the columns sigma"):
-        cycles.read(tmp_path / "t.csv")
+        cycles_to_accuracy.read(tmp_path / "t.csv")
     with pytest.raises(DataError, match="cannot be read"):
-        cycles.read(tmp_path / "none.csv")
+        cycles_to_accuracy.read(tmp_path / "none.csv")
 
 
 def test_reading_policies_are_those_that_read_before():
     """The registry's word against what each policy reads where it may rewrite nothing."""
     import torch
 
-    from swim import policies, registry
-    from swim.devices import Device
+    from swim.devices.bit_sliced import Device
+    from swim.programming.chip import Chip
+    from swim.programming.lookup import of_name
+    from swim.settings import registry
 
     device = Device(M=4, K=1, sigma=0.2, write_verify="redraw")
     targets = {"w": torch.linspace(-1, 1, 40).view(5, 8)}
-    chip = policies.Chip(targets, device, 0, 0)
+    chip = Chip(targets, device, 0, 0)
     for name in registry.POLICIES:
-        made = policies.of_name(name, 0, {"w": torch.ones(5, 8)}).program(chip)
+        made = of_name(name, 0, {"w": torch.ones(5, 8)}).program(chip)
         assert (made.nwc, made.reads) == (0, float(name in traits.READING)), name
 
 
@@ -187,9 +195,9 @@ def test_methods_and_points_as_the_curves_of_the_figures(tmp_path):
     """NWC of the crossing is on the line that the figure draws of the same table."""
     paths = write(tmp_path, POINTS, spread=0.01)
     constants = {"experiment": "mine", "model": "m", "dataset": "d"}
-    accuracy = tables.accuracy_table(paths, constants)
+    accuracy = accuracy_tables.accuracy_table(paths, constants)
     best = accuracy.loc[accuracy["method"] == "all", "mean"].item()
     for method in ("swim", "random", "read_first"):
-        curve = tables.curve(accuracy, method)
+        curve = accuracy_tables.curve(accuracy, method)
         nwc = made(paths)[1].loc["1", method]["nwc"]
         assert np.interp(nwc, curve["nwc"], curve["mean"]) == pytest.approx(best - 0.01)

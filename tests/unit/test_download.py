@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from swim import download
+from swim.data import download
 from swim.errors import DataError
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 1_000_000, dtype=np.uint8).tobytes()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from swim import io
+from swim.runtime import files
 from tests.unit.conftest import forget_sources, run
 
 CODE = '''
@@ -115,7 +115,7 @@ def test_all_steps_use_the_effective_weights(package, digits, digits_path, kind)
     expected = made(package, digits_path, "plain", {n: t.detach() for n, t in plain.items()})
     found = made(package, digits_path, kind, state)
     for method in ("swim", "magnitude"):
-        masks = [io.load_mask(out / f"{method}.npz")[0] for out in (expected, found)]
+        masks = [files.load_mask(out / f"{method}.npz")[0] for out in (expected, found)]
         assert list(masks[0]) == list(masks[1])
         different = sum(int((masks[0][n] != masks[1][n]).sum()) for n in masks[0])
         assert different <= 4, method  # of 953; ties that the last bits decide

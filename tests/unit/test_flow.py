@@ -3,15 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 import swim
-from swim.curvature import second_derivative
 from swim.errors import SettingError, UnsupportedOperationError
-from swim.expressions import Stored
-from swim.isolation import copies_of, left_alone
-from swim.tracing import trace
+from swim.networks.isolation import copies_of, left_alone
+from swim.networks.weights.expressions import Stored
+from swim.networks.weights.tracing import trace
 
 GLOBAL = torch.randn(8, 32, generator=torch.Generator().manual_seed(3))
 
@@ -492,7 +492,9 @@ def test_the_proof_finds_a_weight_that_the_trace_did_not_see(x, monkeypatch):
         return (pair for pair in seen(self) if "0.weight" not in pair[1].sources)
 
     monkeypatch.setattr(Stored, "expressions", blind)
-    monkeypatch.setattr("swim.tracer.Tracer._known_or_constant", lambda self, tensor: None)
+    monkeypatch.setattr(
+        "swim.networks.weights.tracer.Tracer._known_or_constant", lambda self, tensor: None
+    )
     with (
         left_alone(model),
         pytest.raises(UnsupportedOperationError, match=r"'0\.weight' reaches the outputs"),

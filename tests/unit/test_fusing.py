@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from swim import kernels
-from swim.compiled import Block
-from swim.replay import record
+from swim.engine import kernels
+from swim.engine.compiled.blocks import Block
+from swim.engine.compiled.replay import record
 
 FEW, ALL, CHANNELS = 4, 12, 8
 LAST = torch.channels_last

@@ -19,9 +19,9 @@ import yte
 from pydantic import BaseModel
 from snakemake.utils import update_config
 
-from swim import spec
+from swim import settings
 from swim.errors import SettingError
-from swim.schema import schema
+from swim.settings.reference import schema
 
 COUNT, SEED = 400, 2014
 VALIDATOR = jsonschema.Draft202012Validator(schema())
@@ -112,9 +112,12 @@ def leaves(section, path=()):
 
 
 SETTINGS = [
-    *((("experiments", "mine", *path), *rest) for path, *rest in leaves(spec.ExperimentSettings)),
-    *((("devices", "own", *path), *rest) for path, *rest in leaves(spec.DeviceSettings)),
-    *((("data_sets", "pics", *path), *rest) for path, *rest in leaves(spec.OwnDataSet)),
+    *(
+        (("experiments", "mine", *path), *rest)
+        for path, *rest in leaves(settings.ExperimentSettings)
+    ),
+    *((("devices", "own", *path), *rest) for path, *rest in leaves(settings.DeviceSettings)),
+    *((("data_sets", "pics", *path), *rest) for path, *rest in leaves(settings.OwnDataSet)),
     (("data_root",), "path", False, False),
     (("download",), "bool", False, False),
 ]
@@ -254,16 +257,16 @@ class Case:
 def plan(text, label="mine.yaml"):
     """What Snakemake and the rules make of a file: the settings, checked as rules check them."""
     Path(label).write_bytes(text.encode("utf-8", "surrogatepass"))
-    origins = spec.Origins([spec.read_source(label)])
+    origins = settings.Origins([settings.read_source(label)])
     loaded = yte.process_yaml(text, require_use_yte=True)  # Snakemake's own loader
     content = {}
     update_config(content, loaded)
-    config = spec.load(content, origins)
+    config = settings.load(content, origins)
     content["download"] = config.download
-    content.update(spec.without_gaps(content))
+    content.update(settings.without_gaps(content))
     VALIDATOR.validate(content)
     for name in config.experiments:
-        json.dumps(json.loads(spec.resolved_json(config, name)), allow_nan=False)
+        json.dumps(json.loads(settings.resolved_json(config, name)), allow_nan=False)
         check_files(config, name)
     return config
 
@@ -271,7 +274,7 @@ def plan(text, label="mine.yaml"):
 def check_files(config, name):
     own = config.experiments[name]
     fields = ("devices", "sigmas", "methods", "fractions", "budgets")
-    files = spec.SummariseJob(**{f: getattr(own, f) for f in fields}).files()
+    files = settings.SummariseJob(**{f: getattr(own, f) for f in fields}).files()
     for file in (*files, *(f"where-{d}-1-sigma-{s}.svg" for d in own.devices for s in own.sigmas)):
         assert max(len(part.encode()) for part in f"{name}-correlation.md/{file}".split("/")) <= 255
     for value in (*own.sigmas, *own.fractions, *(own.budgets or ())):

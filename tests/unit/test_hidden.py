@@ -7,13 +7,14 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
+from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import swim
-from swim.curvature import second_derivative
 from swim.errors import UnsupportedOperationError
-from swim.policies import Chip, VerifyMask
+from swim.programming.chip import Chip
+from swim.programming.mask import VerifyMask
 
 DEVICE = swim.Device(sigma=0.2, M=4, K=4)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from swim.kernels import FastKernels, fake_quantize, max_pool2d
+from swim.engine.kernels import FastKernels, fake_quantize, max_pool2d
 
 POOLS = [
     {"kernel_size": 2},

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from swim.data.labels import counted, each_loss, fit
 from swim.errors import DataError, SettingError
-from swim.labels import counted, each_loss, fit
 
 
 class Answer:

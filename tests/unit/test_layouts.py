@@ -60,7 +60,7 @@ def networks(count):
 """
 
 ENGINE = """
-from swim.inference import Network, each_loss
+from swim.engine.evaluator import Network, each_loss
 
 def batches(images):
     more = torch.randn(7, *images.shape[1:])
@@ -85,8 +85,8 @@ assert together >= 5, together
 """  # noqa: E501
 
 GRADIENTS = """
-from swim.layouts import SafeLayouts
-from swim.weight_noise import WeightNoise
+from swim.networks.layouts import SafeLayouts
+from swim.networks.weight_noise import WeightNoise
 
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -110,7 +110,7 @@ import numpy as np
 import torch
 from torch import nn
 from swim import data, io, train
-from swim.spec import ModelSettings, TrainingSettings
+from swim.settings import ModelSettings, TrainingSettings
 
 def make(channels, classes):
     return nn.Sequential(

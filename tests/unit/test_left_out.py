@@ -6,31 +6,45 @@ import numpy as np
 import pytest
 import torch
 
-from swim import devices, network, registry, sources, spec, traits
-from swim.curvature import second_derivative
+from swim.curvature.estimate import second_derivative
+from swim.devices.from_settings import of_settings
 from swim.errors import SettingError
-from swim.policies import Chip, VerifyMask, of_name
-from swim.train import train
+from swim.networks import checkpoint
+from swim.networks.training import train
+from swim.programming.chip import Chip
+from swim.programming.lookup import of_name
+from swim.programming.mask import VerifyMask
+from swim.runtime import code_digest
+from swim.settings import (
+    DeviceSettings,
+    ModelSettings,
+    PerturbJob,
+    SensitivityJob,
+    TrainingSettings,
+    TrainJob,
+    registry,
+    traits,
+)
 
 # All that modules in digests take from those that are not, and why it changes no number there.
 TAKEN = {
     "swim.cli.console": {"FILE", "Bars", "progress_bar", "trusted_network"},  # flags, messages
     "swim.cli.options": {"Finite", "json_object", "settings_options"},  # settings
-    "swim.decimals": {"canonical"},  # checks a setting, and gives it back as it is
-    "swim.download": {"is_original", "obtain", "unpack"},  # files of known sums
+    "swim.settings.decimals": {"canonical"},  # checks a setting, and gives it back as it is
+    "swim.data.download": {"is_original", "obtain", "unpack"},  # files of known sums
     # Errors and their words.
     "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError", "short"},
-    "swim.faults": {"parse"},  # settings
-    "swim.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
-    "swim.meter": {"meter"},  # progress on a terminal
+    "swim.settings.validation": {"parse"},  # settings
+    "swim.runtime.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
+    "swim.runtime.progress_bar": {"meter"},  # progress on a terminal
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
     # words of captions, KINDS which names of folders are checked.
-    "swim.registry": {
+    "swim.settings.registry": {
         "ALIASES", "DATASETS", "IN_SITU", "KINDS", "METHODS", "POLICIES", "canonical", "find",
     },
-    "swim.sources": {"digest_of"},
+    "swim.runtime.code_digest": {"digest_of"},
     # Sections, whose values are in digests; MOST bounds what may be asked for.
-    "swim.spec": {
+    "swim.settings": {
         "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "DeviceSettings", "EvaluateJob",
         "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob", "ProgramJob", "SelectJob",
         "SensitivityJob", "SummariseJob", "TrainJob", "TrainingSettings", "WhereJob",
@@ -40,15 +54,15 @@ TAKEN = {
 
 
 def modules():
-    for path in sources.ROOT.rglob("*.py"):
-        parts = ["swim", *path.relative_to(sources.ROOT).with_suffix("").parts]
+    for path in code_digest.ROOT.rglob("*.py"):
+        parts = ["swim", *path.relative_to(code_digest.ROOT).with_suffix("").parts]
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def taken_by(name):
     """(module, name) pairs of all that a module takes from modules without digests."""
-    tree, package = sources._tree(name), sources._package(name)
-    inert, aliases = sources.INERT, {}
+    tree, package = code_digest._tree(name), code_digest._package(name)
+    inert, aliases = code_digest.INERT, {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -59,28 +73,28 @@ def taken_by(name):
             module = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
-                if sources._path(inner):
+                if code_digest._path(inner):
                     aliases[alias.asname or alias.name] = inner
                 elif module in inert:
                     yield module, alias.name
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             module = aliases.get(node.value.id)
-            if module in inert and not sources._path(f"{module}.{node.attr}"):
+            if module in inert and not code_digest._path(f"{module}.{node.attr}"):
                 yield module, node.attr
 
 
 def test_all_that_is_taken_from_modules_without_a_digest_is_known():
     found = {}
     for name in modules():
-        if name not in sources.INERT:
+        if name not in code_digest.INERT:
             for module, attribute in taken_by(name):
                 found.setdefault(module, set()).add(attribute)
     assert found == TAKEN
 
 
 def test_modules_without_a_digest_exist():
-    assert set(modules()) >= sources.INERT
+    assert set(modules()) >= code_digest.INERT
 
 
 def test_every_policy_says_how_its_curve_ends():
@@ -103,7 +117,7 @@ def left_out(settings):
 @pytest.mark.parametrize("way", ["closed_form", "redraw", "pulse"])
 @pytest.mark.parametrize("policy", ["mask", *registry.POLICIES])
 def test_a_devices_settings_without_effect_change_no_chip(way, policy):
-    settings = spec.DeviceSettings(write_verify=way, M=4, K=2)
+    settings = DeviceSettings(write_verify=way, M=4, K=2)
     names = [name for name in left_out(settings) if name != "variation"]
     assert names
 
@@ -111,7 +125,7 @@ def test_a_devices_settings_without_effect_change_no_chip(way, policy):
         rule = VerifyMask({"a": TARGETS["a"] > 0}) if policy == "mask" else of_name(
             policy, 0.2, CURVATURE
         )  # fmt: skip
-        device = devices.of_settings(settings, "0.2")
+        device = of_settings(settings, "0.2")
         return [rule.program(Chip(TARGETS, device, 3, index)) for index in range(2)]
 
     try:
@@ -124,7 +138,7 @@ def test_a_devices_settings_without_effect_change_no_chip(way, policy):
         changed = settings.model_copy(update={name: OTHER[name]})
         if way == "closed_form" and name in ("read_noise", "clip"):
             with pytest.raises(ValueError, match="need write_verify"):
-                spec.DeviceSettings(**{**settings.model_dump(), name: OTHER[name]})
+                DeviceSettings(**{**settings.model_dump(), name: OTHER[name]})
             continue
         for one, other in zip(right, chips(changed), strict=True):
             assert torch.equal(one.weights["a"], other.weights["a"]), name
@@ -132,21 +146,21 @@ def test_a_devices_settings_without_effect_change_no_chip(way, policy):
 
 
 def test_a_perturbation_does_not_depend_on_what_its_digest_leaves_out():
-    job = spec.PerturbJob()
+    job = PerturbJob()
     names = job.without_effect()["device"]
     assert names == {"verified_sigma", "tolerance", "variation"}
-    plain = devices.of_settings(job.device, "0.2").weight_std(False)
+    plain = of_settings(job.device, "0.2").weight_std(False)
     for name in names - {"variation"}:  # which is left out where it is none
         changed = job.device.model_copy(update={name: OTHER[name]})
-        assert devices.of_settings(changed, "0.2").weight_std(False) == plain
+        assert of_settings(changed, "0.2").weight_std(False) == plain
 
 
 @pytest.mark.parametrize("estimator", registry.ESTIMATORS)
 def test_an_estimators_settings_without_effect_change_no_score(digits, estimator):
-    settings = spec.ModelSettings(name="mlp3")
-    model = network.initial(settings, digits, 0).eval()
+    settings = ModelSettings(name="mlp3")
+    model = checkpoint.initial(settings, digits, 0).eval()
     batches = list(digits.batches("train", 50, 100))
-    job = spec.SensitivityJob(estimator=estimator)
+    job = SensitivityJob(estimator=estimator)
     assert set(left_out(job)) == (set() if estimator in traits.DRAWING else {
         "estimator_samples", "seed"})  # fmt: skip
 
@@ -162,12 +176,12 @@ def test_an_estimators_settings_without_effect_change_no_score(digits, estimator
 
 
 def test_training_without_quantisation_depends_on_none_of_its_settings(digits):
-    model = spec.ModelSettings(name="mlp3")
-    unused = spec.TrainJob(model=model).without_effect()["training"]
+    model = ModelSettings(name="mlp3")
+    unused = TrainJob(model=model).without_effect()["training"]
     assert unused == {"quantised_epochs", "calibration_images"}
 
     def weights(**settings):
-        chosen = spec.TrainingSettings(**{"epochs": 1, "quantised_epochs": 0, **settings})
+        chosen = TrainingSettings(**{"epochs": 1, "quantised_epochs": 0, **settings})
         made, _ = train(model, chosen, digits, seed=0, place=torch.device("cpu"))
         return np.concatenate([v.numpy().ravel() for v in made.state_dict().values()])
 

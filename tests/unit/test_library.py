@@ -80,7 +80,8 @@ def test_four_lines_on_a_users_module():
 
 def test_a_policy_takes_a_masks_place():
     """It reads the chip's devices and decides: here it repairs the worst errors it sees."""
-    from swim.policies import Programmed, VerifyMask
+    from swim.programming.chip import Programmed
+    from swim.programming.mask import VerifyMask
 
     class ReadAndRepair:
         def program(self, chip):

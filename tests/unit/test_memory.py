@@ -6,16 +6,19 @@ import sys
 import pytest
 import torch
 
-from swim import policies, stretches, write_verify
-from swim.devices import Device
-from swim.devices.middle_levels import MiddleLevels
-from swim.policies import Chip, VerifyMask
+from swim.devices import write_verify
+from swim.devices.bit_sliced import Device
+from swim.devices.four_level import MiddleLevels
+from swim.programming.chip import Chip
+from swim.programming.lookup import of_name
+from swim.programming.mask import VerifyMask
+from swim.runtime import chunks
 
 PEAK = """
 import json, sys
 import torch
 from swim.devices import Device
-from swim.policies import Chip, VerifyMask
+from swim.programming import Chip, VerifyMask
 
 def status(key):
     with open("/proc/self/status") as lines:
@@ -69,10 +72,10 @@ def test_stretches_of_devices_change_no_bit(monkeypatch, name, settings, kind):
     if name == "mask":
         policy = VerifyMask({k: score > 0.5 for k, score in scores.items()})
     else:
-        policy = policies.of_name(name, 0.3, scores)
+        policy = of_name(name, 0.3, scores)
     expected = policy.program(Chip(targets, device, 1, 2))
     for at_once in (1, 64):
-        monkeypatch.setattr(stretches, "AT_ONCE", at_once)
+        monkeypatch.setattr(chunks, "AT_ONCE", at_once)
         monkeypatch.setattr(write_verify, "AT_ONCE", at_once)
         found = policy.program(Chip(targets, device, 1, 2))
         assert (found.nwc, found.reads) == (expected.nwc, expected.reads)

@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from swim import digests, io, network, origin, stamp
-from swim.cli import cli
-from swim.data import DataSet
+from swim.cli import cli, stamping
+from swim.data.dataset import DataSet
 from swim.errors import DataError
-from swim.spec import ModelSettings
+from swim.networks import checkpoint
+from swim.runtime import digests, provenance
+from swim.runtime.files import (
+    load_arrays,
+    load_mask,
+    read_packed,
+    read_settings,
+    read_table,
+    save_arrays,
+    save_mask,
+)
+from swim.settings import ModelSettings
 from tests.unit.conftest import run
 
 FEW = ["--chips", 2, "--test-images", 40]
@@ -28,7 +38,7 @@ def experiment(at, digits, seed=0):
     """A data set, checkpoint, second derivatives, mask and chips of one experiment."""
     (at / "results/data").mkdir(parents=True)
     (at / "results/mine/sensitivity").mkdir(parents=True)
-    arrays, settings = io.load_arrays(digits.path)
+    arrays, settings = load_arrays(digits.path)
     for name in ("train_images", "test_images"):
         arrays[name] = arrays[name] + np.uint8(seed)
     files = {
@@ -40,10 +50,10 @@ def experiment(at, digits, seed=0):
         "all": at / "results/mine/chips/d/sigma-0.1/all/1.csv",
         "perturbation": at / "results/mine/perturbation/d/sigma-0.1.csv",
     }
-    io.save_arrays(files["data"], arrays, settings)
+    save_arrays(files["data"], arrays, settings)
     data, model = DataSet(files["data"]), ModelSettings(name="mlp3")
     record = {"model": model.model_dump(mode="json"), "seed": seed, "dataset": data.name}
-    network.save(files["model"], network.initial(model, data, seed), data, record)
+    checkpoint.save(files["model"], checkpoint.initial(model, data, seed), data, record)
     both = ["--model", files["model"], "--data", files["data"]]
     run("sensitivity", *both, "--out", files["second"])
     run("select", "--model", files["model"], "--sensitivity", files["second"], "--out",
@@ -182,12 +192,12 @@ def unstamped(files):
     """Take the digests away, as an earlier version wrote files."""
     for path in files.values():
         if path.suffix == ".safetensors":
-            record = io.read_settings(path)
+            record = read_settings(path)
             for key in ("digest", "arrays", "made_from"):
                 record.pop(key, None)
             save_file(load_file(path), path, {"swim": json.dumps(record)})
         elif path.suffix == ".npz":
-            packed, record = io.read_packed(path)
+            packed, record = read_packed(path)
             for key in ("digest", "arrays", "made_from"):
                 record.pop(key, None)
             with path.open("wb") as file:
@@ -209,7 +219,7 @@ def earlier(two, tmp_path):
 def test_files_of_an_earlier_version_are_refused_with_the_command_that_stamps_them(earlier):
     _, files, _ = earlier
     for key, path in files.items():
-        read = {".csv": io.read_table, ".npz": io.load_mask}.get(path.suffix, io.load_arrays)
+        read = {".csv": read_table, ".npz": load_mask}.get(path.suffix, load_arrays)
         with pytest.raises(DataError) as caught:
             read(path)
         assert f"swim stamp {path}" in str(caught.value), key
@@ -225,10 +235,10 @@ def test_stamped_files_are_those_that_this_version_writes(earlier):
     for key, path in files.items():
         if path.suffix == ".csv":
             assert path.read_bytes() == contents[key]
-            made, known = (io.read_table(p)[1]["made_from"] for p in (path, right[key]))
+            made, known = (read_table(p)[1]["made_from"] for p in (path, right[key]))
             assert made == {k: v for k, v in known.items() if k in ("model", "data")}
         elif path.suffix == ".npz":
-            made, known = (io.load_mask(p) for p in (path, right[key]))
+            made, known = (load_mask(p) for p in (path, right[key]))
             assert made[1]["made_from"]["model"] == known[1]["made_from"]["model"]
             for name, layer in known[0].items():
                 assert np.array_equal(made[0][name], layer)
@@ -270,7 +280,7 @@ def test_what_is_damaged_is_not_stamped(two, earlier, tmp_path):
     assert "is not what it was" in refusal("stamp", files["data"])
     mask = shutil.copy(two[1]["mask"], tmp_path / "other.npz")
     assert "has its digest" in run("stamp", mask)
-    io.save_mask(files["mask"], {"layer": np.ones(3, bool)}, {"method": "swim"})
+    save_mask(files["mask"], {"layer": np.ones(3, bool)}, {"method": "swim"})
     unstamped({"mask": files["mask"]})
     assert "is of another network than" in refusal("stamp", files["mask"])
     (tmp_path / "notes.txt").write_text("no file of ours")
@@ -279,18 +289,18 @@ def test_what_is_damaged_is_not_stamped(two, earlier, tmp_path):
 
 
 def test_kinds_are_stamped_in_the_order_in_which_they_are_made():
-    assert stamp.KINDS.index("data set") < stamp.KINDS.index("checkpoint")
-    assert stamp.KINDS.index("checkpoint") < stamp.KINDS.index("mask")
+    assert stamping.KINDS.index("data set") < stamping.KINDS.index("checkpoint")
+    assert stamping.KINDS.index("checkpoint") < stamping.KINDS.index("mask")
 
 
 def test_a_digest_depends_on_content_alone(two, tmp_path):
     """Written again, by other code or later, a file has the same bytes."""
     for key in ("data", "model", "second"):
-        arrays, record = io.load_arrays(two[0][key])
-        io.save_arrays(tmp_path / key, arrays, record)
+        arrays, record = load_arrays(two[0][key])
+        save_arrays(tmp_path / key, arrays, record)
         assert (tmp_path / key).read_bytes() == two[0][key].read_bytes()
-    mask, record = io.load_mask(two[0]["mask"])
-    io.save_mask(tmp_path / "mask", mask, record)
+    mask, record = load_mask(two[0]["mask"])
+    save_mask(tmp_path / "mask", mask, record)
     assert (tmp_path / "mask").read_bytes() == two[0]["mask"].read_bytes()
     for path in two[0].values():
         text = path.read_bytes() + (
@@ -302,4 +312,4 @@ def test_a_digest_depends_on_content_alone(two, tmp_path):
 
 def test_a_table_outside_any_sigmas_folder_is_named(two, tmp_path):
     with pytest.raises(DataError, match=r"expected .*sigma-SIGMA"):
-        origin.of_one_experiment([copy(two[0]["chips"], tmp_path / "a/b.csv")])
+        provenance.of_one_experiment([copy(two[0]["chips"], tmp_path / "a/b.csv")])

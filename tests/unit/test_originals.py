@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swim.datasets import cifar10, mnist, tinyimagenet
+from swim.data.sources import cifar10, mnist, tinyimagenet
 from swim.errors import DataError
 from tests.unit.test_data import idx
 from tests.unit.test_pictures import prepared

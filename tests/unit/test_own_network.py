@@ -7,10 +7,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from swim import network, registry, sources, spec
 from swim.cli import cli
 from swim.errors import DataError, SettingError
-from swim.spec import ModelSettings
+from swim.networks import checkpoint
+from swim.runtime import code_digest
+from swim.settings import ModelSettings, SelectJob, registry, section_json
 from tests.unit.conftest import forget_sources
 
 CODE = '''
@@ -50,9 +51,9 @@ def settings(package, function="make", **arguments):
 
 
 def test_it_is_built_with_its_arguments(package, digits):
-    model = network.initial(settings(package, width=7), digits, 0)
+    model = checkpoint.initial(settings(package, width=7), digits, 0)
     assert model[1].weight.shape == (7, 784)
-    again = network.initial(settings(package, width=7), digits, 0)
+    again = checkpoint.initial(settings(package, width=7), digits, 0)
     assert torch.equal(model[1].weight, again[1].weight)
     assert settings(package, width=7).label == "make"
 
@@ -68,47 +69,47 @@ def test_it_is_built_with_its_arguments(package, digits):
 )
 def test_what_is_wrong_is_said(package, digits, function, arguments, text):
     with pytest.raises(SettingError, match=text):
-        network.initial(settings(package, function, **arguments), digits, 0)
+        checkpoint.initial(settings(package, function, **arguments), digits, 0)
 
 
 def test_too_few_outputs(package, digits):
     with pytest.raises(DataError, match=r"gives \(1, 4\).*at least 10 classes"):
-        network.initial(settings(package, width=3, classes=4), digits, 0)
+        checkpoint.initial(settings(package, width=3, classes=4), digits, 0)
 
 
 def test_its_code_is_among_the_sources(package):
     name = f"{package.name}.nets:make"
-    before = sources.digest("train", network=name)
-    covered = sources.sources("swim.cli.train", network=name)
+    before = code_digest.digest("train", network=name)
+    covered = code_digest.sources("swim.cli.train", network=name)
     assert {f"{package.name}.nets", f"{package.name}.blocks", package.name} <= set(covered)
     (package / "blocks.py").write_text("from torch import nn\nhidden = nn.Tanh\n")
     forget_sources()
-    assert sources.digest("train", network=name) != before
+    assert code_digest.digest("train", network=name) != before
     (package / "blocks.py").write_text("from torch import nn\n\n# as before\nhidden = nn.ReLU\n")
     forget_sources()
-    assert sources.digest("train", network=name) == before
+    assert code_digest.digest("train", network=name) == before
 
 
 def test_an_installed_package_is_its_release():
     forget_sources()
-    found = sources.sources("swim.cli.train", network="torchvision.models:mobilenet_v2")
+    found = code_digest.sources("swim.cli.train", network="torchvision.models:mobilenet_v2")
     assert [name for name in found if name.startswith("torchvision")] == ["torchvision.models"]
 
 
 def test_a_module_that_is_nowhere():
     with pytest.raises(SettingError, match=r"there is no module 'nowhere\.nets'"):
-        sources.digest("train", network="nowhere.nets:make")
+        code_digest.digest("train", network="nowhere.nets:make")
 
 
 def test_a_checkpoint_alone_imports_nothing(package, digits, tmp_path):
     own = settings(package, width=4)
     made = tmp_path / "m.safetensors"
-    network.save(made, network.initial(own, digits, 0), digits, {"model": own.model_dump()})
+    checkpoint.save(made, checkpoint.initial(own, digits, 0), digits, {"model": own.model_dump()})
     with pytest.raises(SettingError, match=f"if you trust that, add --network {own.factory}"):
-        network.load(made)
+        checkpoint.load(made)
     with pytest.raises(SettingError):
-        network.load(made, "os:system")
-    loaded, record = network.load(made, own.factory)
+        checkpoint.load(made, "os:system")
+    loaded, record = checkpoint.load(made, own.factory)
     assert loaded[1].weight.shape == (4, 784)
     assert record["model"]["import"] == own.factory
     result = CliRunner().invoke(cli, ["evaluate", "--model", str(made), "--data", "none", "--out",
@@ -141,5 +142,5 @@ def test_names_of_the_first_release():
         for alias, name in aliases.items():
             assert registry.find(kind, alias) is registry.find(kind, name)
     assert set(registry.QUANTISED_ALIASES) <= set(registry.ALIASES["network"])
-    job = spec.SelectJob.model_validate({"method": "SM"})
-    assert json.loads(spec.section_json(job))["method"] == "swim"
+    job = SelectJob.model_validate({"method": "SM"})
+    assert json.loads(section_json(job))["method"] == "swim"

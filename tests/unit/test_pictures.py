@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swim import data, fingerprint, pictures
+from swim.data import dataset, image_digest, image_files
+from swim.data.prepare import prepare
 from swim.errors import DataError
-from swim.prepare import prepare
-from swim.spec import OwnDataSet
+from swim.settings import OwnDataSet
 
 RANDOM = np.random.default_rng(0)
 
@@ -51,7 +51,7 @@ def tiny_imagenet(root, classes=("n03", "n01", "n02"), train=4, test=2, size=(64
 def prepared(root, **settings):
     out = root.parent / "out.safetensors"
     prepare("mine", out, own=OwnDataSet(folder=str(root), **settings))
-    images = data.DataSet(out)
+    images = dataset.DataSet(out)
     arrays = {name: tensor.numpy() for name, tensor in images._tensors.items()}
     return images, arrays
 
@@ -78,7 +78,7 @@ def test_an_image_folder_is_read_as_torchvision_reads_it(tmp_path, test):
 def test_extensions_are_torchvisions():
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    assert set(pictures.EXTENSIONS) == set(IMG_EXTENSIONS)
+    assert set(image_files.EXTENSIONS) == set(IMG_EXTENSIONS)
 
 
 def test_classes_take_turns(tmp_path):
@@ -264,7 +264,7 @@ def test_a_fingerprint_is_of_the_contents(tmp_path):
     root, cache = image_folder(tmp_path / "own"), tmp_path / "cache.json"
 
     def ask():
-        return fingerprint.of_images(root, cache)
+        return image_digest.of_images(root, cache)
 
     first = ask()
     os.utime(root / "train/dog/0.png")
@@ -273,7 +273,7 @@ def test_a_fingerprint_is_of_the_contents(tmp_path):
     cache.write_text("{")
     assert ask() == first
     copied = shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copy)
-    assert fingerprint.of_images(copied, tmp_path / "other.json") == first
+    assert image_digest.of_images(copied, tmp_path / "other.json") == first
 
     seen = {first}
     image = root / "train/dog/0.png"
@@ -293,15 +293,15 @@ def test_a_fingerprint_is_of_the_contents(tmp_path):
 
 def test_a_fingerprint_of_what_is_not_there(tmp_path):
     with pytest.raises(DataError, match="own: no such folder"):
-        fingerprint.of_images(tmp_path / "own", tmp_path / "cache.json")
+        image_digest.of_images(tmp_path / "own", tmp_path / "cache.json")
     root = image_folder(tmp_path / "own")
     (root / "train/dog/link.png").symlink_to("nowhere")
     with pytest.raises(DataError, match=r"link\.png"):
-        fingerprint.of_images(root, tmp_path / "cache.json")
+        image_digest.of_images(root, tmp_path / "cache.json")
 
 
 def test_a_fingerprint_reads_images_once(tmp_path, monkeypatch):
     root, cache = image_folder(tmp_path / "own"), tmp_path / "cache.json"
-    first = fingerprint.of_images(root, cache)
+    first = image_digest.of_images(root, cache)
     monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail(f"{path} was read"))
-    assert fingerprint.of_images(root, cache) == first
+    assert image_digest.of_images(root, cache) == first

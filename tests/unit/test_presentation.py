@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from swim import cycles, cycles_figure, figures, io, registry, stats, tables
 from swim.errors import DataError, SettingError
+from swim.evaluation import statistics
+from swim.reports import accuracy_tables, cycles_to_accuracy
+from swim.reports.plots import accuracy_figure, cycles_figure
+from swim.runtime import files
+from swim.settings import registry
 
 POINTS = {"none/0": 0.6, "all/1": 0.97, "swim/0.1": 0.95, "swim/0.5": 0.96,
           "random/0.1": 0.65, "random/0.5": 0.8, "own/0.1": 0.7}  # fmt: skip
@@ -27,32 +31,32 @@ def chips(tmp_path):
             values = np.clip(generator.normal(mean, 0.02, 20), 0, 1)
             nwc = float(point.split("/")[1])
             rows = [(r, value, 1.0, nwc, 2 * nwc, 1000) for r, value in enumerate(values)]
-            io.write_rows(folder / f"{point}.csv", COLUMNS, rows)
+            files.write_rows(folder / f"{point}.csv", COLUMNS, rows)
             paths.append(folder / f"{point}.csv")
-        io.write_rows(folder / "clean.csv", ("accuracy", "loss"), [(0.98, 0.1)])
+        files.write_rows(folder / "clean.csv", ("accuracy", "loss"), [(0.98, 0.1)])
         paths.append(folder / "clean.csv")
     return paths
 
 
 @pytest.fixture
 def table(chips, tmp_path):
-    made = tables.accuracy_table(chips, CONSTANTS)
-    io.write_table(tmp_path / "accuracy.csv", made.to_csv(index=False))
-    return tables.read_accuracy(tmp_path / "accuracy.csv")
+    made = accuracy_tables.accuracy_table(chips, CONSTANTS)
+    files.write_table(tmp_path / "accuracy.csv", made.to_csv(index=False))
+    return accuracy_tables.read_accuracy(tmp_path / "accuracy.csv")
 
 
 def test_statistics_against_scipy():
     from scipy.stats import sem, t
 
     values = np.random.default_rng(1).random(17)
-    found = stats.summarise(values)
+    found = statistics.summarise(values)
     low, high = t.interval(0.95, 16, loc=values.mean(), scale=sem(values))
     assert found.ci95 == pytest.approx((high - low) / 2)
     assert found.std == pytest.approx(values.std(ddof=1))
     assert found.p05 == pytest.approx(np.quantile(values, 0.05))
     assert np.isnan(found.p01)
-    assert stats.summarise(np.arange(301)).p01 == pytest.approx(3)
-    assert np.isnan(stats.summarise([0.5]).ci95)
+    assert statistics.summarise(np.arange(301)).p01 == pytest.approx(3)
+    assert np.isnan(statistics.summarise([0.5]).ci95)
 
 
 def test_the_interval_covers_the_mean_95_times_in_100():
@@ -60,18 +64,18 @@ def test_the_interval_covers_the_mean_95_times_in_100():
     from scipy.stats import binom
 
     samples = np.random.default_rng(2).normal(0.9, 0.05, (4000, 10))
-    found = [stats.summarise(sample) for sample in samples]
+    found = [statistics.summarise(sample) for sample in samples]
     covered = sum(abs(s.mean - 0.9) <= s.ci95 for s in found)
     low, high = binom.ppf([5e-7, 1 - 5e-7], 4000, 0.95)
     assert low <= covered <= high
 
 
 def test_the_table_holds_every_point_once(table, chips):
-    assert list(table.columns) == tables.COLUMNS
+    assert list(table.columns) == accuracy_tables.COLUMNS
     assert len(table) == len(chips)
     for path in chips:
         values = pd.read_csv(path)["accuracy"]
-        place = tables.place_of(path)
+        place = accuracy_tables.place_of(path)
         row = table[(table[list(place)] == pd.Series(place)).all(axis=1)]
         assert len(row) == 1
         assert row["mean"].item() == values.mean()
@@ -84,34 +88,36 @@ def test_the_table_holds_every_point_once(table, chips):
 def test_chips_measured_on_samples_of_the_images_have_no_spread(chips):
     sampled = pd.read_csv(chips[2])
     sampled.loc[10:, "images"] = 100
-    io.write_table(chips[2], sampled.to_csv(index=False))
-    table = tables.accuracy_table(chips, CONSTANTS)
-    place = tables.place_of(chips[2])
+    files.write_table(chips[2], sampled.to_csv(index=False))
+    table = accuracy_tables.accuracy_table(chips, CONSTANTS)
+    place = accuracy_tables.place_of(chips[2])
     row = table[(table[list(place)] == pd.Series(place)).all(axis=1)].iloc[0]
     assert row[["std", "p05"]].isna().all()
     assert row[["mean", "ci95", "chips"]].notna().all()
-    assert f"| {100 * row['mean']:.2f} |" in tables.markdown(table)
-    assert "samples of the images" in tables.markdown(table)
+    assert f"| {100 * row['mean']:.2f} |" in accuracy_tables.markdown(table)
+    assert "samples of the images" in accuracy_tables.markdown(table)
 
 
 def test_the_order_of_the_files_does_not_matter(chips):
-    one, other = (tables.accuracy_table(order, CONSTANTS) for order in (chips, chips[::-1]))
+    one, other = (
+        accuracy_tables.accuracy_table(order, CONSTANTS) for order in (chips, chips[::-1])
+    )
     pd.testing.assert_frame_equal(one, other)
 
 
 def test_differences_are_paired_by_chip(chips):
-    table = tables.paired_table(chips, CONSTANTS)
-    assert list(table.columns) == tables.PAIRED
+    table = accuracy_tables.paired_table(chips, CONSTANTS)
+    assert list(table.columns) == accuracy_tables.PAIRED
     pairs = list(zip(table["method"], table["other"], strict=True))
     at_a_tenth = [("swim", "own"), ("swim", "random"), ("own", "random")]
     assert sorted(pairs) == sorted(2 * [*at_a_tenth, ("swim", "random")])
     folder = chips[0].parents[1]
     one, other = (pd.read_csv(folder / m / "0.5.csv")["accuracy"] for m in ("swim", "random"))
     row = table[(table["sigma"] == "0.3") & (table["fraction"] == "0.5")].iloc[0]
-    expected = stats.summarise(one - other)
+    expected = statistics.summarise(one - other)
     assert (row["difference"], row["ci95"]) == (expected.mean, expected.ci95)
     assert row["chips"] == 20
-    text = tables.paired_markdown(table)
+    text = accuracy_tables.paired_markdown(table)
     cell = f"{100 * expected.mean:+.2f} ± {100 * expected.ci95:.2f}"
     (line,) = [s for s in text.splitlines() if s.startswith("| 0.3 | swim − random |")]
     assert line.endswith(f" | {cell} |")
@@ -123,35 +129,35 @@ def test_pairs_are_matched_by_the_chips_number(chips):
     """Rows in another order, and chips that only one method has."""
     one, other = chips[2], chips[4]
     assert (one.parent.name, other.parent.name) == ("swim", "random")
-    before = tables.paired_table([one, other], CONSTANTS)
+    before = accuracy_tables.paired_table([one, other], CONSTANTS)
     shuffled = pd.read_csv(one).iloc[::-1]
     shuffled = pd.concat([shuffled, shuffled.iloc[[0]].assign(chip=99, accuracy=0.0)])
-    io.write_table(one, shuffled.to_csv(index=False))
-    pd.testing.assert_frame_equal(before, tables.paired_table([one, other], CONSTANTS))
+    files.write_table(one, shuffled.to_csv(index=False))
+    pd.testing.assert_frame_equal(before, accuracy_tables.paired_table([one, other], CONSTANTS))
 
 
 def test_one_method_has_no_pairs(chips):
-    table = tables.paired_table(chips[:3], CONSTANTS)
+    table = accuracy_tables.paired_table(chips[:3], CONSTANTS)
     assert table.empty
-    assert tables.paired_markdown(table) == ""
+    assert accuracy_tables.paired_markdown(table) == ""
 
 
 def test_incomplete_files_are_named(tmp_path, chips):
-    io.write_table(chips[0], "")
+    files.write_table(chips[0], "")
     with pytest.raises(DataError, match=chips[0].name):
-        tables.accuracy_table(chips, CONSTANTS)
-    io.write_table(chips[0], "chip,accuracy,loss,nwc\n0,0.5,1,0\n1,")
+        accuracy_tables.accuracy_table(chips, CONSTANTS)
+    files.write_table(chips[0], "chip,accuracy,loss,nwc\n0,0.5,1,0\n1,")
     with pytest.raises(DataError, match="not a complete chips file"):
-        tables.accuracy_table(chips, CONSTANTS)
+        accuracy_tables.accuracy_table(chips, CONSTANTS)
     with pytest.raises(DataError, match="expected"):
-        tables.place_of(tmp_path / "a" / "b.csv")
-    io.write_table(tmp_path / "t.csv", "experiment\n1\n")
+        accuracy_tables.place_of(tmp_path / "a" / "b.csv")
+    files.write_table(tmp_path / "t.csv", "experiment\n1\n")
     with pytest.raises(DataError, match="lacks the columns model"):
-        tables.read_accuracy(tmp_path / "t.csv")
+        accuracy_tables.read_accuracy(tmp_path / "t.csv")
 
 
 def test_the_markdown_table(table):
-    text = tables.markdown(table)
+    text = accuracy_tables.markdown(table)
     rows = [[cell.strip() for cell in line.strip("|").split("|")]
             for line in text.splitlines() if line.startswith("| 0.3 | swim")]  # fmt: skip
     assert len(rows) == 1
@@ -166,12 +172,12 @@ def test_the_markdown_table(table):
     assert "before programming 98.00%" in text
     assert "NWC is the verified part of the weights." in text
     spent = table.assign(method=table["method"].replace("own", "marginal"))
-    assert "or a policy's budget of write cycles" in tables.markdown(spent)
+    assert "or a policy's budget of write cycles" in accuracy_tables.markdown(spent)
 
 
 @pytest.mark.parametrize("sigma", ["0.1", "0.3"])
 def test_the_figure_draws_the_table(table, sigma):
-    figure = figures.accuracy_figure(table, sigma)
+    figure = accuracy_figure.accuracy_figure(table, sigma)
     (axes,) = figure.axes
     lines = {line.get_gid(): line for line in axes.lines}
     assert set(lines) == {"swim", "random", "own", "none", "all", "clean"}
@@ -196,33 +202,37 @@ def test_the_figure_draws_the_table(table, sigma):
 
 def test_two_devices_are_two_panels(table):
     other = table.assign(device="another")
-    figure = figures.accuracy_figure(pd.concat([table, other]), "0.1")
+    figure = accuracy_figure.accuracy_figure(pd.concat([table, other]), "0.1")
     assert [axes.get_title().split(", ")[1] for axes in figure.axes] == ["release", "another"]
 
 
 def test_files_are_written_and_reproducible(table, tmp_path):
-    first = list(figures.draw_all(table, tmp_path / "a"))
+    first = list(accuracy_figure.draw_all(table, tmp_path / "a"))
     names = [path.name for path in first]
     figure = ("accuracy", "accuracy-log")
     assert names == [
         f"{f}-sigma-{s}.{x}" for s in ("0.1", "0.3") for f in figure for x in ("png", "svg")
     ]
-    second = list(figures.draw_all(table, tmp_path / "b"))
+    second = list(accuracy_figure.draw_all(table, tmp_path / "b"))
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
     with pytest.raises(SettingError, match=r"it has 0\.1, 0\.3"):
-        list(figures.draw_all(table, tmp_path, ["0.2"]))
+        list(accuracy_figure.draw_all(table, tmp_path, ["0.2"]))
 
 
 def test_colours_of_the_papers_methods_serve_where_these_are_not_drawn():
     policies = ["swim", *(name for name in registry.POLICIES if "magnitude" not in name)][:8]
-    colours = [colour for colour, *_ in figures.styles(policies).values()]
+    colours = [colour for colour, *_ in accuracy_figure.styles(policies).values()]
     assert len(set(colours)) == 8
-    assert figures.styles(["swim", "random", *policies[1:]])["random"] == ("#009E73", "^", "-")
+    assert accuracy_figure.styles(["swim", "random", *policies[1:]])["random"] == (
+        "#009E73",
+        "^",
+        "-",
+    )
 
 
 def test_many_methods_have_their_own_styles():
-    styles = figures.styles(list(registry.METHODS))
+    styles = accuracy_figure.styles(list(registry.METHODS))
     assert len(set(styles.values())) == len(registry.METHODS) >= 13
     # Two of a colour differ in marker and in dashes.
     for one, other in itertools.combinations(styles.values(), 2):
@@ -235,20 +245,24 @@ def test_training_on_the_chip_has_budgets_and_an_axis_beyond_one(chips, tmp_path
     spent = {"0.5": 0.38, "1": 0.94, "10": 9.98}
     for budget, nwc in spent.items():
         rows = [(r, 0.6 + r / 100, 1.0, nwc, 0.0, 1000) for r in range(20)]
-        io.write_rows(folder / f"{budget}.csv", COLUMNS, rows)
+        files.write_rows(folder / f"{budget}.csv", COLUMNS, rows)
     paths = [*chips, *(folder / f"{budget}.csv" for budget in spent)]
-    table = tables.accuracy_table(paths, CONSTANTS)
+    table = accuracy_tables.accuracy_table(paths, CONSTANTS)
     rows = table[table["sigma"] == "0.3"]
-    curve = tables.curve(rows, "in_situ")
+    curve = accuracy_tables.curve(rows, "in_situ")
     np.testing.assert_allclose(curve["nwc"], [0.0, 0.38, 0.94, 9.98])
-    np.testing.assert_allclose(tables.curve(rows, "swim")["nwc"], [0.0, 0.1, 0.5, 1.0])
-    assert not (tables.paired_table(paths, CONSTANTS)[["method", "other"]] == "in_situ").any().any()
-    assert "in_situ spends what whole steps fit" in tables.markdown(table)
-    axes = figures.accuracy_figure(table, "0.3").axes[0]
+    np.testing.assert_allclose(accuracy_tables.curve(rows, "swim")["nwc"], [0.0, 0.1, 0.5, 1.0])
+    assert (
+        not (accuracy_tables.paired_table(paths, CONSTANTS)[["method", "other"]] == "in_situ")
+        .any()
+        .any()
+    )
+    assert "in_situ spends what whole steps fit" in accuracy_tables.markdown(table)
+    axes = accuracy_figure.accuracy_figure(table, "0.3").axes[0]
     assert axes.get_xlim()[1] > 9.98
     drawn = {line.get_gid(): line.get_xdata() for line in axes.get_lines()}
     np.testing.assert_allclose(drawn["in_situ"], curve["nwc"])
-    assert figures.accuracy_figure(table, "0.1").axes[0].get_xlim()[1] == 1.02
+    assert accuracy_figure.accuracy_figure(table, "0.1").axes[0].get_xlim()[1] == 1.02
 
 
 def lines_of(figure):
@@ -256,9 +270,9 @@ def lines_of(figure):
 
 
 def test_few_cycles_are_drawn_on_a_logarithmic_axis_that_shows_zero(table):
-    figure = figures.accuracy_figure(table, "0.3", log=True)
+    figure = accuracy_figure.accuracy_figure(table, "0.3", log=True)
     axes, lines = figure.axes[0], lines_of(figure)
-    plain = lines_of(figures.accuracy_figure(table, "0.3"))
+    plain = lines_of(accuracy_figure.accuracy_figure(table, "0.3"))
     assert set(lines) == set(plain)
     for name, line in lines.items():
         np.testing.assert_array_equal(line.get_xydata(), plain[name].get_xydata())
@@ -281,15 +295,15 @@ def with_policies(chips, tmp_path):
     for point, (mean, reads) in points.items():
         nwc = float(point.split("/")[1])
         rows = [(r, mean + r / 1e4, 1.0, nwc, reads, 1000) for r in range(20)]
-        io.write_rows(folder / f"{point}.csv", COLUMNS, rows)
+        files.write_rows(folder / f"{point}.csv", COLUMNS, rows)
     paths = [*chips, *(folder / f"{point}.csv" for point in points)]
-    made = tables.accuracy_table(paths, CONSTANTS)
+    made = accuracy_tables.accuracy_table(paths, CONSTANTS)
     return made[made["sigma"] == "0.3"]
 
 
 def test_the_figure_of_reads_draws_the_table(with_policies):
     table = with_policies
-    lines = lines_of(figures.reads_figure(table, "0.3"))
+    lines = lines_of(accuracy_figure.reads_figure(table, "0.3"))
     for method in ("swim", "random", "own", "read_first", "reslice"):
         rows = table[table["method"] == method].sort_values("nwc")
         own = lines[method].get_xydata()
@@ -304,19 +318,19 @@ def test_the_figure_of_reads_draws_the_table(with_policies):
 
 
 def test_reads_are_drawn_where_a_policy_reads(with_policies, table):
-    assert "reads" in figures.fitting(with_policies)
-    assert "reads" not in figures.fitting(table)
+    assert "reads" in accuracy_figure.fitting(with_policies)
+    assert "reads" not in accuracy_figure.fitting(table)
 
 
 def test_training_on_the_chip_is_not_drawn_against_reads(with_policies):
     row = with_policies[with_policies["method"] == "swim"].assign(method="in_situ", reads=0.0)
-    figure = figures.reads_figure(pd.concat([with_policies, row]), "0.3")
+    figure = accuracy_figure.reads_figure(pd.concat([with_policies, row]), "0.3")
     assert "in_situ" not in lines_of(figure)
 
 
 def test_many_methods_have_their_legend_beside_the_panel(table):
     more = [table.assign(method=table["method"].replace("own", f"own{i}")) for i in range(8)]
-    figure = figures.accuracy_figure(pd.concat([table, *more]), "0.3")
+    figure = accuracy_figure.accuracy_figure(pd.concat([table, *more]), "0.3")
     (legend,) = figure.legends
     figure.canvas.draw()
     assert legend.get_window_extent().x0 > figure.axes[0].get_window_extent().x1
@@ -332,7 +346,7 @@ CYCLES = pd.DataFrame([
     for method, nwc, low, high, reached in (
         ("swim", 0.1, 0.05, 0.2, 3), ("random", 0.9, 0.8, np.nan, 3),
         ("reslice", 0.0, 0.0, 0.0, 3), ("compensate", np.nan, 0.1, np.nan, 1))
-])[cycles.COLUMNS]  # fmt: skip
+])[cycles_to_accuracy.COLUMNS]  # fmt: skip
 
 
 def test_the_bars_are_the_table():

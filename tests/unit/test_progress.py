@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swim import io, stats, stopping
-from swim.progress import Progress
+from swim.evaluation import statistics, stopping
+from swim.runtime.files import load_arrays, save_arrays
+from swim.runtime.finished_rows import Progress
 from tests.unit.conftest import run
 
 
@@ -72,9 +73,9 @@ def test_another_setting_starts_over(folder, tmp_path, changed):
 
 def test_another_network_starts_over(folder, tmp_path):
     evaluate(folder, tmp_path / "x.csv", 2)
-    arrays, settings = io.load_arrays(folder / "model")
+    arrays, settings = load_arrays(folder / "model")
     arrays["fc3.bias"] = arrays["fc3.bias"] + np.float32(1e-6)
-    io.save_arrays(tmp_path / "other", arrays, settings)
+    save_arrays(tmp_path / "other", arrays, settings)
     out = tmp_path / "x.csv"
     assert "going on" not in evaluate(folder, out, 2, "--model", str(tmp_path / "other"))
 
@@ -105,15 +106,15 @@ def test_a_precision_stops_at_a_blocks_end(folder, tmp_path):
     out = tmp_path / "x.csv"
     evaluate(folder, out, 100)
     # About 180 chips' worth.
-    precision = 0.75 * stats.summarise(pd.read_csv(out)["accuracy"]).ci95
+    precision = 0.75 * statistics.summarise(pd.read_csv(out)["accuracy"]).ci95
     evaluate(folder, out, 100, "--precision", precision, "--max-chips", 400)
     accuracy = pd.read_csv(out)["accuracy"].to_numpy()
     count = len(accuracy)
     assert 100 < count < 400
     assert (count - 100) % stopping.BLOCK == 0
-    assert stats.summarise(accuracy).ci95 <= precision
+    assert statistics.summarise(accuracy).ci95 <= precision
     for earlier in range(100, count, stopping.BLOCK):
-        assert stats.summarise(accuracy[:earlier]).ci95 > precision
+        assert statistics.summarise(accuracy[:earlier]).ci95 > precision
     # Loosened, it keeps a part; tightened, it goes on.
     evaluate(folder, out, 100, "--precision", 0.5, "--max-chips", 400)
     assert pd.read_csv(out)["accuracy"].tolist() == accuracy[:100].tolist()

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from swim.recording import Recording
-from swim.replay import record
+from swim.engine.compiled.recording import Recording
+from swim.engine.compiled.replay import record
 
 FEW, ALL = 3, 12
 

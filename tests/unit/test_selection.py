@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import swim
-from swim import selection
-from swim.methods.base import Inputs, estimator_of
-from swim.registry import ESTIMATORS, METHODS, find
+from swim.selection import masks
+from swim.selection.scores.base import Inputs, estimator_of
+from swim.settings.registry import ESTIMATORS, METHODS, find
 
 
 def layers(*shapes, seed=0, levels=None):
@@ -44,7 +44,7 @@ def slow_mask(scores, fraction, ties=None):
 def test_equals_sorting_tuples(shapes, fraction, seed, tied):
     scores = layers(*shapes, seed=seed, levels=2)
     ties = layers(*shapes, seed=seed + 1, levels=2) if tied else None
-    found, expected = (f(scores, fraction, ties) for f in (selection.mask_of, slow_mask))
+    found, expected = (f(scores, fraction, ties) for f in (masks.mask_of, slow_mask))
     for name in scores:
         np.testing.assert_array_equal(found[name], expected[name])
 
@@ -52,7 +52,7 @@ def test_equals_sorting_tuples(shapes, fraction, seed, tied):
 @given(st.decimals(0, 1, places=4), st.decimals(0, 1, places=4))
 def test_masks_are_nested(one, other):
     scores = layers((7, 9), (30,), levels=1)
-    small, large = (selection.mask_of(scores, f) for f in sorted((one, other)))
+    small, large = (masks.mask_of(scores, f) for f in sorted((one, other)))
     for name in scores:
         assert not (small[name] & ~large[name]).any()
 
@@ -63,22 +63,22 @@ def test_masks_are_nested(one, other):
      ("0.29", 100, 29), (0.29, 100, 29), (Decimal("0.015"), 100, 2), (1, 3, 3)],
 )  # fmt: skip
 def test_count_is_exact(fraction, total, expected):
-    assert selection.count(fraction, total) == expected
+    assert masks.count(fraction, total) == expected
 
 
 @pytest.mark.parametrize("fraction", ["-0.1", 1.01, "x", float("nan"), "inf"])
 def test_a_fraction_out_of_range(fraction):
     with pytest.raises(swim.SwimError, match="fraction"):
-        selection.count(fraction, 10)
+        masks.count(fraction, 10)
 
 
 def test_faults_are_named():
     scores = layers((3, 2), (4,))
     with pytest.raises(swim.SwimError, match=r"'l1'.*shape"):
-        selection.mask_of(scores, "0.5", {"l0": np.ones((3, 2)), "l1": np.ones(5)})
+        masks.mask_of(scores, "0.5", {"l0": np.ones((3, 2)), "l1": np.ones(5)})
     scores["l0"][1, 1] = np.nan
     with pytest.raises(swim.SwimError, match="'l0' hold 1 NaN"):
-        selection.mask_of(scores, "0.5")
+        masks.mask_of(scores, "0.5")
 
 
 def test_select_breaks_ties_by_the_models_relative_magnitude():
@@ -100,7 +100,7 @@ def test_tensors_and_arrays_agree():
     scores = layers((5, 4), (6,), levels=1)
     tensors = {name: torch.from_numpy(layer) for name, layer in scores.items()}
     mask = swim.select(tensors, 0.4)
-    for name, layer in selection.mask_of(scores, 0.4).items():
+    for name, layer in masks.mask_of(scores, 0.4).items():
         assert mask[name].dtype == torch.bool
         np.testing.assert_array_equal(mask[name].numpy(), layer)
 
@@ -185,7 +185,7 @@ def test_random_takes_each_weight_equally_often():
 
     counts = np.zeros(30)
     for seed in range(500):
-        mask = selection.mask_of(find("method", "random").score(inputs(seed)), "0.5")
+        mask = masks.mask_of(find("method", "random").score(inputs(seed)), "0.5")
         counts += np.concatenate([layer.ravel() for layer in mask.values()])
     low, high = stats.binom.ppf([5e-7 / 30, 1 - 5e-7 / 30], 500, 0.5)
     assert low <= counts.min()

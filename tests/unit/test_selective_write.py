@@ -6,14 +6,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from swim import registry, spec
+from swim import settings
 from swim.cli import cli
 from swim.cli.selective_write import METHODS
-from swim.data import DataSet
-from swim.devices import Device
+from swim.data.dataset import DataSet
+from swim.devices.bit_sliced import Device
 from swim.errors import DataError, SettingError
-from swim.models.lenet import LeNet
-from swim.selective_write import DATA_SETS, recipe, selective_write
+from swim.evaluation.first_release import DATA_SETS, recipe, selective_write
+from swim.networks.zoo.lenet import LeNet
+from swim.settings import registry
 from tests.unit.test_adopt import release
 
 NAMES = [
@@ -106,7 +107,7 @@ def test_every_model_has_data_and_every_method_a_score():
     assert {"SM", "random", "magnitude"} <= set(METHODS)
     for name in registry.ALIASES["network"]:
         assert recipe(name, 20, 0.0).epochs == 20
-        spec.ModelSettings.model_validate({"name": name})
+        settings.ModelSettings.model_validate({"name": name})
 
 
 def test_training_noise_is_that_of_the_devices():

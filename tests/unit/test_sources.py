@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-from swim import io, registry, sources
 from swim.errors import SettingError
+from swim.runtime import code_digest
+from swim.runtime.files import write_table, write_text
+from swim.settings import registry
 from tests.unit.conftest import forget_sources
 
 CHOICES = {
@@ -28,9 +30,9 @@ CHOICES = {
 @pytest.fixture
 def code(tmp_path, monkeypatch):
     """A copy of the package's sources that may be edited."""
-    for path in sources.ROOT.rglob("*.py"):
-        io.write_text(tmp_path / path.relative_to(sources.ROOT), path.read_text())
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    for path in code_digest.ROOT.rglob("*.py"):
+        write_text(tmp_path / path.relative_to(code_digest.ROOT), path.read_text())
+    monkeypatch.setattr(code_digest, "ROOT", tmp_path)
     forget_sources()
     yield tmp_path
     forget_sources()
@@ -38,50 +40,50 @@ def code(tmp_path, monkeypatch):
 
 def digests():
     forget_sources()
-    return {step: sources.digest(step, **chosen) for step, chosen in CHOICES.items()}
+    return {step: code_digest.digest(step, **chosen) for step, chosen in CHOICES.items()}
 
 
 EDITS = [
-    ("train.py", "momentum=0.9", "momentum=0.8", {"train"}),
-    ("figures.py", 'alpha=0.25', 'alpha=0.3', {"plot"}),
-    ("cycles.py", "RESAMPLES = 2000", "RESAMPLES = 1000", {"cycles", "plot"}),
+    ("networks/training.py", "momentum=0.9", "momentum=0.8", {"train"}),
+    ("reports/plots/accuracy_figure.py", 'alpha=0.25', 'alpha=0.3', {"plot"}),
+    ("reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000", {"cycles", "plot"}),
     ("curvature/recursion.py", "(40, 0, -40)", "(40, 0)", {"sensitivity"}),
-    ("curvature/passes.py", "(stream, start=1)", "(stream, start=2)", {"sensitivity"}),
+    ("curvature/shared.py", "(stream, start=1)", "(stream, start=2)", {"sensitivity"}),
     ("curvature/hutchinson.py", "BLOCK = 50", "BLOCK = 60", set()),
-    ("selection.py", '"0.5"', '"0.4"', {"select"}),
-    ("methods/swim.py", '"curvature"', '"release"', {"select", "correlate"}),
-    ("methods/base.py", "** 2", "** 3", {"select", "correlate", "where"}),
-    ("methods/magnitude.py", "np.abs(weight)", "-weight", set()),
-    ("models/lenet.py", "120", "121", {"train", "sensitivity", "evaluate", "perturb"}),
+    ("selection/masks.py", '"0.5"', '"0.4"', {"select"}),
+    ("selection/scores/swim.py", '"curvature"', '"release"', {"select", "correlate"}),
+    ("selection/scores/base.py", "** 2", "** 3", {"select", "correlate", "where"}),
+    ("selection/scores/magnitude.py", "np.abs(weight)", "-weight", set()),
+    ("networks/zoo/lenet.py", "120", "121", {"train", "sensitivity", "evaluate", "perturb"}),
     ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
-    ("datasets/mnist.py", "0.1307", "0.1308", set()),
-    ("datasets/folder.py", "labelled = []", "labelled = list()", set()),
-    ("download.py", "TRIES = 10", "TRIES = 11", set()),
-    ("policies/by_mask.py", "weight_std(True)", "weight_std(False)", {"evaluate", "where"}),
-    ("devices/variance.py", "1 / math.sqrt", "2 / math.sqrt", {"evaluate", "perturb", "where"}),
+    ("data/sources/mnist.py", "0.1307", "0.1308", set()),
+    ("data/sources/folder.py", "labelled = []", "labelled = list()", set()),
+    ("data/download.py", "TRIES = 10", "TRIES = 11", set()),
+    ("programming/mask.py", "weight_std(True)", "weight_std(False)", {"evaluate", "where"}),
+    ("devices/equal_variance.py", "1 / math.sqrt", "2 / math.sqrt", {"evaluate", "perturb", "where"}),
     ("devices/fefet6.py", "s=6", "s=5", set()),
-    ("together.py", "repeat(self.chips)", "repeat(1)", {"evaluate", "perturb"}),
-    ("perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
-    ("correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
-    ("scatter.py", "alpha=0.25", "alpha=0.3", {"correlate"}),
-    ("stats.py", "array, 5", "array, 6", {"summarise", "cycles", "plot"}),
-    ("stopping.py", "0.975", "0.995", {"evaluate", "summarise", "cycles", "plot"}),
+    ("engine/chip_batch.py", "repeat(self.chips)", "repeat(1)", {"evaluate", "perturb"}),
+    ("evaluation/perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
+    ("reports/correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
+    ("reports/plots/scatter_figure.py", "alpha=0.25", "alpha=0.3", {"correlate"}),
+    ("evaluation/statistics.py", "array, 5", "array, 6", {"summarise", "cycles", "plot"}),
+    ("evaluation/stopping.py", "0.975", "0.995", {"evaluate", "summarise", "cycles", "plot"}),
     ("cli/console.py", "leave=False", "leave=True", set()),
-    ("cli/running.py", "tf32 = False", "tf32 = True",
+    ("cli/accelerator.py", "tf32 = False", "tf32 = True",
      {"train", "sensitivity", "evaluate", "perturb", "where"}),
-    ("policies/swim_device.py", "cells.gain /", "cells.gain * 2 /", {"where"}),
-    ("where.py", "cycles > 0", "cycles >= 1", {"where"}),
-    ("io.py", "indent=2", "indent=3", set(CHOICES)),
-    ("writing.py", "os.replace", "os.rename", set(CHOICES)),
-    ("traits.py", 'READING = frozenset({"read_first", ', "READING = frozenset({",
+    ("programming/swim_device.py", "cells.gain /", "cells.gain * 2 /", {"where"}),
+    ("evaluation/spending.py", "cycles > 0", "cycles >= 1", {"where"}),
+    ("runtime/files.py", "indent=2", "indent=3", set(CHOICES)),
+    ("runtime/writing.py", "os.replace", "os.rename", set(CHOICES)),
+    ("settings/traits.py", 'READING = frozenset({"read_first", ', "READING = frozenset({",
      {"summarise", "cycles", "plot", "sensitivity"}),
-    ("traits.py", 'DRAWING = frozenset({', 'DRAWING = frozenset({"recursion", ',
+    ("settings/traits.py", 'DRAWING = frozenset({', 'DRAWING = frozenset({"recursion", ',
      {"summarise", "cycles", "plot", "sensitivity"}),
-    ("progress.py", "list(row)", "list(row)[:1]", {"evaluate", "perturb", "train"}),
-    ("registry.py", '"random": "swim.methods.random"', '"chance": "swim.methods.random"', set()),
-    ("spec/sections.py", "Field(20, ge=0", "Field(21, ge=0", set()),
-    ("train.py", "import math\n", "# why\nimport math\n\n\n", set()),
-    ("train.py", '"""Train a network.', '"""Optimise a network.', set()),
+    ("runtime/finished_rows.py", "list(row)", "list(row)[:1]", {"evaluate", "perturb", "train"}),
+    ("settings/registry.py", '"random": "swim.selection.scores.random"', '"chance": "swim.selection.scores.random"', set()),
+    ("settings/sections.py", "Field(20, ge=0", "Field(21, ge=0", set()),
+    ("networks/training.py", "import math\n", "# why\nimport math\n\n\n", set()),
+    ("networks/training.py", '"""Train a network.', '"""Optimise a network.', set()),
 ]  # fmt: skip
 
 
@@ -101,12 +103,18 @@ def test_an_edit_changes_the_steps_that_run_it(code, file, old, new, changed):
 
 
 def test_relative_imports_are_followed(code):
-    (code / "methods/swim.py").write_text("from . import helper\nfrom .other import thing\n")
-    (code / "methods/helper.py").write_text("from ..streams import key\n")
-    (code / "methods/other.py").write_text("thing = 1\n")
+    (code / "selection/scores/swim.py").write_text(
+        "from . import helper\nfrom .other import thing\n"
+    )
+    (code / "selection/scores/helper.py").write_text("from ..streams import key\n")
+    (code / "selection/scores/other.py").write_text("thing = 1\n")
     forget_sources()
-    found = sources.sources("swim.methods.swim")
-    assert {"swim.methods.helper", "swim.methods.other", "swim.streams"} <= set(found)
+    found = code_digest.sources("swim.selection.scores.swim")
+    assert {
+        "swim.selection.scores.helper",
+        "swim.selection.scores.other",
+        "swim.runtime.rng",
+    } <= set(found)
 
 
 USER = {
@@ -131,22 +139,22 @@ SEEN = set(USER) - {"unused.py", "stranger.py"}
 @pytest.mark.parametrize("kind", ["network", "variation"])
 def test_modules_beside_a_users_own_are_part_of_the_digest(tmp_path, monkeypatch, kind):
     for name, text in USER.items():
-        io.write_text(tmp_path / name, text)
+        write_text(tmp_path / name, text)
     monkeypatch.chdir(tmp_path)
 
     def found():
         forget_sources()
-        return sources.digest_of(**{kind: "nets:make"})
+        return code_digest.digest_of(**{kind: "nets:make"})
 
     before = found()
     changed = set()
     for name, text in USER.items():
-        io.write_text(tmp_path / name, text + "more = 1\n")
+        write_text(tmp_path / name, text + "more = 1\n")
         if found() != before:
             changed.add(name)
-        io.write_text(tmp_path / name, "# why\n" + text)
+        write_text(tmp_path / name, "# why\n" + text)
         assert found() == before, name
-        io.write_text(tmp_path / name, text)
+        write_text(tmp_path / name, text)
     assert changed == SEEN
     (tmp_path / "deep/inner.py").write_text("x = (")
     with pytest.raises(SettingError, match=r"inner\.py: cannot be read as Python"):
@@ -155,45 +163,50 @@ def test_modules_beside_a_users_own_are_part_of_the_digest(tmp_path, monkeypatch
 
 
 def test_a_package_that_is_installed_counts_by_its_release(tmp_path, monkeypatch):
-    io.write_text(tmp_path / "nets.py", "import yaml\nimport torch\n")
+    write_text(tmp_path / "nets.py", "import yaml\nimport torch\n")
     monkeypatch.chdir(tmp_path)
     forget_sources()
-    found = sources.sources("nets")
+    found = code_digest.sources("nets")
     assert "yaml" in found
     assert "torch" not in found
-    assert sources._content("yaml").split()[-1][0].isdigit()
+    assert code_digest._content("yaml").split()[-1][0].isdigit()
     forget_sources()
 
 
 def test_when_to_stop_is_no_part_of_a_chip(code):
     """Another block size reruns evaluations, which then go on from the chips that are done."""
-    modules = ("swim.chips", "swim.network", "swim.data")
+    modules = ("swim.evaluation.monte_carlo", "swim.networks.checkpoint", "swim.data.dataset")
     forget_sources()
-    before = sources.digest_of(*modules, network="lenet"), sources.digest("evaluate")
-    (code / "stopping.py").write_text((code / "stopping.py").read_text().replace("50", "60"))
+    before = code_digest.digest_of(*modules, network="lenet"), code_digest.digest("evaluate")
+    (code / "evaluation/stopping.py").write_text(
+        (code / "evaluation/stopping.py").read_text().replace("50", "60")
+    )
     forget_sources()
-    assert sources.digest_of(*modules, network="lenet") == before[0]
-    assert sources.digest("evaluate") != before[1]
+    assert code_digest.digest_of(*modules, network="lenet") == before[0]
+    assert code_digest.digest("evaluate") != before[1]
 
 
 def test_images_of_ones_own_are_prepared_by_the_code_of_their_kind():
-    found = {kind: set(sources.sources("swim.cli.prepare", own_data_set=kind))
+    found = {kind: set(code_digest.sources("swim.cli.prepare", own_data_set=kind))
              for kind in ("file", "folder")}  # fmt: skip
-    assert found["folder"] - found["file"] == {"swim.datasets.folder", "swim.pictures"}
-    assert found["file"] - found["folder"] == {"swim.datasets.npz"}
+    assert found["folder"] - found["file"] == {"swim.data.sources.folder", "swim.data.image_files"}
+    assert found["file"] - found["folder"] == {"swim.data.sources.npz"}
 
 
 def test_another_function_of_the_same_module_is_another_choice(monkeypatch):
     forget_sources()
-    before = sources.digest("train", network="mlp3"), sources.digest("train", network="mlp4")
+    before = (
+        code_digest.digest("train", network="mlp3"),
+        code_digest.digest("train", network="mlp4"),
+    )
     monkeypatch.setitem(registry.NETWORKS, "mlp3", registry.NETWORKS["mlp4"])
-    assert sources.digest("train", network="mlp3") != before[0]
+    assert code_digest.digest("train", network="mlp3") != before[0]
     assert before[0] != before[1]
 
 
 def test_an_unknown_choice():
     with pytest.raises(SettingError, match="known: swim"):
-        sources.digest("select", method="swin")
+        code_digest.digest("select", method="swin")
 
 
 def modules_of(*arguments):
@@ -236,10 +249,10 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
     assert list(runs) == list(CHOICES)
     for step, arguments in runs.items():
         if step == "cycles":  # which needs something to compare with
-            io.write_table(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
-        covered = set(sources.sources(f"swim.cli.{step}", **CHOICES[step])) | sources.INERT
+            write_table(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
+        covered = set(code_digest.sources(f"swim.cli.{step}", **CHOICES[step])) | code_digest.INERT
         # Settings read the traits, too; who decides by them imports them itself, see test_left_out.
-        assert modules_of(step, *arguments) <= covered | {"swim.traits"}, step
+        assert modules_of(step, *arguments) <= covered | {"swim.settings.traits"}, step
 
 
 def test_everything_registered_exists():

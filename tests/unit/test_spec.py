@@ -6,9 +6,22 @@ from pathlib import Path
 import pytest
 import yaml
 
-from swim import spec
 from swim.errors import SettingError
-from swim.schema import reference, schema
+from swim.settings import (
+    TAKEN,
+    DeviceSettings,
+    EvaluateJob,
+    ModelSettings,
+    OwnDataSet,
+    PerturbJob,
+    SensitivityJob,
+    SummariseJob,
+    TrainingSettings,
+    TrainJob,
+    load,
+    section_json,
+)
+from swim.settings.reference import reference, schema
 
 ROOT = Path(__file__).parents[2]
 GOOD = {"devices": {"four_bit": {}}, "experiments": {"mine": {}}}
@@ -16,7 +29,7 @@ GOOD = {"devices": {"four_bit": {}}, "experiments": {"mine": {}}}
 
 def faulty(**experiment):
     with pytest.raises(SettingError) as caught:
-        spec.load({**GOOD, "experiments": {"mine": experiment}})
+        load({**GOOD, "experiments": {"mine": experiment}})
     return str(caught.value)
 
 
@@ -67,7 +80,7 @@ def faulty(**experiment):
 )
 def test_a_faulty_setting_is_named_with_its_value_and_what_is_allowed(experiment, parts):
     with pytest.raises(SettingError) as caught:
-        spec.load({**GOOD, "experiments": {"mine": experiment}})
+        load({**GOOD, "experiments": {"mine": experiment}})
     for part in parts:
         assert part in str(caught.value)
 
@@ -98,7 +111,7 @@ def test_a_faulty_setting_is_named_with_its_value_and_what_is_allowed(experiment
 )
 def test_faults_outside_experiments(content, part):
     with pytest.raises(SettingError, match=part):
-        spec.load({**GOOD, **content})
+        load({**GOOD, **content})
 
 
 def test_all_faults_are_reported_at_once():
@@ -107,7 +120,7 @@ def test_all_faults_are_reported_at_once():
 
 
 def test_defaults_are_merged_deeply_and_lists_replaced():
-    config = spec.load(
+    config = load(
         {
             "devices": {"four_bit": {}},
             "defaults": {"training": {"epochs": 7, "batch_size": 5}, "sigmas": ["0.1", "0.2"]},
@@ -123,12 +136,12 @@ def test_defaults_are_merged_deeply_and_lists_replaced():
 def test_loading_leaves_the_content_alone():
     content = {**copy.deepcopy(GOOD), "defaults": {"chips": 5}}
     before = copy.deepcopy(content)
-    spec.load(content)
+    load(content)
     assert content == before
 
 
 def test_the_shipped_configuration_is_valid():
-    config = spec.load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
     quick = config.experiments["quick"]
     assert (quick.model.label, quick.chips, quick.sigmas) == ("lenet-w4a4", 25, ["0.3"])
     assert {"quick", "lenet_mnist", "lenet_float_mnist"} <= set(config.experiments)
@@ -177,7 +190,7 @@ def test_the_schema_and_the_settings_agree_on_faults():
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema())
         with pytest.raises(SettingError):
-            spec.load(wrong)
+            load(wrong)
 
 
 def test_the_settings_page_is_what_the_settings_generate():
@@ -188,19 +201,19 @@ def test_the_settings_page_is_what_the_settings_generate():
 def test_settings_without_effect_are_no_part_of_a_job():
     """No quantised epochs in a float network, no maximum without a precision, and few draw."""
     float_, quantised = (
-        {spec.section_json(spec.TrainJob(model=model, training=spec.TrainingSettings(**training)))
+        {section_json(TrainJob(model=model, training=TrainingSettings(**training)))
          for training in ({}, {"quantised_epochs": 1}, {"calibration_images": 9})}
-        for model in (spec.ModelSettings(), spec.ModelSettings(weight_bits=4))
+        for model in (ModelSettings(), ModelSettings(weight_bits=4))
     )  # fmt: skip
     assert (len(float_), len(quantised)) == (1, 3)
     fixed, stopped = (
-        {spec.section_json(spec.EvaluateJob(max_chips=most, precision=precision))
+        {section_json(EvaluateJob(max_chips=most, precision=precision))
          for most in (200, 300)}
         for precision in (None, 0.01)
     )  # fmt: skip
     assert (len(fixed), len(stopped)) == (1, 2)
     certain, drawing = (
-        {spec.section_json(spec.SensitivityJob(estimator=estimator, **draws))
+        {section_json(SensitivityJob(estimator=estimator, **draws))
          for draws in ({}, {"seed": 1}, {"estimator_samples": 2})}
         for estimator in ("recursion", "hutchinson")
     )  # fmt: skip
@@ -212,9 +225,7 @@ def test_a_device_is_part_of_a_job_as_far_as_it_is_used():
     changes = ({}, {"verified_sigma": 0.02}, {"pulse_gain": 0.1}, {"cycle_limit": 9})
     for kind, expected in (("closed_form", 3), ("redraw", 2), ("pulse", 3)):
         jobs = {
-            spec.section_json(
-                spec.EvaluateJob(device=spec.DeviceSettings(write_verify=kind, **change))
-            )
+            section_json(EvaluateJob(device=DeviceSettings(write_verify=kind, **change)))
             for change in changes
         }
         assert len(jobs) == expected, kind
@@ -230,7 +241,7 @@ def test_points_of_policies_are_their_budgets():
     }
 
     def own(**settings):
-        files = spec.SummariseJob(**shared, **settings).files()
+        files = SummariseJob(**shared, **settings).files()
         ends = {"clean.csv", "none/0.csv", "all/1.csv"}
         return {f.removeprefix("d/sigma-0.1/") for f in files} - ends
 
@@ -242,12 +253,12 @@ def test_points_of_policies_are_their_budgets():
         "swim/0.1.csv", "swim_device/0.05.csv", "swim_device/2.csv", "compensate/0.05.csv",
         "compensate/2.csv", "reslice_pair/0.csv", "reslice_pair/0.05.csv", "reslice_pair/2.csv",
     }  # fmt: skip
-    config = spec.load({**GOOD, "experiments": {"mine": {"budgets": ["0.05", "2"]}}})
+    config = load({**GOOD, "experiments": {"mine": {"budgets": ["0.05", "2"]}}})
     assert config.experiments["mine"].budgets == ["0.05", "2"]
 
 
 def test_a_float_network_may_train_for_fewer_epochs_than_it_would_be_quantised_for():
-    spec.load({**GOOD, "experiments": {"mine": {"training": {"epochs": 3}}}})
+    load({**GOOD, "experiments": {"mine": {"training": {"epochs": 3}}}})
 
 
 def test_no_experiment_is_named_like_a_rule():
@@ -256,33 +267,33 @@ def test_no_experiment_is_named_like_a_rule():
         name for file in root.glob("*.smk")
         for name in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)
     }  # fmt: skip
-    assert rules | {"all", "named", "data", "summary", "cycles_to_accuracy"} == spec.TAKEN
+    assert rules | {"all", "named", "data", "summary", "cycles_to_accuracy"} == TAKEN
     for name in rules:
         with pytest.raises(SettingError, match="is taken"):
-            spec.load({**GOOD, "experiments": {name: {}}})
+            load({**GOOD, "experiments": {name: {}}})
 
 
 def test_images_of_ones_own_depend_on_their_kinds_settings_alone():
     """An entry of a version without folders stays what it was: nothing is prepared again."""
-    assert json.loads(spec.section_json(spec.OwnDataSet(file="a"))) == {
+    assert json.loads(section_json(OwnDataSet(file="a"))) == {
         "file": "a", "mean": None, "std": None, "augmentation": "none",
     }  # fmt: skip
-    assert "file" not in json.loads(spec.section_json(spec.OwnDataSet(folder="a", size=8)))
+    assert "file" not in json.loads(section_json(OwnDataSet(folder="a", size=8)))
 
 
 def test_scores_to_correlate_are_the_methods_but_chance_unless_named():
     def scored(**own):
-        return spec.load({**GOOD, "experiments": {"a": own}}).experiments["a"].scored
+        return load({**GOOD, "experiments": {"a": own}}).experiments["a"].scored
 
     assert scored(correlate={}) == ["swim", "magnitude"]
     assert scored(correlate={"methods": ["fisher", "random"]}) == ["fisher", "random"]
 
 
 def test_what_a_perturbation_depends_on():
-    job = spec.PerturbJob(device=spec.DeviceSettings(verified_sigma=0.01, tolerance=0.1))
-    assert spec.section_json(job) == spec.section_json(spec.PerturbJob())
-    coarse = spec.PerturbJob(device=spec.DeviceSettings(M=8, K=1))
-    assert spec.section_json(coarse) != spec.section_json(spec.PerturbJob())
+    job = PerturbJob(device=DeviceSettings(verified_sigma=0.01, tolerance=0.1))
+    assert section_json(job) == section_json(PerturbJob())
+    coarse = PerturbJob(device=DeviceSettings(M=8, K=1))
+    assert section_json(coarse) != section_json(PerturbJob())
 
 
 PAIR = {"one": {}, "two": {"seed": 1}}
@@ -291,7 +302,7 @@ PAIR = {"one": {}, "two": {"seed": 1}}
 def comparison(*names, **changes):
     experiments = {name: {**PAIR[name], **changes.get(name, {})} for name in PAIR}
     compared = {"both": {"experiments": list(names)}}
-    return spec.load({**GOOD, "experiments": experiments, "comparisons": compared})
+    return load({**GOOD, "experiments": experiments, "comparisons": compared})
 
 
 def test_a_comparison_is_of_experiments_that_differ_in_their_seed():
@@ -300,13 +311,13 @@ def test_a_comparison_is_of_experiments_that_differ_in_their_seed():
     comparison("one", "two", one={"checkpoint": "a.pt"}, two={"checkpoint": "b.pt"})
     where = r"comparisons\.both\.experiments: "
     with pytest.raises(SettingError, match=where + "unknown experiment 'tow'; did you mean 'two'"):
-        spec.load({**GOOD, "experiments": PAIR, "comparisons": {"both": {"experiments": ["tow"]}}})
+        load({**GOOD, "experiments": PAIR, "comparisons": {"both": {"experiments": ["tow"]}}})
     with pytest.raises(SettingError, match=where + "two differs from one in chips; only seed and"):
         comparison("one", "two", two={"chips": 5})
     with pytest.raises(SettingError, match=where + r"each needs a seed of its own, .*\[0, 0\]"):
         comparison("one", "one")
     with pytest.raises(SettingError, match=r"comparisons\.both\.experiment: unknown setting"):
-        spec.load({**GOOD, "comparisons": {"both": {"experiment": ["mine"]}}})
+        load({**GOOD, "comparisons": {"both": {"experiment": ["mine"]}}})
 
 
 def test_within_are_quoted_points_of_accuracy():

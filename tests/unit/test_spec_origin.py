@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from swim import spec
+from swim import settings
 from swim.errors import SettingError
 
 SHIPPED = """\
@@ -39,14 +39,14 @@ def files(tmp_path, monkeypatch):
 
 def load(*names, command_line=None):
     """As the rules do, with Snakemake's merging of mappings."""
-    sources = [spec.read_source(name) for name in ("config.yaml", *names)]
+    sources = [settings.read_source(name) for name in ("config.yaml", *names)]
     content = {}
     for name in ("config.yaml", *names):
-        content = spec.merge(content, yaml.safe_load(Path(name).read_text(encoding="utf-8")))
+        content = settings.merge(content, yaml.safe_load(Path(name).read_text(encoding="utf-8")))
     if command_line:
-        sources.append(spec.of_command_line(command_line))
-        content = spec.merge(content, command_line)
-    return spec.load(content, spec.Origins(sources))
+        sources.append(settings.of_command_line(command_line))
+        content = settings.merge(content, command_line)
+    return settings.load(content, settings.Origins(sources))
 
 
 def fault(*names, **options):
@@ -141,7 +141,7 @@ def test_a_fault_on_the_command_line_is_said_of_it(files):
 )  # fmt: skip
 def test_what_a_yaml_loader_would_change_silently_is_named_with_its_line(files, text, parts):
     with pytest.raises(SettingError) as caught:
-        spec.read_source(files(text))
+        settings.read_source(files(text))
     message = str(caught.value)
     assert message.startswith("mine.yaml")
     for part in parts:
@@ -151,31 +151,31 @@ def test_what_a_yaml_loader_would_change_silently_is_named_with_its_line(files, 
 
 def test_all_faults_of_a_file_are_reported_at_once(files):
     with pytest.raises(SettingError) as caught:
-        spec.read_source(files("a: 010\nb: 1:30\nb: 2\nyes: 3\n"))
+        settings.read_source(files("a: 010\nb: 1:30\nb: 2\nyes: 3\n"))
     assert len(str(caught.value).splitlines()) == 4
 
 
 def test_a_file_that_cannot_be_read_is_named(files):
     for name in ("none.yaml", "."):
         with pytest.raises(SettingError, match=r"cannot be read"):
-            spec.read_source(name)
+            settings.read_source(name)
 
 
 def test_what_can_be_read_but_once_is_left_alone(files):
     os.mkfifo("pipe")
-    assert spec.read_source("pipe").keys() == []
+    assert settings.read_source("pipe").keys() == []
 
 
 def test_anchors_merges_and_quoted_numbers_are_no_fault(files):
     config = load(files('experiments: {mine: {sigmas: ["0.1"], seed: 0x10, chips: 1_0}}\n'))
     assert config.experiments["other"].chips == 7
     assert (config.experiments["mine"].seed, config.experiments["mine"].chips) == (16, 10)
-    spec.read_source(files(json.dumps({"a": {"b": 1e-3}}), "mine.json"))
+    settings.read_source(files(json.dumps({"a": {"b": 1e-3}}), "mine.json"))
 
 
 def test_the_shipped_configuration_is_read_without_a_fault():
     root = os.path.join(os.path.dirname(__file__), "../../config.yaml")
-    source = spec.read_source(root)
+    source = settings.read_source(root)
     assert "quick" in source.keys("experiments")
     assert source.keys("comparisons") == ["lenet_cycles"]
 
@@ -191,12 +191,12 @@ def test_an_empty_section_does_not_silently_remove_what_another_file_says(files)
 
 def test_names_that_the_user_adds(files):
     files("experiments: {mine: {}, quick: {chips: 3}}\ncomparisons: {c: {experiments: [mine]}}\n")
-    sources = [spec.read_source(name) for name in ("config.yaml", "mine.yaml")]
-    sources.append(spec.of_command_line({"experiments": {"mine": {}, "last": {}}}))
-    origins = spec.Origins(sources)
+    sources = [settings.read_source(name) for name in ("config.yaml", "mine.yaml")]
+    sources.append(settings.of_command_line({"experiments": {"mine": {}, "last": {}}}))
+    origins = settings.Origins(sources)
     assert origins.named("experiments") == ["mine", "quick", "last"]
     assert origins.named("comparisons") == ["c"]
-    assert spec.Origins(sources[:1]).named("experiments") == []
+    assert settings.Origins(sources[:1]).named("experiments") == []
 
 
 def test_what_yaml_made_of_a_value_is_said(files):

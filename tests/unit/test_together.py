@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
 
-from swim import inference
-from swim.chips import stream
-from swim.devices import Device
-from swim.inference import GROUP, Network
-from swim.isolation import left_alone
-from swim.models.lenet import LeNet
-from swim.models.quantisation import calibrate, deploy, quantise_activations, quantise_weights
-from swim.sampling import PILOT
+from swim.devices.bit_sliced import Device
+from swim.engine import evaluator
+from swim.engine.evaluator import GROUP, Network
+from swim.evaluation.monte_carlo import stream
+from swim.evaluation.stratified import PILOT
+from swim.networks.isolation import left_alone
+from swim.networks.quantisation import calibrate, deploy, quantise_activations, quantise_weights
+from swim.networks.zoo.lenet import LeNet
 
 
 class Forward(nn.Module):
@@ -434,7 +434,7 @@ def test_a_network_that_changes_on_images_of_each_chip():
 @pytest.mark.parametrize("group", [1, GROUP])
 def test_fewer_images_at_once_where_memory_is_short(group, monkeypatch):
     """The accelerator has room for five images; the answers are the same."""
-    monkeypatch.setattr(inference, "GROUP", group)
+    monkeypatch.setattr(evaluator, "GROUP", group)
     seen = []
 
     def forward(m, x):
@@ -498,7 +498,7 @@ def test_a_pass_takes_as_many_images_as_its_activations_allow():
 
 def test_a_pass_with_large_activations_is_not_recorded(monkeypatch):
     """All of a block's activations would be in memory at once."""
-    monkeypatch.setattr(inference, "_ROOM", {"cpu": (2**22, 20 * 48 * 28 * 28)})
+    monkeypatch.setattr(evaluator, "_ROOM", {"cpu": (2**22, 20 * 48 * 28 * 28)})
     seen = []
     model = LeNet().eval()
     model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))

@@ -3,12 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
-from swim.curvature import second_derivative
+from swim.engine.evaluator import Network
 from swim.errors import UnsupportedOperationError
-from swim.inference import Network
 
 
 class Attending(nn.Module):

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from swim import io, network, registry, train
 from swim.errors import DataError, SettingError
-from swim.models import quantisation
-from swim.spec import ModelSettings, TrainingSettings
+from swim.networks import checkpoint, quantisation, training
+from swim.runtime import files
+from swim.settings import ModelSettings, TrainingSettings, registry
 
 FLOAT = ModelSettings()
 FOUR = ModelSettings(weight_bits=4, activation_bits=4)
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 def run(digits, model=FOUR, seed=0, **settings):
     chosen = {"epochs": 3, "quantised_epochs": 1, "batch_size": 20, **settings}
-    return train.train(model, TrainingSettings(**chosen), digits, seed=seed, place=CPU)
+    return training.train(model, TrainingSettings(**chosen), digits, seed=seed, place=CPU)
 
 
 def densenet_blocks():
@@ -130,8 +130,8 @@ def test_straight_through_gradient_of_a_weight():
 def test_a_checkpoint_gives_the_same_network(digits, model, tmp_path):
     net, _ = run(digits, model, epochs=1)
     path = tmp_path / "model.safetensors"
-    network.save(path, net, digits, {"model": model.model_dump()})
-    loaded, settings = network.load(path)
+    checkpoint.save(path, net, digits, {"model": model.model_dump()})
+    loaded, settings = checkpoint.load(path)
     images = digits.inputs("test", slice(0, 20))
     assert torch.equal(net(images), loaded(images))
     assert settings["programmed"] == [
@@ -145,12 +145,12 @@ def test_a_checkpoint_gives_the_same_network(digits, model, tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(digits, tmp_path):
     net, _ = run(digits, FLOAT, epochs=1)
     net.fc3 = nn.Linear(84, 7)
-    network.save(tmp_path / "m", net, digits, {"model": FLOAT.model_dump()})
+    checkpoint.save(tmp_path / "m", net, digits, {"model": FLOAT.model_dump()})
     with pytest.raises(DataError, match="does not fit lenet"):
-        network.load(tmp_path / "m")
-    io.save_arrays(tmp_path / "other", {"a": np.ones(1)}, {})
+        checkpoint.load(tmp_path / "m")
+    files.save_arrays(tmp_path / "other", {"a": np.ones(1)}, {})
     with pytest.raises(DataError, match="not a checkpoint"):
-        network.load(tmp_path / "other")
+        checkpoint.load(tmp_path / "other")
 
 
 def test_a_diverging_run_says_what_to_change(digits):

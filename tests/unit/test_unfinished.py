@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from swim import network, train
-from swim.spec import ModelSettings, TrainingSettings
-from swim.unfinished import Unfinished
+from swim.networks import checkpoint, training
+from swim.networks.training_state import Unfinished
+from swim.settings import ModelSettings, TrainingSettings
 
 CPU = torch.device("cpu")
 FOUR = ModelSettings(weight_bits=4, activation_bits=4)
@@ -49,7 +49,7 @@ class Dropping(nn.Module):
 def run(digits, unfinished=None, model=FOUR, seen=None, **settings):
     # 400 images in batches of 30: 14 steps an epoch, the last one of ten images.
     chosen = {"epochs": 3, "quantised_epochs": 1, "batch_size": 30, **settings}
-    return train.train(
+    return training.train(
         model, TrainingSettings(**chosen), digits, seed=0, place=CPU, unfinished=unfinished,
         progress=None if seen is None else seen.append,
     )  # fmt: skip
@@ -75,7 +75,7 @@ def test_the_same_weights_and_history(digits, tmp_path, stops, optimizer):
 
 
 def test_dropout_and_batch_norm_go_on_too(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(network, "_build", lambda *_: Dropping())
+    monkeypatch.setattr(checkpoint, "_build", lambda *_: Dropping())
     settings = {"model": ModelSettings(), "augment": True}
     whole, _ = run(digits, **settings)
     with pytest.raises(StoppedError):

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
 
-from swim.models.quantisation import WeightQuantiser
-from swim.weight_noise import WeightNoise
+from swim.networks.quantisation import WeightQuantiser
+from swim.networks.weight_noise import WeightNoise
 
 
 def programmed(layer, std, seed):

@@ -6,14 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from swim.programming.lookup import of_name
 
-from swim import io, registry, tables, where, where_figure
-from swim.devices import Device
+from swim.devices.bit_sliced import Device
 from swim.errors import DataError, SettingError
-from swim.policies import Chip, VerifyMask, of_name
-from swim.policies.by_mask import verify_all
-from swim.policies.cells import Cells
-from swim.policies.greedy import Greedy, Offers
+from swim.evaluation import spending
+from swim.programming.budgeted import Greedy, Offers
+from swim.programming.cells import Cells
+from swim.programming.chip import Chip
+from swim.programming.mask import VerifyMask, verify_all
+from swim.reports import accuracy_tables
+from swim.reports.plots import spending_figure
+from swim.runtime import files
+from swim.settings import registry
 
 TARGETS = {
     "one": torch.randn(12, 20, generator=torch.Generator().manual_seed(0)),
@@ -90,11 +95,11 @@ def test_a_policy_without_an_account_says_so():
 @pytest.fixture
 def table():
     methods = {"swim_device": greedy("swim_device", 0.1), "random": verify_all(TARGETS)}
-    return where.table(methods, TARGETS, device=REDRAW, seed=3, chips=2)
+    return spending.table(methods, TARGETS, device=REDRAW, seed=3, chips=2)
 
 
 def test_the_table_is_the_mean_over_chips(table):
-    assert list(table) == tables.WHERE
+    assert list(table) == accuracy_tables.WHERE
     assert len(table) == 2 * 2 * 4
     policy = greedy("swim_device", 0.1)
     spent = [policy.spent(Chip(TARGETS, REDRAW, 3, index))["one"] for index in (0, 1)]
@@ -108,7 +113,7 @@ def test_the_table_is_the_mean_over_chips(table):
 
 
 def test_the_figure_draws_the_table(table, tmp_path):
-    figure = where_figure.where_figure(table, "here")
+    figure = spending_figure.where_figure(table, "here")
     images = {image.get_gid(): image for axes in figure.axes for image in axes.images}
     assert {"random", "swim_device"} <= set(images)
     for method in ("random", "swim_device"):
@@ -117,19 +122,19 @@ def test_the_figure_draws_the_table(table, tmp_path):
         expected = rows["rewritten"].to_numpy().reshape(2, 4)
         np.testing.assert_allclose(drawn, np.maximum(expected, 1e-4))
     path = tmp_path / "d" / "sigma-0.2" / "0.1.csv"
-    io.write_table(path, table.to_csv(index=False))
-    pd.testing.assert_frame_equal(tables.read_where(path), table)
-    one, other = (list(where_figure.draw(path, tmp_path / name)) for name in "ab")
+    files.write_table(path, table.to_csv(index=False))
+    pd.testing.assert_frame_equal(accuracy_tables.read_where(path), table)
+    one, other = (list(spending_figure.draw(path, tmp_path / name)) for name in "ab")
     assert [p.name for p in one] == [f"where-d-0.1-sigma-0.2.{x}" for x in ("png", "svg")]
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    io.write_table(tmp_path / "t.csv", "method\n1\n")
+    files.write_table(tmp_path / "t.csv", "method\n1\n")
     with pytest.raises(DataError, match="lacks the columns layer"):
-        tables.read_where(tmp_path / "t.csv")
+        accuracy_tables.read_where(tmp_path / "t.csv")
     with pytest.raises(DataError, match="cannot be read"):
-        tables.read_where(tmp_path / "none.csv")
+        accuracy_tables.read_where(tmp_path / "none.csv")
 
 
 def test_from_files(tmp_path):
@@ -137,10 +142,10 @@ def test_from_files(tmp_path):
     from swim.cli import cli
 
     arrays = {name: target.numpy() for name, target in TARGETS.items()}
-    io.save_arrays(tmp_path / "model", arrays, {"programmed": list(TARGETS)})
-    io.save_arrays(tmp_path / "second", {n: c.numpy() for n, c in CURVATURE.items()}, {})
+    files.save_arrays(tmp_path / "model", arrays, {"programmed": list(TARGETS)})
+    files.save_arrays(tmp_path / "second", {n: c.numpy() for n, c in CURVATURE.items()}, {})
     mask = {name: np.ones(target.shape, bool) for name, target in arrays.items()}
-    io.save_mask(tmp_path / "mask.npz", mask, {"method": "random"})
+    files.save_mask(tmp_path / "mask.npz", mask, {"method": "random"})
     device = {"M": 4, "K": 1, "write_verify": "redraw", "convention": "release"}
     settings = {"device": device, "sigma": "0.2", "budget": "0.1", "seed": 3, "chips": 2}
     arguments = ["where", "--model", tmp_path / "model", "--out", tmp_path / "t.csv",
@@ -153,5 +158,5 @@ def test_from_files(tmp_path):
     scores = {name: h * TARGETS[name].abs().max() ** 2 for name, h in CURVATURE.items()}
     swim_device = of_name("swim_device", 0.1, scores)
     methods = {"random": verify_all(TARGETS), "swim_device": swim_device}
-    expected = where.table(methods, TARGETS, device=REDRAW, seed=3, chips=2)
-    pd.testing.assert_frame_equal(tables.read_where(tmp_path / "t.csv"), expected)
+    expected = spending.table(methods, TARGETS, device=REDRAW, seed=3, chips=2)
+    pd.testing.assert_frame_equal(accuracy_tables.read_where(tmp_path / "t.csv"), expected)

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from swim import download, io, locks, writing
+from swim.data import download
 from swim.errors import DataError
-from swim.unfinished import Unfinished
+from swim.networks.training_state import Unfinished
+from swim.runtime import files, locks, writing
 from tests.unit.test_download import CONTENT, MD5
 
 WRITERS = {
-    "text": lambda path: io.write_text(path, "x" * 10_000),
-    "table": lambda path: io.write_table(path, "x\n" * 10_000),
-    "arrays": lambda path: io.save_arrays(path, {"a": np.zeros(10_000)}, {}),
-    "mask": lambda path: io.save_mask(path, {"a": np.zeros(100_000, bool)}, {}),
+    "text": lambda path: files.write_text(path, "x" * 10_000),
+    "table": lambda path: files.write_table(path, "x\n" * 10_000),
+    "arrays": lambda path: files.save_arrays(path, {"a": np.zeros(10_000)}, {}),
+    "mask": lambda path: files.save_mask(path, {"a": np.zeros(100_000, bool)}, {}),
     "training state": lambda path: Unfinished(path, "d").write({"a": torch.zeros(10_000)}),
 }
 
@@ -74,19 +75,19 @@ def test_libraries_that_tell_of_a_full_disk_as_text_are_understood(tmp_path):
 def test_a_place_where_no_file_can_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="no folder; choose another folder"):
-        io.write_text(tmp_path / "file" / "out", "x")
+        files.write_text(tmp_path / "file" / "out", "x")
     with pytest.raises(DataError, match="too long"):
-        io.write_text(tmp_path / ("x" * 300), "x")
+        files.write_text(tmp_path / ("x" * 300), "x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match="a folder of that name"):
-        io.write_text(tmp_path / "folder", "x")
+        files.write_text(tmp_path / "folder", "x")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(DataError, match="you may not write there"):
-        io.write_text(tmp_path / "closed" / "out", "x")
+        files.write_text(tmp_path / "closed" / "out", "x")
     with pytest.raises(DataError, match="you may not write there"):
         download.obtain(tmp_path / "closed" / "x", ["http://127.0.0.1:9/"], "0", allowed=True)
 
@@ -99,7 +100,7 @@ def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_before_it_is_told
         os, "fsync", lambda h: (fsync(h), done.append(os.readlink(f"/proc/self/fd/{h}")))
     )
     monkeypatch.setattr(os, "replace", lambda a, b: (replace(a, b), done.append("renamed")))
-    io.write_text(tmp_path / "out", "x")
+    files.write_text(tmp_path / "out", "x")
     first, second, third = done
     assert os.path.dirname(first) == str(tmp_path)
     assert (second, third) == ("renamed", str(tmp_path))
@@ -110,7 +111,7 @@ def test_a_file_system_without_fsync_is_no_fault(tmp_path, monkeypatch):
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(os, "fsync", none)
-    io.write_text(tmp_path / "out", "x")
+    files.write_text(tmp_path / "out", "x")
     assert (tmp_path / "out").read_text() == "x"
 
 

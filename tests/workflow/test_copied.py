@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from swim import io
-from swim.digests import beside
+from swim.runtime import files
+from swim.runtime.digests import beside
 from tests.workflow.conftest import TINY, Project, copy_of_the_pipeline
 
 SMALL = {
@@ -68,9 +68,9 @@ def test_other_settings_than_a_copy_was_made_with_are_named(copied, change, devi
 def test_a_checkpoint_of_another_run_among_a_copy_is_named(copied):
     """Its settings are the same, but nothing else was made from it."""
     model = copied.folder / "results/tiny/model.safetensors"
-    arrays, record = io.load_arrays(model)
+    arrays, record = files.load_arrays(model)
     before = model.stat()
-    io.save_arrays(model, {name: array + 1 for name, array in arrays.items()}, record)
+    files.save_arrays(model, {name: array + 1 for name, array in arrays.items()}, record)
     assert "rule select:" in copied.make("tiny", "-n")  # it is newer
     os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
     run = copied.snakemake("tiny", "-n")

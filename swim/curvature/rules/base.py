@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from swim.errors import UnsupportedOperationError
-from swim.operations import operation_name
+from swim.networks.weights.operations import operation_name
 
 RULES: dict[Any, Callable[..., Tensor]] = {}
 

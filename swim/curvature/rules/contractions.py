@@ -9,7 +9,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from swim.curvature.rules.base import RULES, owned, refuse
-from swim.operations import Path, at, operation_name, places, put
+from swim.networks.weights.operations import Path, at, operation_name, places, put
 
 # Products of two tensors that are linear in each.
 _PRODUCTS = {

@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from swim.curvature.rules.base import active, owned, refuse, rule
-from swim.operations import tensors_in
+from swim.networks.weights.operations import tensors_in
 
 
 class Scaling(Function):

@@ -1,0 +1,109 @@
+"""The rows of a chips file: one a programmed accelerator, gone on with after a kill."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+import torch
+
+from swim.cli.console import progress_bar
+from swim.cli.result_digest import circumstances, levels_of
+from swim.devices.from_settings import of_settings
+from swim.evaluation import monte_carlo, stopping
+from swim.programming.chip import Policy
+from swim.runtime.finished_rows import Progress
+from swim.settings import EvaluateJob, section_json
+
+Batches = list[tuple[torch.Tensor, torch.Tensor]]
+# What decides how many chips there are, not what each is; and where it runs, which is recorded
+# as what was found there.
+_ELSEWHERE = {"chips", "precision", "max_chips", "accelerator"}
+_HOME = ("swim.evaluation.monte_carlo", "swim.networks.checkpoint", "swim.data.dataset")
+
+
+def content(
+    made_from: Mapping[str, str],
+    settings: EvaluateJob,
+    place: torch.device,
+    checkpoint: dict[str, Any],
+    *home: str,
+    **chosen: str,
+) -> Iterator[bytes]:
+    """What any chip's row depends on.
+
+    ``made_from`` has the digests of the files that are read. ``home`` and ``chosen`` are what
+    evaluation runs beside: modules, and what is chosen of the registry, kind -> name.
+    """
+    yield json.dumps(made_from, sort_keys=True).encode()
+    yield section_json(settings, exclude=_ELSEWHERE).encode()
+    yield from circumstances(settings.device, place, checkpoint, *_HOME, *home, **chosen)
+
+
+def record(made_from: Mapping[str, str], settings: EvaluateJob, **point: str) -> dict[str, Any]:
+    """What a chips file carries beside it.
+
+    Args:
+        made_from: digests of the files that are read.
+        settings: the job's.
+        point: ``method`` and ``fraction``, where they are known.
+    """
+    job = json.loads(section_json(settings, exclude={"accelerator"}))
+    place = {"sigma": settings.sigma, **point}
+    return {
+        "made_from": {**made_from, **levels_of(settings.device)},
+        "settings": job,
+        "point": place,
+    }
+
+
+def rows(
+    network: torch.nn.Module,
+    batches: Batches,
+    policy: Mapping[str, torch.Tensor] | Policy,
+    settings: EvaluateJob,
+    progress: Progress,
+    digital: Sequence[str] = (),
+) -> list[Any]:
+    """The rows of as many chips as the settings call for.
+
+    Args:
+        network: the checkpoint's.
+        batches: test images.
+        policy: a mask, or a programming policy.
+        settings: of the job.
+        progress: finished rows.
+        digital: names and patterns of weights that no device holds.
+    """
+
+    def needed() -> int:
+        return stopping.chips_needed(
+            [row[1] for row in progress.rows],
+            chips=settings.chips,
+            precision=settings.precision,
+            most=settings.max_chips,
+        )
+
+    if progress.rows:
+        click.echo(f"going on after {len(progress.rows)} chips of an earlier run")
+    device = of_settings(settings.device, settings.sigma)
+    done, goal = len(progress.rows), needed()
+    made = monte_carlo.stream(
+        network,
+        batches,
+        policy,
+        device=device,
+        seed=settings.seed,
+        first_chip=done,
+        images=settings.images_per_chip,
+        digital=digital,
+        report=lambda found: click.echo(found.line),
+    )
+    with progress_bar(goal, "chip", done=min(done, goal)) as bar:
+        while len(progress.rows) < goal:
+            progress.add(next(made))
+            bar.update()
+            if len(progress.rows) == goal:
+                goal = bar.total = needed()
+    progress.save()
+    return progress.rows[:goal]

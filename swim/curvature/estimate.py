@@ -1,0 +1,127 @@
+"""Any estimator on any model: raw second derivatives, and sensitivities."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from swim.runtime import rng
+from swim.settings import registry, traits
+from swim.settings.arguments import number, whole
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from swim.curvature.shared import Subject
+
+
+def second_derivative(
+    model: "nn.Module",
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    estimator: str = "recursion",
+    loss: str = "cross_entropy",
+    seed: int = 0,
+    samples: int = 1,
+    noise: float = 0.0,
+    digital: Iterable[str] = (),
+    inputs: str | Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> "dict[str, Tensor]":
+    """What an estimator gives: raw second derivatives ``H_ii``, summed over samples.
+
+    Args:
+        model: any ``nn.Module``; it is left exactly as it was.
+        batches: iterable of (inputs, labels), a ``DataLoader`` included; tensors or numpy arrays,
+            several inputs as a tuple (:func:`swim.data.batches.read`). How it is split bounds
+            memory and changes no number beyond rounding (``release`` excepted). Labels of
+            cross-entropy have the shape of the outputs without the classes, which are dimension 1
+            or the last; those of -100 count nowhere.
+        estimator: a key of ``swim.settings.registry.ESTIMATORS``; docs/estimators.md compares them.
+        loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
+        seed: of the estimators that draw.
+        samples: their draws: labels a sample (``monte_carlo_fisher``), probes every 50 samples
+            (``hutchinson``).
+        noise: standard deviation of Gaussian errors of the weights, in units of ``max|W_layer|``:
+            the average over programmed chips, each batch at one of its own
+            (:mod:`swim.curvature.noisy_weights`); 0 is at the weights as they are.
+        digital: names or patterns of weights that stay digital on purpose.
+        inputs: where inputs or batches are dicts, the key or keys of what the model takes.
+        progress: called with the number of batches done.
+
+    Returns:
+        weight name -> float64 tensor shaped like the weight.
+
+    Raises:
+        UnsupportedOperationError: the estimator cannot take the network; the operation is named.
+        SettingError: the estimator or the loss is unknown, or a number out of range.
+        DataError: batches are empty or of a kind that is not read, labels are missing or do not
+            fit the outputs, or a number is not finite.
+    """
+    drawing = {"seed": seed, "samples": samples}
+    return _estimated(model, batches, inputs, estimator, loss, drawing, noise, digital, progress)[0]
+
+
+def _estimated(
+    model: "nn.Module",
+    batches: Iterable[tuple[Any, Any]],
+    inputs: str | Sequence[str] | None,
+    estimator: str,
+    loss: str,
+    drawing: dict[str, int],
+    noise: float,
+    digital: Iterable[str],
+    progress: Callable[[int], None] | None,
+) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
+    """Raw second derivatives and the weights that they are of."""
+    from swim.curvature.noisy_weights import averaged
+    from swim.curvature.shared import subject_of
+    from swim.data.batches import first
+    from swim.networks.isolation import left_alone
+
+    noise = number("noise", noise, 0)
+    seed = whole("seed", drawing["seed"])
+    drawing = {"seed": seed, "samples": whole("samples", drawing["samples"], 1)}
+    run = registry.find("estimator", estimator)
+    own = drawing if estimator in traits.DRAWING else {}
+
+    def estimate(noisy: "Subject", batch: list[Any], number: int) -> "dict[str, Tensor]":
+        keyed = own and {**own, "seed": rng.key(seed, "estimator", number)}
+        found: dict[str, Tensor] = run(noisy, batch, loss=loss, progress=None, **keyed)
+        return found
+
+    with left_alone(model):
+        (sample, _), stream = first(model, batches, inputs)
+        subject = subject_of(model, sample, digital)
+        if noise:
+            raw = averaged(subject, stream, noise, seed, estimate, progress)
+        else:
+            raw = run(subject, stream, loss=loss, progress=progress, **own)
+    return raw, subject.weights
+
+
+def sensitivity(
+    model: "nn.Module",
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    estimator: str = "recursion",
+    loss: str = "cross_entropy",
+    seed: int = 0,
+    samples: int = 1,
+    noise: float = 0.0,
+    digital: Iterable[str] = (),
+    inputs: str | Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> "dict[str, Tensor]":
+    """How much each weight's programming error costs: ``H_ii * max|W_layer|^2``.
+
+    ``E[dL] ~ 1/2 sum_i H_ii Var(dw_i)``, and a device's error is a share of the layer's full
+    scale, so this ranks weights by the loss that leaving each unverified would cost (SWIM,
+    arXiv:2202.08395). Arguments and errors are those of :func:`second_derivative`.
+
+    Returns:
+        weight name -> float64 tensor shaped like the weight.
+    """
+    drawing = {"seed": seed, "samples": samples}
+    raw, weights = _estimated(
+        model, batches, inputs, estimator, loss, drawing, noise, digital, progress
+    )
+    return {name: h * weights[name].abs().max() ** 2 for name, h in raw.items()}

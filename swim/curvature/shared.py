@@ -1,0 +1,255 @@
+"""What all estimators share: a model made ready, a sum over batches, leaves to differentiate by."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swim.data.batches import alike, arguments, first, shown
+from swim.data.labels import NotFiniteError, one_tensor
+from swim.errors import DataError, UnsupportedOperationError
+from swim.networks.diverged import where
+from swim.networks.isolation import (
+    afresh,
+    buffers_of,
+    call,
+    copies_of,
+    device_of,
+    few,
+    left_alone,
+    parameters_of,
+)
+from swim.networks.weights.expressions import Operand, Stored, Weights
+from swim.networks.weights.interception import Follow, Handed, with_weights
+from swim.networks.weights.tracing import Traced, trace
+
+# A weight's name, a term of its sum over samples, and the unit that the term is in.
+Term = tuple[str, Tensor, float]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model whose programmed weights are known; running it leaves it as it was.
+
+    Attributes:
+        model: the module.
+        traced: what was found of its weights.
+        weights: their values in a pass, by name, in the order in which they are first used; others
+            that a later batch is the first to use are added.
+        digital: patterns of weights that stay digital on purpose.
+    """
+
+    model: nn.Module
+    traced: Traced
+    weights: dict[str, Tensor]
+    digital: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> torch.device:
+        """Where the model runs."""
+        return device_of(self.model)
+
+    def stored(self, leaves: Weights | None = None) -> Stored:
+        """Stand-ins for the model's tensors for one pass, which need no gradient.
+
+        Args:
+            leaves: tensors to give the pass in place of weights that can be replaced by name.
+        """
+        afresh()
+        if self.traced.overwrites:
+            return Stored(self.model, copies_of(self.model), self.digital)
+        state = {**parameters_of(self.model), **buffers_of(self.model)}
+        for name, leaf in (leaves or {}).items():
+            state.update(dict.fromkeys(self.traced.handed[name], leaf))
+        return Stored(self.model, state, self.digital)
+
+    def run(self, mode: Follow, inputs: Any) -> Tensor:
+        """The outputs (N, ...) of one pass under ``mode``, gradients enabled.
+
+        Raises:
+            DataError: the model returns something other than a tensor.
+        """
+        afresh()
+        with torch.enable_grad(), mode:
+            given = call(self.model, mode.flow.stored.state, arguments(inputs))
+        return one_tensor(given)
+
+    def under(self, mode: type[Handed]) -> Handed:
+        """A mode that hands a pass its weights."""
+        return mode(self.stored(), self.weights, self.traced.spread)
+
+    def value(self, operand: Operand, name: str) -> Tensor:
+        """A weight's value in a pass."""
+        if name not in self.weights:
+            self.weights[name] = operand.value(name)
+        return self.weights[name]
+
+
+def subject_of(model: nn.Module, inputs: Any, digital: Iterable[str] = ()) -> Subject:
+    """A model made ready, by a look at its first inputs; call it in eval mode."""
+    inputs = inputs.to(device_of(model))
+    traced = trace(model, few(inputs), inputs, digital=digital)
+    own, weights = dict([*model.named_parameters(), *model.named_buffers()]), dict(traced.weights)
+    for name, stored in traced.handed.items():
+        if not traced.overwrites:  # the model's own memory, not that of a copy
+            weights[name] = own[stored[0]].detach()
+    return Subject(model, replace(traced, weights=weights), weights, tuple(digital))
+
+
+def summed(
+    model: nn.Module | Subject,
+    batches: Iterable[tuple[Any, Any]],
+    progress: Callable[[int], None] | None,
+    terms: Callable[[Subject, Any, Any], Iterable[Term]],
+) -> dict[str, Tensor]:
+    """The sum over batches of what ``terms(subject, inputs, labels)`` gives for each.
+
+    Args:
+        model: any module, or one made ready; it is run in eval mode and left as it was.
+        batches: (inputs, labels) pairs.
+        progress: called with the number of batches done.
+        terms: any number of terms for a weight and batch.
+
+    Returns:
+        name -> float64 tensor shaped like the weight, in the order in which weights are used.
+
+    Raises:
+        UnsupportedOperationError: the model's weights cannot be told, see
+            :func:`swim.networks.weights.tracing.trace`.
+        DataError: ``batches`` is empty or not made of pairs, labels do not fit, or outputs or a
+            term are not finite.
+    """
+    whole = model.model if isinstance(model, Subject) else model
+    with left_alone(whole):
+        (sample, _), stream = first(whole, batches)
+        subject = model if isinstance(model, Subject) else subject_of(model, sample)
+        totals: dict[str, Tensor] = {}
+        for done, (inputs, labels) in enumerate(stream, start=1):
+            own = _of_batch(subject, inputs.to(subject.place), labels, terms, sample)
+            for name, value, unit in own:
+                if not value.isfinite().all():
+                    raise not_finite()
+                if name in totals:
+                    totals[name].add_(value, alpha=unit)
+                else:  # not before: the activations have given their memory back now
+                    totals[name] = value.double().mul_(unit)
+            if progress is not None:
+                progress(done)
+    return {
+        name: totals[name] if name in totals else torch.zeros_like(weight, dtype=torch.float64)
+        for name, weight in subject.weights.items()
+    }
+
+
+def _of_batch(
+    subject: Subject,
+    inputs: Any,
+    labels: Any,
+    terms: Callable[[Subject, Any, Any], Iterable[Term]],
+    sample: Any,
+) -> Iterator[Term]:
+    """One batch's terms; what its inputs are to blame for is said of them."""
+    try:
+        # The network took the first batch when it was traced.
+        with contextlib.nullcontext() if alike(inputs, sample) else shown(inputs):
+            yield from terms(subject, inputs, labels)
+    except NotFiniteError as error:
+        place = where(lambda mode: subject.run(subject.under(mode), inputs))
+        raise NotFiniteError(f"{error}{place}") from None
+
+
+def not_finite() -> DataError:
+    """The error for derivatives that are infinite or NaN."""
+    return DataError(
+        "derivatives are not finite: the model's weights or outputs hold NaN or infinity, "
+        "or are far too large"
+    )
+
+
+def normalised(start: Tensor, dtype: torch.dtype, top: int = 0) -> tuple[Tensor, float]:
+    """What a backward pass starts from, where ``dtype`` holds what becomes of it.
+
+    A confident network's derivatives leave the range of float32. A backward pass is linear in
+    its start, so a power of two changes no other bit.
+
+    Args:
+        start: float64, any shape.
+        dtype: the network's.
+        top: the power of two that the largest entry is brought just below.
+
+    Returns:
+        The scaled start in ``dtype``, and the unit that undoes it.
+    """
+    exponent = top - max(math.frexp(float(start.abs().max()))[1], -900)
+    return (start * 2.0**exponent).to(dtype), 2.0**-exponent
+
+
+class Leaves(Follow):
+    """Hands every weighted call a leaf to differentiate by, in place of its weight.
+
+    A weight used twice is one leaf, and so is one that the forward computes (quantises).
+
+    Attributes:
+        by_name: the leaves of the weights that the pass used, in that order.
+    """
+
+    def __init__(self, subject: Subject, weights: Weights | None = None):
+        """Leaves with the model's own values, or with those of ``weights`` by name."""
+        values = subject.weights if weights is None else weights
+        # Where they are the stored tensors themselves, these: a custom autograd.Function keeps what
+        # it was given, and torch's transforms let no leaf be made within them.
+        self._stored = {name: _leaf_of(values[name]) for name in subject.traced.handed}
+        super().__init__(subject.stored(self._stored), subject.traced.spread)
+        self._subject, self._weights = subject, weights
+        self.by_name: dict[str, Tensor] = {}
+
+    def _leaf(self, operand: Operand, name: str) -> Tensor:
+        if name not in self.by_name:
+            values = self._weights
+            if name in self._stored:
+                self.by_name[name] = self._stored[name]
+            else:
+                value = self._subject.value(operand, name) if values is None else values[name]
+                if in_transform():
+                    raise UnsupportedOperationError(
+                        f"the weight {name!r} is used within torch.func (vmap, grad), where only "
+                        "parameters as they are can be differentiated; write that part without it"
+                    )
+                self.by_name[name] = _leaf_of(value)
+        return self.by_name[name]
+
+    def _weighted(
+        self, func: Any, args: tuple[Any, ...], kwargs: Any, operands: tuple[Operand, ...]
+    ) -> Any:
+        leaves = {name: self._leaf(o, name) for o in operands for name in o.names}
+        return with_weights(func, args, kwargs, operands, leaves)
+
+
+def _leaf_of(value: Tensor) -> Tensor:
+    return value.detach().requires_grad_()
+
+
+def in_transform() -> bool:
+    """Whether a function transform of torch's (``vmap``, ``grad``, ``jvp``) runs now."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def reached(found: Iterable[Tensor | None], names: Iterable[str]) -> list[Tensor]:
+    """The derivatives themselves.
+
+    Raises:
+        UnsupportedOperationError: one is None, since the output does not depend on the weight.
+    """
+    values = []
+    for value, name in zip(found, names, strict=True):
+        if value is None:
+            raise UnsupportedOperationError(
+                f"the output does not depend on a call that uses {name!r}: the graph is cut "
+                "(detach, no_grad) or the result is unused"
+            )
+        values.append(value)
+    return values

@@ -1,0 +1,57 @@
+"""A device by its settings: the one place where their names, files and imports are resolved."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swim.devices import custom
+from swim.devices.bit_sliced import Device
+from swim.errors import SettingError
+from swim.settings import DeviceSettings, VariationSettings, registry, validation
+
+
+def of_settings(settings: DeviceSettings | Mapping[str, Any], sigma: str | float) -> Device:
+    """The device that settings describe; it is asked once for every level that it may hold.
+
+    Args:
+        settings: a device of ``config.yaml``, such as ``{"K": 2, "variation": {"name": "rram4"}}``.
+        sigma: standard deviation of an unverified device, as a part of full scale; with a table a
+            factor of what was measured.
+
+    Raises:
+        SettingError: something is out of range, cannot be imported, or gives no factors.
+        DataError: the table is missing or faulty.
+    """
+    if not isinstance(settings, DeviceSettings):
+        settings = validation.parse(DeviceSettings, settings, "device")
+    chosen = settings.variation
+    variation = None if chosen is None else _variation(chosen)
+    device = Device(
+        sigma=float(sigma),
+        **settings.model_dump(exclude={"variation"}),
+        variation=variation,
+        equal_variance=chosen is not None and chosen.equal_variance,
+    )
+    if variation is not None:
+        _probe(variation, device.K)
+    return device
+
+
+def _variation(settings: VariationSettings) -> Callable[[Tensor], Tensor]:
+    if settings.factory is not None:
+        return custom.make(settings.factory, settings.arguments)
+    found: Any = registry.find("variation", settings.source)
+    variation: Callable[[Tensor], Tensor] = found if settings.name else found(settings.table)
+    return variation
+
+
+def _probe(variation: Callable[[Tensor], Tensor], bits: int) -> None:
+    """Ask for every level of a device, twice."""
+    levels = torch.arange(2**bits) / (2**bits - 1)
+    if not torch.equal(variation(levels), variation(levels)):
+        raise SettingError(
+            "variation: gives other factors when asked again; a device's sigma depends on nothing "
+            "but its level"
+        )

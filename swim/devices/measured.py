@@ -1,0 +1,62 @@
+"""A device of the user's own measurements: sigma by level, from a CSV file."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swim.data import level_table
+from swim.errors import SettingError
+
+_ROUNDING = 1e-6  # of levels in float32
+
+
+@dataclass(frozen=True)
+class Table:
+    """Standard deviation by level, along straight lines between what was measured.
+
+    As a device's ``variation`` it gives sigmas, as parts of full scale, where others give factors,
+    so that a device of ``sigma=1`` is as measured.
+
+    Attributes:
+        path: where it was measured, for messages.
+        levels: rising, in [0, 1] of full scale.
+        sigmas: of each.
+    """
+
+    path: str
+    levels: tuple[float, ...]
+    sigmas: tuple[float, ...]
+
+    def __call__(self, levels: Tensor) -> Tensor:
+        """Sigmas at levels, alike in shape.
+
+        Raises:
+            SettingError: a level is outside the range that was measured.
+        """
+        at = levels.double()
+        low, high = self.levels[0], self.levels[-1]
+        outside = ~((at >= low - _ROUNDING) & (at <= high + _ROUNDING))
+        if outside.any():
+            raise SettingError(
+                f"{self.path}: goes from level {low:g} to {high:g}, but a device is to hold "
+                f"{float(at[outside][0]):g}; measure there, too"
+            )
+        known, sigmas = (
+            torch.tensor(values, dtype=torch.float64, device=levels.device)
+            for values in (self.levels, self.sigmas)
+        )
+        at = at.clamp(low, high)
+        upper = torch.searchsorted(known, at.contiguous()).clamp(1, len(known) - 1)
+        part = (at - known[upper - 1]) / (known[upper] - known[upper - 1])
+        return torch.lerp(sigmas[upper - 1], sigmas[upper], part).to(levels.dtype)
+
+
+def read(path: str | os.PathLike[str]) -> Table:
+    """The device of a file with the columns ``level`` and ``sigma``, both parts of full scale.
+
+    Raises:
+        DataError: as :func:`swim.data.level_table.read`.
+    """
+    return Table(str(path), *level_table.read(path))

@@ -1,0 +1,1 @@
+"""Compiled blocks: element-wise operations of a network as one pass over memory."""

@@ -1,0 +1,85 @@
+"""Which test images a chip is measured on, where not on all of them.
+
+Most images keep a wide margin on every chip; what differs from chip to chip are the few near a
+decision boundary. So images are sorted by difficulty into strata, a chip is measured on a fresh
+random sample of each, and the answers are weighted back: the estimate of a chip's accuracy is
+unbiased whatever the strata, and as good as one from many more images (stratified sampling with
+Neyman's allocation; Cochran, Sampling Techniques, chapter 5).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from swim.runtime import rng
+
+PILOT = 16  # chips that are measured on every image, to learn which images are hard
+# Upper ends of the strata, as parts of the images from the hardest to the easiest.
+_ENDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Strata of images, and how many of each a chip is measured on.
+
+    Attributes:
+        strata: positions of the images of each, none empty.
+        counts: how many are drawn from each, at least one.
+    """
+
+    strata: tuple[np.ndarray, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def images(self) -> int:
+        """How many images a chip is measured on."""
+        return sum(self.counts)
+
+    def draw(self, seed: int, chip: int) -> tuple[np.ndarray, np.ndarray]:
+        """A chip's own images, and the weight of each answer in the chip's mean.
+
+        Returns:
+            Positions (images,), without repeats, and weights (images,), which add up to one.
+        """
+        generator = rng.generator(seed, "images", chip)
+        total = sum(len(stratum) for stratum in self.strata)
+        positions, weights = [], []
+        for stratum, count in zip(self.strata, self.counts, strict=True):
+            positions.append(generator.choice(stratum, count, replace=False))
+            weights.append(np.full(count, len(stratum) / total / count))
+        return np.concatenate(positions), np.concatenate(weights)
+
+
+def plan(wrong: np.ndarray, losses: np.ndarray, images: int) -> Sampling:
+    """Strata and their shares, from what the pilot chips got wrong.
+
+    Images are ordered by the number of pilot chips that were wrong about them, then by their loss
+    before programming, which tells how wide their margin is. Each stratum gets images in
+    proportion to its size times the standard deviation of an answer in it (Neyman); that is taken
+    from the pilot's errors, one added on each side so that a stratum without any is not neglected.
+
+    Args:
+        wrong: number of pilot chips, of :data:`PILOT`, that were wrong about an image: (N,).
+        losses: cross-entropy of an image before programming: (N,).
+        images: how many images a chip is to be measured on, at least one a stratum.
+    """
+    order = np.lexsort((-losses, -wrong))
+    ends = sorted({max(1, round(part * len(order))) for part in _ENDS})
+    strata = np.split(order, ends[:-1])
+    answers = np.array([PILOT * len(stratum) for stratum in strata])
+    errors = np.array([int(wrong[stratum].sum()) for stratum in strata])
+    rate = (errors + 1) / (answers + 2)
+    sizes = np.array([len(stratum) for stratum in strata])
+    return Sampling(tuple(strata), _shares(sizes, sizes * np.sqrt(rate * (1 - rate)), images))
+
+
+def _shares(sizes: np.ndarray, need: np.ndarray, images: int) -> tuple[int, ...]:
+    """``images`` in proportion to ``need``; what a full stratum cannot take goes to the others."""
+    full = np.zeros(len(sizes), dtype=bool)
+    while True:
+        left = images - sizes[full].sum()
+        wanted = np.where(full, sizes, left * need / max(need[~full].sum(), 1e-300))
+        over = ~full & (wanted > sizes)
+        if not over.any():
+            return tuple(int(max(1, round(count))) for count in wanted)
+        full |= over

@@ -1,1 +1,0 @@
-"""Networks as plain modules, and quantisation around them."""

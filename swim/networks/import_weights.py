@@ -1,0 +1,85 @@
+"""A trained network of the user's own, taken as the checkpoint instead of training one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from swim.curvature.shared import subject_of
+from swim.data.dataset import DataSet
+from swim.data.labels import NotFiniteError, each_loss
+from swim.networks import checkpoint, quantisation
+from swim.networks.diverged import where
+from swim.networks.isolation import left_alone
+from swim.networks.state_files import states
+from swim.networks.state_match import matched
+from swim.settings import ModelSettings
+
+
+def adopt(
+    path: Path,
+    settings: ModelSettings,
+    data: DataSet,
+    *,
+    calibration_images: int,
+    report: Callable[[str], None] = print,
+) -> nn.Module:
+    """Load a user's state into a network, and quantise it as the settings say.
+
+    Args:
+        path: safetensors, or a state dict or a training's checkpoint by ``torch.save`` (which is
+            read without running code); prefixes of names, such as those of data-parallel training,
+            Lightning, averaged and compiled models, and names of the paper's first release are
+            understood. Weights beside the network's are left out, which is reported.
+        settings: the network; with bits, a float state is quantised after training, activations
+            over the limits of ``calibration_images`` training images. A state that holds ranges
+            of our own activation quantisers keeps them.
+        data: a prepared data set, which fixes channels and classes.
+        calibration_images: training images that are looked at; the accuracy on them is reported.
+        report: called with each line that tells what was found.
+
+    Returns:
+        The network in eval mode, with weights as they are to be programmed.
+
+    Raises:
+        DataError: the file is missing, of another kind, or does not fit the network, and the
+            message lists what differs; or the network's outputs are not finite.
+    """
+    model = checkpoint.initial(settings, data, 0).eval()
+    found = states(path)
+    calibrated = any("input_quantiser." in name for state in found.values() for name in state)
+    if settings.activation_bits and calibrated:
+        quantisation.quantise_activations(model, settings.activation_bits)
+    model.load_state_dict(matched(model, found, f"{path} does not fit {settings.label}", report))
+    if settings.activation_bits and not calibrated:
+        quantisation.quantise_activations(model, settings.activation_bits)
+        images = data.batches("train", 500, calibration_images)
+        quantisation.calibrate(model, (inputs for inputs, _ in images))
+    if settings.weight_bits:
+        quantisation.quantise_weights(model, settings.weight_bits)
+        quantisation.deploy(model)
+    try:
+        report(_accuracy(model, data, calibration_images))
+    except NotFiniteError as error:
+        sample = data.inputs("train", slice(0, 500))
+        with left_alone(model):
+            subject = subject_of(model, sample[:2])
+            place = where(lambda mode: subject.run(subject.under(mode), sample))
+        raise NotFiniteError(f"{path}: on images of {data.name} {error}{place}") from None
+    return model
+
+
+def _accuracy(model: nn.Module, data: DataSet, images: int) -> str:
+    right = total = 0
+    with torch.no_grad():
+        for inputs, labels in data.batches("train", 500, images):
+            right += int(each_loss("cross_entropy", model(inputs), labels)[0].sum())
+            total += len(labels)
+    line = f"accuracy on {total} training images: {right / total:.2%}"
+    if right * data.classes < 2 * total:
+        line += (
+            ", hardly better than chance: was it trained on this data, with this order of classes "
+            f"and this normalisation (mean {data.mean}, std {data.std})?"
+        )
+    return line

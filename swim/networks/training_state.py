@@ -1,0 +1,65 @@
+"""A training run's state, kept beside its checkpoint so that a killed job goes on from it.
+
+Snakemake does not know the file: it removes the outputs of a job that it starts, not this. A line
+of digests comes before what torch writes, so that a damaged state is not gone on from.
+"""
+
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swim.runtime import digests
+from swim.runtime.writing import atomic
+
+
+class Unfinished:
+    """The last saved state of a run, under a digest of everything that the run depends on."""
+
+    def __init__(self, output: str | os.PathLike[str], digest: str, seconds: float = 60.0):
+        """The state that belongs to ``output``, as ``.{stem}.unfinished.pt`` beside it.
+
+        Args:
+            output: the file that the run is to make.
+            digest: states of another one are discarded.
+            seconds: time between two saves.
+        """
+        output = Path(output)
+        self._path = output.with_name(f".{output.stem}.unfinished.pt")
+        self._digest, self._seconds = digest, seconds
+        self._saved = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """The saved state; None if there is none, or not a whole one of this digest."""
+        try:
+            with self._path.open("rb") as file:
+                first, rest = file.readline(), file.read()
+            if first.decode().split() != [self._digest, digests.of_bytes(rest)]:
+                return None
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(rest), map_location="cpu", weights_only=True
+            )
+            return state
+        except Exception:  # whatever torch says to another version's file
+            return None
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved >= self._seconds
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Save, whole or not at all."""
+        content = io.BytesIO()
+        torch.save(state, content)
+        line = f"{self._digest} {digests.of_bytes(content.getbuffer())}\n"
+        with atomic(self._path) as temporary, temporary.open("wb") as file:
+            file.write(line.encode())
+            file.write(content.getbuffer())
+        self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        """The run is finished."""
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""The proof that ends a trace: with the programmed weights put in, nothing unseen is left.
+
+The programmed weights are handed to the uses that the trace found, and every stored tensor that is
+not listed as digital is poisoned (NaN; other whole numbers). If an output changes, a weight reaches
+it in a way that the trace did not see, and the model is refused by that weight's name.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from swim.data.batches import arguments, each_tensor
+from swim.errors import UnsupportedOperationError
+from swim.networks.isolation import afresh, call
+from swim.networks.layouts import SafeLayouts
+from swim.networks.weights.expressions import Stored
+from swim.networks.weights.interception import Handed
+from swim.networks.weights.operations import tensors_in
+
+if TYPE_CHECKING:
+    from swim.networks.weights.tracing import Traced
+
+# How far outputs of one image may differ with the images beside it: by rounding, and where there
+# are quantisers by what it tips in them. Statistics of the batch change more.
+_COMPANY = {False: 1e-3, True: 0.05}
+# The image beside it is this many times as bright: statistics of the batch are then far off.
+_BRIGHT = 16
+_NEAR = 1e-3
+
+Poison = Callable[[Tensor], Tensor]
+
+
+def prove(
+    model: nn.Module,
+    inputs: Any,
+    state: Mapping[str, Tensor],
+    found: "Traced",
+    digital: Iterable[str],
+    listed: Iterable[str],
+    quantised: bool,
+) -> None:
+    """Check what a trace found, by further passes on the same images.
+
+    Args:
+        model: the network, in eval mode.
+        inputs: a few images.
+        state: what its parameters and buffers are replaced by.
+        found: the trace's result.
+        digital: the user's patterns.
+        listed: stored tensors that are known to reach outputs digitally.
+        quantised: whether the model rounds values.
+
+    Raises:
+        UnsupportedOperationError: naming what is not as the trace has it.
+    """
+
+    def outputs(
+        images: Any, own: Mapping[str, Tensor], handed: bool = True, again: bool = False
+    ) -> list[Tensor]:
+        if not again:
+            afresh()
+        images = images.clone()  # which the model may write to
+        own = {name: tensor.clone() for name, tensor in own.items()} if found.overwrites else own
+        with torch.no_grad(), SafeLayouts():
+            if not handed:
+                made = call(model, own, arguments(images))
+            else:
+                with Handed(Stored(model, own, digital), found.weights, found.spread):
+                    made = call(model, own, arguments(images))
+        return [tensor.clone() for tensor in tensors_in([made])]
+
+    plain = outputs(inputs, state, handed=False)
+    if not _same(plain, outputs(inputs, state, handed=False, again=True)):
+        raise UnsupportedOperationError(
+            "the model gives other outputs when it runs again on the same images: it draws random "
+            "numbers (dropout left on, torch.randn in the forward) or counts its calls; make it "
+            "deterministic in eval mode"
+        )
+    _check_company(inputs, lambda images: outputs(images, state, handed=False), _COMPANY[quantised])
+    exact = outputs(inputs, state)
+    if not all(_near(a, b, _NEAR) for a, b in zip(exact, plain, strict=True)):
+        raise UnsupportedOperationError(
+            "with its own weights handed to the calls that use them the model gives other outputs; "
+            "its weights cannot be told apart"
+        )
+    exempt = set(listed)
+    for poison in (_spoilt, _changed):
+        try:
+            spoilt = {n: t if n in exempt else poison(t) for n, t in state.items()}
+            if _same(exact, outputs(inputs, spoilt)):
+                return
+        except Exception:  # whatever a model says to NaN where it wants a number
+            continue
+        raise _unseen(name for name in state if name not in exempt and not _same(
+            exact, outputs(inputs, {**state, name: poison(state[name])})
+        ))  # fmt: skip
+    raise _unseen(())
+
+
+def _unseen(names: Iterable[str]) -> UnsupportedOperationError:
+    found = sorted(names)
+    return UnsupportedOperationError(
+        f"{', '.join(map(repr, found)) or 'a weight'} reaches the outputs in a way that cannot be "
+        "seen (an operation outside torch's functions, or a value read by Python), so it cannot be "
+        f"programmed; write that part with torch's functions, or keep it exact on purpose: "
+        f"digital={found!r}"
+    )
+
+
+def _check_company(inputs: Any, outputs: Callable[[Any], list[Tensor]], bound: float) -> None:
+    """Raise if an image's outputs depend on the image beside it."""
+    images = len(inputs)
+    if images < 2:
+        return
+    bright = each_tensor(inputs, _next_to_a_bright_one)
+    try:
+        alone, together = outputs(inputs[:1]), outputs(bright)
+    except Exception:  # a model that does not take one image: nothing to compare
+        return
+    for a, b in zip(alone, together, strict=False):
+        rows = len(a) if a.dim() else 0
+        if b.dim() and len(b) == images * rows and not _near(a, b[:rows], bound):
+            raise UnsupportedOperationError(
+                "predictions depend on which images share a batch: an image alone gives other "
+                "outputs than beside another one. Such a network has no accuracy of its own; make "
+                "each image's outputs depend on that image alone (in eval mode)"
+            )
+
+
+def _next_to_a_bright_one(images: Tensor) -> Tensor:
+    if not images.is_floating_point():
+        return images
+    return torch.cat([images[:1], images[1:] * _BRIGHT])
+
+
+def _spoilt(tensor: Tensor) -> Tensor:
+    """Nothing that a use of it could survive unseen."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        return torch.full_like(tensor, float("nan"))
+    return ~tensor if tensor.dtype == torch.bool else tensor + 1
+
+
+def _changed(tensor: Tensor) -> Tensor:
+    """Other numbers of the same kind, for a model that cannot run on NaN."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        return tensor * 1.25 + 0.0625 * (1 + tensor.abs().max() if tensor.numel() else 0)
+    return ~tensor if tensor.dtype == torch.bool else tensor + 1
+
+
+def _same(a: list[Tensor], b: list[Tensor]) -> bool:
+    """Bit for bit, NaN included."""
+    return len(a) == len(b) and all(
+        x.shape == y.shape and torch.equal(x.nan_to_num(), y.nan_to_num())
+        and torch.equal(x.isnan(), y.isnan()) for x, y in zip(a, b, strict=True)
+    )  # fmt: skip
+
+
+def _near(a: Tensor, b: Tensor, bound: float) -> bool:
+    if a.shape != b.shape:
+        return False
+    if a.is_floating_point():
+        bound = max(bound, 8 * torch.finfo(a.dtype).eps)
+    a, b = a.double(), b.double()
+    if not (a.isfinite().all() and b.isfinite().all()):
+        return bool(torch.equal(a.isfinite(), b.isfinite()))
+    return bool((a - b).abs().mean() <= bound * b.abs().mean() + 1e-30)

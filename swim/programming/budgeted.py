@@ -1,0 +1,253 @@
+"""Spend a budget of write cycles where it is worth most: what all simulated policies share."""
+
+import abc
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from swim.errors import DataError, SettingError
+from swim.programming.cells import Cells
+from swim.programming.chip import Chip, Programmed
+from swim.runtime.chunks import stretches
+from swim.settings.arguments import number
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What rewriting could do to a layer, item by item: a weight, a device, or a step of a weight.
+
+    Attributes:
+        keys: what each is worth per cycle; the largest comes first, -inf never. An item may have
+            several rounds, which can only be taken in turn: float64 (rounds, items), falling.
+        cycles: rewrites that each takes: (rounds, items).
+        take: from bool (rounds, items) of what was taken to the layer's programmed weight.
+        ties: orders equal keys: (items,); None leaves them to position.
+        read_before: reads that were spent before anything is taken.
+        reads_each: reads of an item that is taken, beside one after each rewrite.
+        spent: from what was taken, as ``take``, to the cycles of each device: (slices, weights).
+            None: the rule does not keep account.
+    """
+
+    keys: Tensor
+    cycles: Tensor
+    take: Callable[[Tensor], Tensor]
+    ties: Tensor | None = None
+    read_before: int = 0
+    reads_each: int = 0
+    spent: Callable[[Tensor], Tensor] | None = None
+
+
+class Rule(Protocol):
+    """A module of this folder that :data:`swim.settings.registry.POLICIES` names."""
+
+    def offers(self, cells: Cells, curvature: Tensor) -> Offers:
+        """What could be done to a layer, whose flat curvature is H * max|W_layer|^2."""
+
+
+class Budgeted(abc.ABC):
+    """A policy that spends write cycles by sensitivity until a budget is met."""
+
+    def __init__(self, budget: float, scores: Mapping[str, Tensor]):
+        """What is the same for every chip.
+
+        Args:
+            budget: normalised write cycles to spend, 1 is what verifying everything is expected
+                to take; the cycles that cross it are the last.
+            scores: weight name -> ``H_ii * max|W_layer|^2``, what :func:`swim.sensitivity` gives.
+
+        Raises:
+            SettingError: the budget is negative.
+        """
+        budget = number("budget", budget, 0, infinite=True)
+        self._budget, self._scores = budget, scores
+
+    @abc.abstractmethod
+    def program(self, chip: Chip) -> Programmed:
+        """Write every device once, then spend the budget."""
+
+    @abc.abstractmethod
+    def spent(self, chip: Chip) -> Mapping[str, Tensor]:
+        """Cycles of each device beyond its first: name -> (slices, weights)."""
+
+    def _planned(self, layers: Iterable[Cells]) -> float:
+        """The budget in cycles."""
+        unit = sum(float(cells.planned.sum()) for cells in layers)
+        return self._budget * unit if unit else 0.0
+
+    def _of(self, cells: Cells) -> Tensor:
+        """The scores of a layer: float64 (weights,)."""
+        found = self._scores.get(cells.name)
+        if found is None or found.shape != cells.target.shape:
+            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
+            raise DataError(
+                f"scores have {has} for {cells.name!r}, whose shape is {tuple(cells.target.shape)}"
+            )
+        return found.to(cells.target.device).double().flatten()
+
+
+class Greedy(Budgeted):
+    """The policy that takes a rule's offers, the best first, until a budget is met."""
+
+    def __init__(self, rule: Rule, budget: float, scores: Mapping[str, Tensor]):
+        """A policy for :func:`swim.evaluate`.
+
+        Args:
+            rule: what is offered, and in which order.
+            budget: as in :class:`Budgeted`; the offer that crosses it is the last.
+            scores: alike.
+
+        Raises:
+            SettingError: the budget is negative.
+        """
+        super().__init__(budget, scores)
+        self._rule = rule
+
+    def program(self, chip: Chip) -> Programmed:
+        """Write every device once, then spend the budget.
+
+        Where every device is inside the tolerance at once, nothing can be spent and NWC is 0.
+
+        Raises:
+            DataError: scores are of another network.
+            SettingError: the rule looks at single cycles, which the device does not simulate.
+        """
+        return programmed(zip(*self._decide(chip), strict=True))
+
+    def spent(self, chip: Chip) -> dict[str, Tensor]:
+        """Cycles of each device that programming ``chip`` takes: name -> (slices, weights).
+
+        Raises:
+            SettingError: the rule does not keep account.
+        """
+        found = {}
+        for cells, offer, chosen in zip(*self._decide(chip), strict=True):
+            if offer.spent is None:
+                raise SettingError("this policy does not say which devices it rewrites")
+            found[cells.name] = offer.spent(chosen)
+        return found
+
+    def _decide(self, chip: Chip) -> tuple[list[Cells], list[Offers], list[Tensor]]:
+        """Each layer, what is offered there, and what of it is taken."""
+        layers = [Cells(chip, name) for name in chip.targets]
+        offers = [self._rule.offers(cells, self._of(cells)) for cells in layers]
+        return layers, offers, self._taken(offers, self._planned(layers))
+
+    @staticmethod
+    def _taken(offers: list[Offers], planned: float) -> list[Tensor]:
+        keys = _joined([offer.keys.flatten() for offer in offers])
+        cycles = _joined([offer.cycles.flatten() for offer in offers])
+        ties = [
+            (torch.zeros_like(o.keys[0]) if o.ties is None else o.ties).expand(o.keys.shape)
+            for o in offers
+        ]
+        taken = affordable(keys, cycles, planned, _joined([part.flatten() for part in ties]))
+        parts = taken.split([offer.keys.numel() for offer in offers])
+        return [part.view(o.keys.shape) for part, o in zip(parts, offers, strict=True)]
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One after the other; a lone one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
+    """A chip, and what it cost, from what is offered and what of it is taken in each layer."""
+
+    def parts() -> Iterator[tuple[Cells, Tensor, float, float]]:
+        for cells, offer, chosen in layers:
+            cycles = float(offer.cycles[chosen].sum())
+            reads = offer.read_before + offer.reads_each * int(chosen.count_nonzero()) + cycles
+            yield cells, offer.take(chosen), cycles, reads
+
+    return account(parts())
+
+
+def account(layers: Iterable[tuple[Cells, Tensor, float, float]]) -> Programmed:
+    """A chip, and what it cost, from each layer's programmed weight, cycles and reads."""
+    weights, spent, verifying, reads, devices = {}, 0.0, 0.0, 0.0, 0
+    for cells, weight, cycles, own_reads in layers:
+        weights[cells.name] = weight
+        spent += cycles
+        verifying += cells.verifying
+        reads += own_reads
+        devices += math.prod(cells.shape)
+    return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
+
+
+def affordable(keys: Tensor, cycles: Tensor, budget: float, ties: Tensor) -> Tensor:
+    """Which offers are taken: by falling key, then tie, then position, until the budget is met.
+
+    Args:
+        keys: -inf is never taken: (n,).
+        cycles: of each; what costs none is taken where its key's turn comes: (n,).
+        budget: cycles; the offer that crosses it is the last.
+        ties: orders equal keys: (n,).
+
+    Returns:
+        Bool (n,).
+    """
+    taken = torch.zeros_like(keys, dtype=torch.bool)
+    if budget <= 0:
+        return taken
+    places = _leading(keys, cycles, budget)
+    places = places[torch.sort(ties[places], descending=True, stable=True).indices]
+    places = places[torch.sort(keys[places], descending=True, stable=True).indices]
+    costs = cycles[places].double()
+    taken[places[costs.cumsum(0) - costs < budget]] = True
+    return taken
+
+
+def _leading(keys: Tensor, cycles: Tensor, budget: float) -> Tensor:
+    """Positions that the budget may reach, so that few are sorted: the largest keys."""
+    possible = keys > -math.inf
+    paid = keys[possible & (cycles > 0)]
+    if len(paid):
+        least = float(cycles[cycles > 0].min())
+        most = budget / least + 2
+        if most < len(paid):
+            possible &= keys >= torch.kthvalue(paid, len(paid) - int(most) + 1).values
+    return possible.nonzero().squeeze(1)
+
+
+def by_weight(cells: Cells, worth: Tensor) -> Offers:
+    """Verify weights whole, by a worth per cycle: float64 (weights,)."""
+    made = cells.verified
+
+    def take(chosen: Tensor) -> Tensor:
+        return cells.weight(torch.where(chosen, made.errors, cells.errors))
+
+    def spent(chosen: Tensor) -> Tensor:
+        return _wide(made.cycles * chosen)
+
+    cycles = torch.empty((1, cells.shape[1]), dtype=_wide(made.cycles[:, :0]).dtype,
+                         device=made.cycles.device)  # fmt: skip
+    for at in stretches(cells.shape[1]):
+        cycles[0, at] = made.cycles[:, at].sum(0)
+    return Offers(worth[None], cycles, take, _sizes(cells), 0, cells.shape[0], spent)
+
+
+def by_device(cells: Cells, worth: Tensor) -> Offers:
+    """Verify single devices, by a worth per cycle: float64 (slices, weights)."""
+    made, shape = cells.verified, cells.shape
+
+    def take(chosen: Tensor) -> Tensor:
+        return cells.weight(torch.where(chosen.view(shape), made.errors, cells.errors))
+
+    def spent(chosen: Tensor) -> Tensor:
+        return _wide(made.cycles * chosen.view(shape))
+
+    ties = _sizes(cells).expand(shape).flatten()
+    return Offers(worth.reshape(1, -1), made.cycles.reshape(1, -1), take, ties, 0, 1, spent)
+
+
+def _wide(cycles: Tensor) -> Tensor:
+    """Whole numbers as int64; expected ones as they are."""
+    return cycles if cycles.is_floating_point() else cycles.long()
+
+
+def _sizes(cells: Cells) -> Tensor:
+    return cells.target.double().abs().flatten() / (cells.scale or 1.0)

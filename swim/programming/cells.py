@@ -1,0 +1,309 @@
+"""The devices of one layer of one chip: what their first writes left, and what rewriting does."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swim.devices.write_verify import Redraw, in_range, residual, residual_at, writer
+from swim.errors import SettingError
+from swim.programming.chip import Chip
+from swim.runtime import rng
+from swim.runtime.chunks import Rewritten, stretches, total
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A layer's devices after write-verify: (slices, weights).
+
+    Attributes:
+        errors: what they hold beyond their target.
+        cycles: rewrites of each, whole numbers of any type; in the closed form what is expected.
+    """
+
+    errors: Tensor
+    cycles: Tensor
+
+
+class Cells:
+    """A layer's devices, (slices, weights), the most significant slice first.
+
+    Weights are flattened in row-major order. Errors and readings are parts of a device's full
+    scale, ``significance`` turns them into parts of ``max|W_layer|``; they are errors of the
+    magnitude, on the side of the differential pair that holds it.
+    """
+
+    def __init__(
+        self, chip: Chip, name: str, levels: Tensor | None = None, sides: Tensor | None = None
+    ):
+        """The devices that hold a chip's weight.
+
+        Args:
+            chip: with its device model, seed and number.
+            name: the layer's weight.
+            levels: what each device is meant to hold instead of its digit of the weight, as a
+                part of full scale: (slices, weights).
+            sides: -1 where a device lies on the other side of its pair than the weight: alike.
+        """
+        self.chip, self.name, self.device = chip, name, chip.device
+        self.target, self.scale = chip.targets[name], chip.scales[name]
+        self.place = self.target.device
+        self.significance = torch.tensor(self.device.significance, device=self.place)[:, None]
+        self._writer = writer(self.device)
+        # A zero is held by the positive side.
+        self.sign = torch.where(self.target.flatten() < 0, -1.0, 1.0)
+        self._levels = levels
+        self._verifying: float | None = None
+        self.sides = torch.ones(1, 1, device=self.place) if sides is None else sides
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Slices and weights."""
+        return self.device.slices, self.target.numel()
+
+    @property
+    def magnitudes(self) -> Tensor:
+        """``|W| / max|W_layer|``: float32 (weights,)."""
+        return self.device.magnitudes(self.target).flatten()
+
+    @property
+    def _alike(self) -> bool:
+        """Whether nothing depends on what a device is meant to hold."""
+        device = self.device
+        return not (device.clip or device.variation or device.write_verify == "pulse")
+
+    @cached_property
+    def levels(self) -> Tensor:
+        """What each device is meant to hold; zeros, at no cost, where nothing depends on it."""
+        if self._alike:
+            return torch.zeros(1, 1, device=self.place).expand(self.shape)
+        return self.device.levels(self.magnitudes) if self._levels is None else self._levels
+
+    def _rows(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Level and sigma of each slice in turn, kept only if they are already."""
+        if self._alike or "levels" in self.__dict__ or self._levels is not None:
+            rows: Iterable[Tensor] = self.levels
+        else:
+            rows = self.device.rows(self.magnitudes)
+        return ((row, self.sigma_at(row)) for row in rows)
+
+    @cached_property
+    def sigma(self) -> Tensor:
+        """Standard deviation of a write."""
+        return self.sigma_at(self.levels)
+
+    def sigma_at(self, levels: Tensor) -> Tensor:
+        """The same for devices that are meant to hold something else."""
+        device = self.device
+        if device.variation is None:
+            return torch.tensor(device.sigma, device=self.place).expand(levels.shape)
+        return device.variation(levels) * device.sigma
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """Root mean square error that write-verify leaves, to plan with: as devices' sigma."""
+        if self.device.variation is None:
+            return torch.tensor(residual(self.device), device=self.place).expand(self.shape)
+        return residual_at(self.device, self.sigma)
+
+    def trust_at(self, levels: Tensor) -> Tensor:
+        """How much of a reading is error, not read noise: ``sigma^2 / (sigma^2 + noise^2)``."""
+        variance = self.sigma_at(levels) ** 2
+        return variance / (variance + self.device.read_noise**2).clamp(min=1e-30)
+
+    @cached_property
+    def normals(self) -> Tensor:
+        """Standard normals of the first writes."""
+        return self.chip.normals(self.name).flatten(1).mul_(self.sign)
+
+    @cached_property
+    def errors(self) -> Tensor:
+        """What the first writes left."""
+        if self.device.write_verify == "closed_form":  # needs its normals again
+            return self.normals * self.sigma
+        errors = self.__dict__.pop("normals", None)
+        errors = (
+            self.chip.normals(self.name).flatten(1).mul_(self.sign) if errors is None else errors
+        )
+        for error, (level, sigma) in zip(errors, self._rows(), strict=True):
+            error.mul_(sigma)
+            if self.device.clip:
+                error.copy_(in_range(self.device, error, level))
+        return errors
+
+    @cached_property
+    def read_noise(self) -> Tensor:
+        """What is added to the first read of each device."""
+        if not self.device.read_noise:
+            return torch.zeros(1, 1, device=self.place).expand(self.shape)
+        noise = torch.from_numpy(self.draws("reads").standard_normal(self.shape, dtype="float32"))
+        return noise.to(self.place) * self.device.read_noise
+
+    @cached_property
+    def readings(self) -> Tensor:
+        """What reading each device once after its first write says of its error."""
+        return self.errors + self.read_noise
+
+    @cached_property
+    def outside(self) -> Tensor:
+        """Bool: where that read is not inside the tolerance."""
+        found = torch.empty(self.shape, dtype=torch.bool, device=self.place)
+        for at in stretches(self.shape[1]):
+            readings = self.errors[:, at] + self.read_noise[:, at]
+            found[:, at] = readings.abs_() >= self.device.tolerance
+        return found
+
+    @cached_property
+    def verified(self) -> Verified:
+        """Every device after write-verify; those that were inside at once have no cycles.
+
+        The same for every policy, so that differences between policies are not those of luck. In
+        the closed form a verified device keeps its luck, and cycles are what is expected.
+        """
+        if self.device.write_verify == "closed_form":
+            return Verified(self.normals * self.device.verified_sigma, self.planned)
+        at, errors = self.outside, self.errors.clone()
+        own, made = self._writer.stream(self.draws("rewrites"), *self._to_verify())
+        cycles = torch.zeros(self.shape, dtype=own.dtype, device=self.place)
+        cycles.masked_scatter_(at, own)
+        kept = errors.new_empty(len(own))
+        for stretch, found, _ in made:
+            kept[stretch] = found
+        return Verified(errors.masked_scatter_(at, kept), cycles)
+
+    @property
+    def cycles(self) -> Tensor:
+        """Rewrites of each device that verifying all takes on this chip, or is expected to."""
+        if self.device.write_verify == "closed_form":
+            return self.planned
+        if "verified" in self.__dict__:
+            return self.verified.cycles
+        at = self.outside
+        cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
+        made = self._writer.cycles(self.draws("rewrites"), *self._to_verify())
+        return cycles.masked_scatter_(at, made)
+
+    @property
+    def verifying(self) -> float:
+        """The sum of :attr:`cycles`."""
+        if self._verifying is None:
+            self._verifying = total(self.cycles)
+        return self._verifying
+
+    def verify(self, chosen: Tensor) -> float:
+        """Keep, in place, what write-verify makes of some devices; as :attr:`verified`.
+
+        Args:
+            chosen: bool, (1 or slices, weights).
+
+        Returns:
+            The cycles that these devices take.
+
+        Raises:
+            SettingError: in the closed form, which simulates no cycles.
+        """
+        self.must_simulate("verify")
+        rows = zip(chosen.expand(self.shape), self.outside, strict=True)
+        taken = torch.cat([own[outside] for own, outside in rows])
+        given = self._to_verify()
+        del self.outside  # until the errors change: they are all that is needed meanwhile
+        cycles, made = self._writer.stream(self.draws("rewrites"), *given)
+        self._verifying, spent = total(cycles), total(cycles.mul_(taken))
+        del cycles
+        kept, filled = self.errors.new_empty(int(taken.count_nonzero())), 0
+        for stretch, errors, _ in made:
+            own = errors[taken[stretch]]
+            kept[filled : filled + len(own)] = own
+            filled += len(own)
+        self.errors.masked_scatter_(self.outside.logical_and_(chosen), kept)
+        del self.outside
+        return spent
+
+    def _to_verify(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sigma, level and centre of the devices outside."""
+        at = self.outside
+        centre = torch.zeros(1, device=self.place).expand(int(at.count_nonzero()))
+        if self._alike:  # one probability for all
+            return self.sigma[0, :1], self.levels[0, :1], centre
+        parts = [
+            (level[outside], sigma[outside] if self.device.variation else sigma[:1])
+            for outside, (level, sigma) in zip(at, self._rows(), strict=True)
+        ]
+        levels, sigmas = zip(*parts, strict=True)
+        return torch.cat(sigmas) if self.device.variation else sigmas[0], torch.cat(levels), centre
+
+    def rewrite(self, purpose: str, sigma: Tensor, level: Tensor, centre: Tensor) -> Rewritten:
+        """Rewrite devices until each is read within the tolerance of its centre.
+
+        Args:
+            purpose: of the draws, with the chip and the layer.
+            sigma: standard deviation of a write of each device, any shape.
+            level: what each is meant to hold, alike in shape.
+            centre: error around which its reading shall lie, alike in shape.
+        """
+        return self._writer.rewrite(self.draws(purpose), sigma, level, centre)
+
+    def draws(self, purpose: str) -> np.random.Generator:
+        """A generator for one purpose, of this chip and layer alone."""
+        return rng.generator(self.chip.seed, purpose, self.chip.index, self.name)
+
+    def expected(self, centre: Tensor, sigma: Tensor, level: Tensor) -> Tensor:
+        """Rewrites that a device outside takes on average until it is inside around a centre."""
+        if self._alike:  # one probability a centre, not one a device
+            sigma, level = sigma[:1, :1], level[:1, :1]
+        return self._writer.expected(sigma, level, centre)
+
+    @cached_property
+    def rewrites(self) -> Tensor:
+        """Rewrites that verifying a device takes on average, once it is found outside: float64."""
+        return self._by_level(self._writer.verifying)
+
+    @cached_property
+    def planned(self) -> Tensor:
+        """Rewrites that verifying a device takes on average beyond its first write: float64.
+
+        Those of a device outside, times the probability that its first write is.
+        """
+        once = Redraw(self.device)
+        inside = self._by_level(
+            lambda sigma, level: once.chance(
+                sigma, level, torch.zeros_like(level, dtype=torch.float64)
+            )
+        )
+        return (1 - inside) * self.rewrites
+
+    def _by_level(self, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What depends on a device's sigma and level, from one value a level."""
+        if self._alike:
+            return of(self.sigma[:1, :1], self.levels[:1, :1]).expand(self.shape)
+        top = 2**self.device.K - 1
+        grid = torch.arange(top + 1, device=self.place) / top
+        return of(self.sigma_at(grid), grid)[(self.levels * top).round().long()]
+
+    @property
+    def gain(self) -> Tensor:
+        """Variance that verifying a device takes away, in parts of ``max|W_layer|`` squared."""
+        return self.significance**2 * (self.sigma**2 - self.residual**2)
+
+    def weight(self, errors: Tensor) -> Tensor:
+        """The weight as devices of these errors hold it: shaped like the target."""
+        error = torch.empty(self.shape[1], dtype=errors.dtype, device=self.place)
+        for at in stretches(self.shape[1]):
+            error[at] = (self.significance * errors[:, at]).sum(0)
+        return self.moved(error)
+
+    def moved(self, error: Tensor) -> Tensor:
+        """The target with an error of each magnitude, in parts of ``max|W_layer|``: (weights,)."""
+        signed = (error * self.sign * self.scale).to(self.target.dtype)
+        return self.target + signed.view(self.target.shape)
+
+    def must_simulate(self, policy: str) -> None:
+        """Raise SettingError where cycles are not simulated."""
+        if self.device.write_verify == "closed_form":
+            raise SettingError(
+                f"{policy} decides by what is read after each write, which the closed form does "
+                "not simulate: set the device's write_verify to redraw or pulse"
+            )

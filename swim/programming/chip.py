@@ -1,0 +1,94 @@
+"""What a programming policy is given and what it gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from swim.devices.bit_sliced import Device
+from swim.devices.equal_variance import at_equal_variance
+from swim.runtime import rng
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One accelerator to program: its target weights and the luck of its devices.
+
+    Attributes:
+        targets: weight name -> ideal weight, quantised if the network is.
+        device: the memory device.
+        seed: the experiment's seed.
+        index: the chip's number.
+    """
+
+    targets: Mapping[str, Tensor]
+    device: Device
+    seed: int
+    index: int
+
+    def __post_init__(self) -> None:
+        # Once for all chips in swim.evaluation.monte_carlo; here for whoever makes a chip alone.
+        object.__setattr__(self, "device", at_equal_variance(self.device, self.targets))
+
+    @cached_property
+    def scales(self) -> dict[str, float]:
+        """``max|W|`` of each layer."""
+        return {name: float(target.abs().max()) for name, target in self.targets.items()}
+
+    def unit_errors(self, name: str, write: int = 0) -> Tensor:
+        """Error of each weight at its n-th write, in units of its standard deviation, float32.
+
+        One standard normal per (chip, layer, weight), from a stream keyed by exactly these, so it
+        is the same for every method, fraction, sigma and verified state. Later writes, 1, 2, ...,
+        are draws of their own.
+        """
+        purpose = f"write {write}" if write else "chip"
+        return self._draw(purpose, name, self.targets[name].shape)
+
+    def normals(self, name: str) -> Tensor:
+        """Standard normals of a layer's devices at their first write: (slices, *weight.shape).
+
+        Independent, and they add up, each at its significance s, to the weight's own error z:
+        ``e = y + u (z - u.y)``, u = s / |s|, with independent normals y of a stream of their own.
+        A policy that treats a weight's devices alike thus needs one draw a weight, and sees the
+        same luck as one that looks at each device.
+        """
+        target = self.targets[name]
+        significance = torch.tensor(self.device.significance, device=target.device)
+        direction = significance / significance.norm()
+        own = self._draw("slices", name, (self.device.slices, *target.shape))
+        rest = self.unit_errors(name) - torch.tensordot(direction, own, dims=1)
+        for part, share in zip(own, direction, strict=True):  # in place, slice by slice
+            part += share * rest
+        return own
+
+    def _draw(self, purpose: str, name: str, shape: tuple[int, ...]) -> Tensor:
+        generator = rng.generator(self.seed, purpose, self.index, name)
+        draw = torch.from_numpy(generator.standard_normal(shape, dtype="float32"))
+        return draw.to(self.targets[name].device)
+
+
+@dataclass(frozen=True)
+class Programmed:
+    """A chip after programming.
+
+    Attributes:
+        weights: weight name -> weight as the devices hold it.
+        nwc: write cycles beyond each device's first, over those of verifying everything on the
+            same chip.
+        reads: reads a device on average.
+    """
+
+    weights: dict[str, Tensor]
+    nwc: float
+    reads: float = 0.0
+
+
+class Policy(Protocol):
+    """Writes the devices of one chip."""
+
+    def program(self, chip: Chip) -> Programmed:
+        """Program ``chip`` and count what it cost."""

@@ -1,0 +1,111 @@
+"""The mask policy: weights chosen beforehand are write-verified, all others written once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swim.devices.write_verify import expected_rewrites
+from swim.errors import DataError
+from swim.programming.budgeted import Offers, account, by_weight, programmed
+from swim.programming.cells import Cells
+from swim.programming.chip import Chip, Programmed
+
+
+@dataclass(frozen=True)
+class VerifyMask:
+    """Write-verify the weights where ``mask`` is True, all devices of each.
+
+    In the closed form a verified weight keeps the sign and the luck of its draw at
+    ``verified_sigma``, and its cycles are those that ``redraw`` expects. Otherwise its devices are
+    rewritten one by one, and counted.
+
+    Attributes:
+        mask: weight name -> bool tensor shaped like the weight; a name that is missing is not
+            verified at all.
+    """
+
+    mask: Mapping[str, Tensor]
+
+    def program(self, chip: Chip) -> Programmed:
+        """Write every device once, then verify those of the mask.
+
+        Raises:
+            DataError: the mask names a weight that the chip lacks, or has another shape.
+        """
+        self._check(chip.targets)
+        device = chip.device
+        counted = device.write_verify != "closed_form" and any(m.any() for m in self.mask.values())
+        if counted:
+            return account(self._written(chip))
+        if device.clip or device.variation:
+            return programmed(self._taken(chip))
+        return self._by_weight(chip)
+
+    def _by_weight(self, chip: Chip) -> Programmed:
+        """Devices that have one sigma are one normal a weight."""
+        device = chip.device
+        weights, verified, total = {}, 0, 0
+        for name, target in chip.targets.items():
+            scale = chip.scales[name]
+            std: Tensor | float = device.weight_std(False) * scale
+            if name in self.mask:
+                mask = self.mask[name].to(target.device)
+                std = torch.where(mask, device.weight_std(True) * scale, std)
+                verified += int(mask.sum())
+            weights[name] = target + chip.unit_errors(name).mul_(std).to(target.dtype)
+            total += target.numel()
+        part = verified / total
+        return Programmed(weights, part, part * (1 + expected_rewrites(device)))
+
+    def spent(self, chip: Chip) -> dict[str, Tensor]:
+        """Cycles of each device beyond its first: name -> (slices, weights).
+
+        Raises:
+            DataError: as :meth:`program`.
+        """
+        self._check(chip.targets)
+        found = {}
+        for cells, offer, chosen in self._taken(chip):
+            assert offer.spent is not None
+            found[cells.name] = offer.spent(chosen)
+        return found
+
+    def _written(self, chip: Chip) -> Iterator[tuple[Cells, Tensor, float, float]]:
+        """Each layer's weight, cycles and reads, its devices rewritten in place."""
+        for name, target in chip.targets.items():
+            cells = Cells(chip, name)
+            chosen = self._chosen(name, target)
+            cycles = cells.verify(chosen)
+            reads = cells.shape[0] * int(chosen.count_nonzero()) + cycles
+            yield cells, cells.weight(cells.errors), cycles, reads
+
+    def _chosen(self, name: str, target: Tensor) -> Tensor:
+        """The weights of the mask: (1, weights)."""
+        mask = self.mask.get(name, torch.zeros_like(target, dtype=torch.bool))
+        return mask.to(target.device).reshape(1, -1)
+
+    def _taken(self, chip: Chip) -> Iterator[tuple[Cells, Offers, Tensor]]:
+        """Each layer, its weights as offers, and those of the mask: (1, weights)."""
+        for name, target in chip.targets.items():
+            cells = Cells(chip, name)
+            worth = torch.zeros(target.numel(), device=target.device)
+            yield cells, by_weight(cells, worth), self._chosen(name, target)
+
+    def _check(self, targets: Mapping[str, Tensor]) -> None:
+        for name, mask in self.mask.items():
+            if name not in targets:
+                raise DataError(
+                    f"the mask names {name!r}, but the model's weights are {', '.join(targets)}"
+                )
+            if mask.shape != targets[name].shape or mask.dtype != torch.bool:
+                raise DataError(
+                    f"the mask of {name!r} is {mask.dtype} {tuple(mask.shape)}; it must be "
+                    f"torch.bool {tuple(targets[name].shape)}"
+                )
+
+
+def verify_all(targets: Mapping[str, Tensor]) -> VerifyMask:
+    """The policy that verifies every weight."""
+    return VerifyMask({name: torch.ones_like(t, dtype=torch.bool) for name, t in targets.items()})

@@ -1,0 +1,48 @@
+"""Write slices from high to low, each once, and put what is left after each read into those below.
+
+A slice's error is known once it is read, so the slices below are given other digits than the
+weight's own: those that make up for it. What the last slice leaves is all that is left, at no
+rewrite. A budget is then spent as by ``marginal``. Programming what follows so that it makes up
+for what was programmed is shown in hardware by Song et al., Science 383:903 (2024).
+"""
+
+import torch
+from torch import Tensor
+
+from swim.devices.write_verify import in_range
+from swim.programming.cells import Cells
+from swim.programming.marginal import Layer, Marginal
+
+
+class Reslice(Marginal):
+    """Slices one after the other, with digits from 0 to 2^K - 1."""
+
+    signed = False  # digits below zero need a differential pair a slice
+
+    def start(self, cells: Cells, curvature: Tensor) -> Layer:
+        """A layer whose slices were written in turn; in the closed form it stays as it is."""
+        shares = cells.device.shares
+        wanted = cells.magnitudes
+        left = wanted.clone()  # to be written still, by what was read
+        written = []
+        for j, share in enumerate(shares):
+            level = self._digit(left, share, sum(shares[j + 1 :]), cells.device.K)
+            side = torch.where(level < 0, -1.0, 1.0)
+            level = level.abs()
+            own = in_range(cells.device, side * cells.normals[j] * cells.sigma_at(level), level)
+            error = side * own
+            reading = error + cells.read_noise[j]
+            left -= share * side * level
+            left -= cells.significance[j] * cells.trust_at(level) * reading
+            written.append((error, reading, level, side))
+        errors, readings, levels, sides = (torch.stack(part) for part in zip(*written, strict=True))
+        nominal = (torch.tensor(shares, device=wanted.device)[:, None] * levels * sides).sum(0)
+        now = Cells(cells.chip, cells.name, levels, sides)
+        return Layer(now, curvature, errors, readings, nominal - wanted)
+
+    def _digit(self, left: Tensor, share: float, below: float, bits: int) -> Tensor:
+        """The level whose rest is nearest to the middle of what the slices below can hold."""
+        top = 2**bits - 1
+        aim = left if self.signed else left - below / 2
+        least = -top if self.signed else 0
+        return (aim / share * top).round_().clamp_(least, top) / top

@@ -1,0 +1,233 @@
+"""How well each method's score foretells what a weight's error costs, as measured.
+
+Pearson's coefficient asks for proportion, which is what a score of the loss itself should have, and
+is ruled by the few most sensitive weights; Spearman's asks for the order alone, which is what a
+mask is made of.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from swim.errors import DataError
+from swim.runtime import provenance, rng
+from swim.runtime.csv_files import read_table
+
+KEYS = ["device", "sigma"]
+MEASURED = ["layer", "index", "weight", "delta", "increase", "plus", "minus"]
+COEFFICIENTS = ("pearson", "spearman")
+COLUMNS = [
+    "experiment", "model", "dataset", "device", "sigma", "method", "layer", "weights",
+    *(f"{name}{end}" for name in COEFFICIENTS for end in ("", "_low", "_high")),
+]  # fmt: skip
+ALL = "all"  # in the place of a layer's name
+RESAMPLINGS = 1000
+# Resampled from fewer, an interval says little.
+FEWEST = 20
+
+Layers = Mapping[str, np.ndarray]
+
+
+def measured(
+    files: Iterable[str | os.PathLike[str]],
+    weights: Layers,
+    scores: Mapping[str, Layers],
+    model: str | None = None,
+) -> pd.DataFrame:
+    """What was measured, with each method's score of the same weight.
+
+    Args:
+        files: files of ``swim perturb``, ``.../{device}/sigma-{sigma}.csv``, in any order.
+        weights: the checkpoint's weights, layer -> array.
+        scores: method -> layer -> array shaped like the weight.
+        model: digest of the checkpoint that the weights are of, for files that say theirs.
+
+    Returns:
+        One row a weight: ``device``, ``sigma`` (as its decimal string), :data:`MEASURED`, and a
+        column a method.
+
+    Raises:
+        DataError: a file is missing, incomplete, in another place, or of another network.
+    """
+    paths = [Path(path) for path in files]
+    if not paths:
+        raise DataError("no files of `swim perturb` are given")
+    for path in paths:
+        if not path.name.startswith("sigma-"):
+            raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA.csv")
+    provenance.of_one_experiment(paths, model)
+    table = pd.concat([_read(path, weights) for path in paths], ignore_index=True)
+    table = table.sort_values(
+        KEYS, key=lambda c: c.astype(float) if c.name == "sigma" else c, kind="stable",
+        ignore_index=True,
+    )  # fmt: skip
+    for method, layers in scores.items():
+        table[method] = _at(layers, table).astype(float)
+    return table
+
+
+def _read(path: Path, weights: Layers) -> pd.DataFrame:
+    table = read_table(path)
+    if list(table) != MEASURED or not len(table) or table.isna().any(axis=None):
+        raise DataError(f"{path}: not a complete file of `swim perturb`; make it again")
+    try:
+        same = np.allclose(_at(weights, table), table["weight"], rtol=1e-6, atol=0)
+    except (KeyError, IndexError):
+        same = False
+    if not same:
+        raise DataError(f"{path}: was measured on another network than the checkpoint's")
+    table.insert(0, "device", path.parent.name)
+    table.insert(1, "sigma", path.stem.removeprefix("sigma-"))
+    return table
+
+
+def _at(layers: Layers, table: pd.DataFrame) -> np.ndarray:
+    """The entries of some layers where a table's rows point to."""
+    found = np.empty(len(table))
+    for layer, rows in table.groupby("layer", sort=False).indices.items():
+        found[rows] = np.ravel(layers[str(layer)])[table["index"].to_numpy()[rows]]
+    return found
+
+
+def coefficients(scores: np.ndarray, increase: np.ndarray) -> dict[str, np.ndarray]:
+    """Pearson's and Spearman's coefficients of each score.
+
+    Ties have their mean rank, so weights of score zero count as one place.
+
+    Args:
+        scores: (weights, methods).
+        increase: (weights,).
+
+    Returns:
+        ``pearson`` and ``spearman``, (methods,) each; NaN where one side is the same for all.
+    """
+    from scipy.stats import rankdata
+
+    values = np.column_stack([scores, increase])
+    return {"pearson": _with_last(values), "spearman": _with_last(rankdata(values, axis=0))}
+
+
+def _with_last(columns: np.ndarray) -> np.ndarray:
+    """Pearson's coefficient of each column but the last with the last."""
+    ranges = np.ptp(columns, axis=0)
+    centred = columns / np.abs(columns).max(axis=0, initial=np.finfo(float).tiny)
+    centred = centred - centred.mean(axis=0)
+    norms = np.where(ranges > 0, np.linalg.norm(centred, axis=0), np.nan)
+    found: np.ndarray = (centred / norms)[:, :-1].T @ (centred[:, -1] / norms[-1])
+    return found
+
+
+def correlation_table(
+    table: pd.DataFrame, methods: Sequence[str], constants: Mapping[str, str], seed: int
+) -> pd.DataFrame:
+    """Correlation of each method's score with the increase in loss, in all and by layer.
+
+    Args:
+        table: as :func:`measured` gives it.
+        methods: its columns of scores.
+        constants: experiment, model and dataset.
+        seed: of the resampling.
+
+    Returns:
+        Columns :data:`COLUMNS`, one row for each device, sigma, method and layer, and
+        :data:`ALL` layers together. ``_low`` and ``_high`` are the ends of a 95 % interval: the
+        percentiles over :data:`RESAMPLINGS` resamplings of the weights, each layer's among
+        themselves (bootstrap; Efron, 1979); NaN from fewer than :data:`FEWEST` weights. A
+        coefficient is NaN where all scores, or all increases, are the same.
+    """
+    records: list[dict[str, Any]] = []
+    for (device, sigma), part in table.groupby(KEYS, sort=False):
+        place = {**constants, "device": device, "sigma": sigma}
+        parts = {ALL: part, **dict(list(part.groupby("layer", sort=False)))}
+        found = {
+            layer: _values(rows, methods, rng.generator(seed, "correlation", str(layer)))
+            for layer, rows in parts.items()
+        }
+        records += [
+            {**place, "method": method, "layer": layer, "weights": len(parts[layer])}
+            | {name: column[i] for name, column in values.items()}
+            for i, method in enumerate(methods)
+            for layer, values in found.items()
+        ]
+    return pd.DataFrame(records, columns=COLUMNS)
+
+
+def _values(
+    rows: pd.DataFrame, methods: Sequence[str], generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The coefficients and the ends of their intervals, (methods,) each."""
+    scores, increase = rows[list(methods)].to_numpy(), rows["increase"].to_numpy()
+    found = coefficients(scores, increase)
+    strata = list(rows.reset_index(drop=True).groupby("layer", sort=False).indices.values())
+    drawn: list[dict[str, np.ndarray]] = []
+    for _ in range(RESAMPLINGS if len(rows) >= FEWEST else 0):
+        again = np.concatenate([generator.choice(stratum, len(stratum)) for stratum in strata])
+        drawn.append(coefficients(scores[again], increase[again]))
+    for name in COEFFICIENTS:
+        low, high = np.full((2, len(methods)), np.nan)
+        if drawn:
+            low, high = np.percentile([each[name] for each in drawn], (2.5, 97.5), axis=0)
+        found |= {f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def markdown(correlations: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Rows sigma x method x coefficient, columns layers, with notes on what was measured.
+
+    Args:
+        correlations: as :func:`correlation_table` gives it.
+        table: as :func:`measured` gives it.
+    """
+    lines = []
+    for (experiment, device), part in correlations.groupby(["experiment", "device"], sort=False):
+        first = part.iloc[0]
+        layers = list(dict.fromkeys(part["layer"]))
+        lines += [
+            f"### {experiment}: scores against measured loss, {first['model']} on "
+            f"{first['dataset']}, device `{device}`",
+            "",
+            *_notes(table[table["device"] == device]),
+            "",
+            "| sigma | method | coefficient | " + " | ".join(map(str, layers)) + " |",
+            "|---|---|---|" + "---:|" * len(layers),
+        ]
+        for (sigma, method), rows in part.groupby(["sigma", "method"], sort=False):
+            at = rows.set_index("layer")
+            for name in COEFFICIENTS:
+                cells = [_cell(at.loc[layer], name) for layer in layers]
+                lines.append(f"| {sigma} | {method} | {name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    """What a reader must know of the numbers, one line a sigma."""
+    lines = [
+        "One weight at a time is changed up and down by the standard deviation that an unverified "
+        "device leaves; its increase in mean loss is over both signs. In brackets the bootstrap's "
+        f"95 % interval. `{ALL}` weighs layers as they are sampled, not as they are large.",
+        "",
+    ]
+    for sigma, part in table.groupby("sigma", sort=False):
+        increase = part["increase"]
+        lines.append(
+            f"- sigma {sigma}: {len(part)} weights; the increase is positive for "
+            f"{(increase > 0).sum()}, exactly zero for {(increase == 0).sum()} and negative for "
+            f"{(increase < 0).sum()}."
+        )
+    return lines
+
+
+def _cell(row: pd.Series, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    text = two_digits(row[name])
+    return text if np.isnan(low) else f"{text} [{two_digits(low)}, {two_digits(high)}]"
+
+
+def two_digits(coefficient: float) -> str:
+    """A coefficient as it is printed; a dash where there is none."""
+    return "–" if np.isnan(coefficient) else f"{coefficient:z.2f}".replace("-", "−")

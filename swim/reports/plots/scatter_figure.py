@@ -1,0 +1,189 @@
+"""Scatter plots: what each method's score said of a weight, and what the weight cost."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from swim.reports.correlation import ALL, KEYS, two_digits
+from swim.runtime import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+# Panels a row; more methods go on in the next.
+ACROSS = 4
+# Okabe and Ito's colours; networks of more layers take a scale from dark to light.
+_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C564B", "0.4"]
+# Part of an axis between the smallest positive value and the place where zeros are drawn.
+_STRIP = 0.07
+# Increases below that part of the largest are rounding, even in float64.
+_FLOOR = 1e-12
+
+
+def correlation_figure(
+    table: pd.DataFrame, correlations: pd.DataFrame, methods: Sequence[str]
+) -> "Figure":
+    """Increase in loss against score, one panel a method, device and sigma; log-log.
+
+    A weight's colour is its layer. A filled point's increase is positive, a hollow one's negative
+    and drawn at its magnitude. Logarithms have no zero, so it is drawn below, and to the left of,
+    the dotted lines: a score of zero or less to the left, an increase of exactly zero (or of
+    rounding alone) below. The grey line is proportion: it goes through the medians at slope one.
+
+    Args:
+        table: as :func:`swim.reports.correlation.measured` gives it.
+        correlations: of the same, as :func:`swim.reports.correlation.correlation_table` gives it.
+        methods: columns of scores to draw.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    groups = list(table.groupby(KEYS, sort=False))
+    each = -(-len(methods) // ACROSS)  # rows of panels for a device and sigma
+    across = -(-len(methods) // each)
+    size = (3.0 * across + 0.5, 2.9 * each * len(groups) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(each * len(groups), across, squeeze=False, sharey=False)
+    colours = _layer_colours(list(dict.fromkeys(table["layer"])))
+    for block, (place, part) in enumerate(groups):
+        device, sigma = place
+        at = correlations[(correlations["device"] == device) & (correlations["sigma"] == sigma)]
+        whole = at[at["layer"] == ALL].set_index("method")
+        spots = panels[block * each : (block + 1) * each].flat
+        for n, axes in enumerate(spots):
+            if n >= len(methods):
+                axes.set_axis_off()
+                continue
+            _draw(axes, part, methods[n], colours)
+            spearman, pearson = (float(whole[c][methods[n]]) for c in ("spearman", "pearson"))
+            axes.set_title(
+                f"{methods[n]}, {device}, σ = {sigma}\n"
+                f"Spearman {two_digits(spearman)}, Pearson {two_digits(pearson)}",
+                fontsize=9,
+            )
+            if n % across == 0:
+                axes.set_ylabel("increase in mean loss", fontsize=9)
+    _legend(figure, panels[0][0], colours)
+    return figure
+
+
+def _layer_colours(layers: list[str]) -> dict[str, Any]:
+    if len(layers) <= len(_COLOURS):
+        return dict(zip(layers, _COLOURS, strict=False))
+    import matplotlib
+
+    scale = matplotlib.colormaps["viridis"]
+    return {layer: scale(i / (len(layers) - 1)) for i, layer in enumerate(layers)}
+
+
+def _draw(axes: "Axes", part: pd.DataFrame, method: str, colours: dict[str, Any]) -> None:
+    score, increase = part[method].to_numpy(), part["increase"].to_numpy()
+    rounding = np.abs(increase) <= _FLOOR * np.abs(increase).max()
+    x, left = _with_strip(score, score <= 0)
+    y, bottom = _with_strip(np.abs(increase), rounding)
+    for layer, colour in colours.items():
+        own = (part["layer"] == layer).to_numpy()
+        for sign, filled in ((1, True), (-1, False)):
+            chosen = own & ((increase < 0) & ~rounding if sign < 0 else (increase >= 0) | rounding)
+            axes.scatter(
+                x[chosen], y[chosen], s=11, linewidths=0.6, alpha=0.75, edgecolors=[colour],
+                facecolors=[colour] if filled else "none",
+                gid=f"{method} {layer} {'up' if filled else 'down'}",
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_minor_formatter("")
+    _proportion(axes, score, increase, rounding)
+    edge: dict[str, Any] = {"color": "0.6", "ls": ":", "lw": 0.8, "zorder": 0}
+    if left is not None:
+        axes.axvline(left, **edge)
+        label = "≤ 0" if score.min() < 0 else "0"
+        _label_strip(axes.xaxis, axes.get_xlim(), left, float(x[score <= 0][0]), label)
+    if bottom is not None:
+        axes.axhline(bottom, **edge)
+        _label_strip(axes.yaxis, axes.get_ylim(), bottom, float(y[rounding][0]), "0")
+    axes.set_xlabel(f"score of {method}", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25, lw=0.5)
+
+
+def _with_strip(values: np.ndarray, zero: np.ndarray) -> tuple[np.ndarray, float | None]:
+    """Values for a logarithmic axis, those at ``zero`` in a strip; where the strip ends."""
+    if not zero.any():
+        return values, None
+    if zero.all():
+        return np.ones_like(values), None
+    low, high = (float(end) for end in (values[~zero].min(), values[~zero].max()))
+    width = max(1.0, math.log10(high / low)) * _STRIP  # in decades
+    return np.where(zero, low * 10**-width, values), low * 10 ** (-width / 2)
+
+
+def _label_strip(
+    axis: "Axis", limits: tuple[float, float], edge: float, strip: float, label: str
+) -> None:
+    """Keep the axis's own powers of ten beyond ``edge``, and name the strip."""
+    minor = [t for t in axis.get_minorticklocs() if edge < t <= limits[1]]
+    kept = [float(t) for t in axis.get_majorticklocs() if edge < t <= limits[1]]
+    powers = [rf"$10^{{{round(math.log10(t))}}}$" for t in kept]
+    axis.set_ticks([strip, *kept], [label, *powers])
+    axis.set_ticks(minor, minor=True)
+
+
+def _proportion(
+    axes: "Axes", score: np.ndarray, increase: np.ndarray, rounding: np.ndarray
+) -> None:
+    drawn = (score > 0) & (increase > 0) & ~rounding
+    if not drawn.any():
+        return
+    x, y = float(np.median(score[drawn])), float(np.median(increase[drawn]))
+    limits = axes.get_xlim(), axes.get_ylim()
+    lowest = max(score[drawn].min(), increase[drawn].min() * x / y)
+    ends = np.array([lowest, score[drawn].max()])
+    axes.plot(ends, y / x * ends, color="0.5", lw=1, zorder=0, gid="proportion")
+    axes.set_xlim(limits[0])
+    axes.set_ylim(limits[1])
+
+
+def _legend(figure: "Figure", axes: "Axes", colours: dict[str, Any]) -> None:
+    from matplotlib.lines import Line2D
+
+    dot: dict[str, Any] = {"marker": "o", "ls": "", "ms": 4}
+    layers = [Line2D([], [], color=c, label=layer, **dot) for layer, c in colours.items()]
+    if len(layers) > len(_COLOURS):  # the first, the last, and some between
+        layers = [layers[i] for i in np.linspace(0, len(layers) - 1, 6).round().astype(int)]
+    others = [
+        Line2D([], [], color="0.3", mfc="none", label="decrease, at its magnitude", **dot),
+        Line2D([], [], color="0.5", lw=1, label="proportional"),
+        Line2D([], [], color="0.6", ls=":", lw=0.8, label="beyond it: zero"),
+    ]
+    figure.legend(
+        handles=[*layers, *others], fontsize=8, loc="outside lower center",
+        ncols=4 if len(axes.figure.axes) > 2 else 3, frameon=False,
+    )  # fmt: skip
+
+
+def draw(
+    path: str | os.PathLike[str],
+    table: pd.DataFrame,
+    correlations: pd.DataFrame,
+    methods: Sequence[str],
+) -> list[Path]:
+    """Write the figure as ``path`` (.png) and beside it as .svg; the paths."""
+    import matplotlib
+
+    figure = correlation_figure(table, correlations, methods)
+    paths = [Path(path).with_suffix(f".{suffix}") for suffix in ("png", "svg")]
+    for each in paths:
+        # A fixed salt and no date make equal figures equal bytes.
+        with files.atomic(each) as temporary, matplotlib.rc_context({"svg.hashsalt": "swim"}):
+            metadata = {"Date": None} if each.suffix == ".svg" else {"Software": None}
+            figure.savefig(temporary, dpi=160, metadata=metadata)
+    return paths

@@ -1,0 +1,79 @@
+"""Figure of the table of ``swim where``: a map of layers and slices a method."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from swim.reports.accuracy_tables import read_where
+from swim.reports.plots.accuracy_figure import order, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = 4  # panels in a row
+_FLOOR = 1e-4  # parts below it look alike
+
+
+def where_figure(table: pd.DataFrame, title: str) -> "Figure":
+    """The part of devices that each method rewrites, a row a layer and a column a slice.
+
+    One panel a method, whose image's ``gid`` is the method; one logarithmic colour scale for all.
+    Parts below 0.01 % look like none.
+
+    Args:
+        table: as :func:`swim.reports.accuracy_tables.read_where` gives it.
+        title: above all panels.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    methods = order(set(table["method"]))
+    layers = list(dict.fromkeys(table["layer"]))
+    slices = sorted(set(table["slice"]))
+    columns = min(_COLUMNS, len(methods))
+    rows = -(-len(methods) // columns)
+    size = (2.0 + (0.6 + 0.24 * len(slices)) * columns, 0.7 + (0.6 + 0.22 * len(layers)) * rows)
+    figure = Figure(figsize=(max(size[0], 4.5), size[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    scale = LogNorm(_FLOOR, 1.0)
+    for axes, method in zip(grid.flat, methods, strict=False):
+        own = table[table["method"] == method]
+        part = own.pivot(index="layer", columns="slice", values="rewritten")
+        part = part.reindex(index=layers, columns=slices)
+        image = axes.imshow(part.clip(lower=_FLOOR), cmap="cividis", norm=scale, aspect="auto")
+        image.set_gid(method)
+        axes.set_title(method, fontsize=9)
+        _label(axes, layers, slices)
+    for axes in list(grid.flat)[len(methods) :]:
+        axes.set_axis_off()
+    bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.9)
+    bar.set_label("part of devices rewritten", fontsize=9)
+    figure.supxlabel("slice, the most significant first", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _label(axes: "Axes", layers: list[str], slices: list[int]) -> None:
+    names = [layer.removesuffix(".weight") for layer in layers]
+    axes.set_yticks(range(len(layers)), names, fontsize=7)
+    axes.set_xticks(range(len(slices)), [str(place + 1) for place in slices], fontsize=7)
+    axes.tick_params(length=0)
+
+
+def draw(table: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write ``where-{device}-{budget}-sigma-{sigma}.png`` and ``.svg``; yield their paths.
+
+    Args:
+        table: ``.../{device}/sigma-{sigma}/{budget}.csv``.
+        folder: where to.
+    """
+    path = Path(table)
+    device, sigma = path.parent.parent.name, path.parent.name.removeprefix("sigma-")
+    figure = where_figure(read_where(path), f"NWC {path.stem}, {device}, σ = {sigma}")
+    yield from save(figure, folder, f"where-{device}-{path.stem}-sigma-{sigma}")

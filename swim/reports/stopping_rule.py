@@ -1,0 +1,110 @@
+"""SWIM's rule for when to stop: verify group after group until the accuracy drop is within a bound.
+
+The rule looks at each chip by itself, as its maker would (SWIM, DAC 2022, arXiv:2202.08395): after
+each group its accuracy is measured, and no more is verified once it is close enough to that before
+programming. Groups are the steps between the points that chips were measured at.
+"""
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from swim.errors import DataError, SettingError
+from swim.reports.accuracy_tables import ENDS, place_of, read_chips
+from swim.runtime import provenance
+from swim.settings import traits
+from swim.settings.registry import IN_SITU
+
+COLUMNS = ["device", "sigma", "method", "chips", "stopped", "nwc", "nwc_p95", "reads"]
+
+
+def stops(files: Iterable[str | os.PathLike[str]], max_drop: float) -> pd.DataFrame:
+    """Where each method stops.
+
+    Args:
+        files: chips files of one experiment, clean.csv and the end points among them.
+        max_drop: accuracy that may be lost against the network before programming, in [0, 1].
+
+    Returns:
+        One row a device, sigma and method with :data:`COLUMNS`: how many chips, which part of them
+        comes within the bound at any point, and over these the mean NWC at which they stop, its
+        95th percentile, and reads a device.
+
+    Raises:
+        SettingError: ``max_drop`` is not in [0, 1].
+        DataError: a sigma lacks its clean accuracy, or chips saw samples of the images, whose
+            accuracy is not a chip's own.
+    """
+    if not 0 <= max_drop <= 1:
+        raise SettingError(f"max_drop must be between 0 and 1, not {max_drop}; 0.001 is 0.1 points")
+    files = list(files)
+    provenance.of_one_experiment(files)
+    places: dict[tuple[str, str], dict[str, dict[str, pd.DataFrame]]] = {}
+    for path in files:
+        place, table = place_of(path), read_chips(path)
+        if "images" in table and table["images"].nunique() > 1:
+            raise DataError(f"{path}: its chips saw samples of the images; measure without")
+        at = places.setdefault((place["device"], place["sigma"]), {})
+        at.setdefault(place["method"], {})[place["fraction"]] = table
+    rows = []
+    for (device, sigma), methods in sorted(places.items()):
+        if "clean" not in methods:
+            raise DataError(f"{device}, sigma {sigma}: clean.csv is missing")
+        enough = float(methods["clean"][""]["accuracy"].iloc[0]) - max_drop
+        for method in sorted(set(methods) - {*ENDS, "clean", IN_SITU}):
+            row = _stop(_points(methods, method), enough)
+            rows.append({"device": device, "sigma": sigma, "method": method, **row})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _points(methods: dict[str, dict[str, pd.DataFrame]], method: str) -> list[pd.DataFrame]:
+    """A method's points by what they spend, with the ends that it shares."""
+    points = dict(methods[method])
+    if method not in traits.FREE and "none" in methods:
+        points["0"] = methods["none"]["0"]
+        if method in traits.READING:  # which have read every device by then
+            points["0"] = points["0"].assign(reads=1.0)
+    if traits.ends_verified(method) and "all" in methods:
+        points["1"] = methods["all"]["1"]
+    return [points[fraction].set_index("chip") for fraction in sorted(points, key=float)]
+
+
+def _stop(points: list[pd.DataFrame], enough: float) -> dict[str, float]:
+    chips = sorted(set.intersection(*(set(point.index) for point in points)))
+    spent = []
+    for chip in chips:
+        rows = [point.loc[chip] for point in points]
+        close = [row for row in rows if row["accuracy"] >= enough]
+        if close:
+            spent.append((close[0]["nwc"], close[0]["reads"]))
+    nwc, reads = np.array(spent).reshape(-1, 2).T
+    known = len(spent) > 0
+    return {
+        "chips": len(chips),
+        "stopped": len(spent) / len(chips),
+        "nwc": float(nwc.mean()) if known else np.nan,
+        "nwc_p95": float(np.percentile(nwc, 95)) if known else np.nan,
+        "reads": float(reads.mean()) if known else np.nan,
+    }
+
+
+def markdown(table: pd.DataFrame, max_drop: float) -> str:
+    """The table, and what it says."""
+    lines = [
+        f"Write cycles until a chip loses at most {100 * max_drop:g} points of accuracy, group "
+        "after group; NWC and reads over the chips that stop.",
+        "",
+        "| device | sigma | method | chips that stop | NWC | 95 % of them by | reads a device |",
+        "|---|---|---|---:|---:|---:|---:|",
+    ]
+    for row in table.itertuples():
+        found = (
+            f"{row.nwc:.4f} | {row.nwc_p95:.4f} | {row.reads:.2f}" if row.stopped else "– | – | –"
+        )
+        lines.append(
+            f"| {row.device} | {row.sigma} | {row.method} | {row.stopped:.0%} of {row.chips} | "
+            f"{found} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,269 @@
+"""Which code a step's result depends on, as one digest.
+
+A step's sources are what its command imports, found by reading import statements through, and
+the code of what its settings choose: a method, a network, also one of the user's own, with the
+modules beside it that it imports. The digest is of the syntax trees without docstrings, so
+comments, formatting and help texts change nothing.
+
+:data:`INERT` modules are left out: they carry settings from the user to the step, which reach it
+resolved and are part of what it depends on by their values, write messages and records that are no
+part of a result, or fetch files whose checksums the step knows. A test lists all that other modules
+take from them. A release stands for a package that is installed. What a user's code reads, or
+imports by names that it makes up as it runs, is not seen.
+"""
+
+import ast
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from swim.errors import SettingError
+from swim.settings import registry
+
+ROOT = Path(__file__).parents[1]
+
+INERT = frozenset(
+    {
+        "swim",
+        "swim.__main__",
+        "swim.cli",
+        "swim.cli.console",
+        "swim.cli.options",
+        "swim.settings.decimals",
+        "swim.data.download",
+        "swim.errors",
+        "swim.settings.validation",
+        "swim.runtime.locks",
+        "swim.runtime.machine",
+        "swim.runtime.progress_bar",
+        "swim.settings.registry",
+        "swim.runtime.code_digest",
+        "swim.settings",
+        "swim.settings.experiments",
+        "swim.settings.inputs",
+        "swim.settings.jobs",
+        "swim.settings.loading",
+        "swim.settings.origin",
+        "swim.settings.sections",
+        "swim.settings.studies",
+        "swim.settings.text",
+        "swim.settings.yaml_nodes",
+    }
+)
+
+
+def digest(step: str, **chosen: str) -> str:
+    """A digest of the code that a step of the command line runs.
+
+    Args:
+        step: a subcommand.
+        chosen: what its settings choose, as kind=name; kinds are those of
+            :data:`swim.settings.registry.KINDS`, with ``_`` for a space.
+
+    Raises:
+        SettingError: a name is not in the registry.
+    """
+    return digest_of(f"swim.cli.{step}", **chosen)
+
+
+def digest_of(*modules: str, **chosen: str) -> str:
+    """A digest of the code of some modules, with all that they import; else as :func:`digest`."""
+    homes = tuple(f"{kind} {_home(kind, name)}" for kind, name in sorted(chosen.items()))
+    return _digest(sources(*modules, **chosen), homes)
+
+
+def _home(kind: str, name: str) -> str:
+    return registry.home(kind.replace("_", " "), name)
+
+
+def sources(*modules: str, **chosen: str) -> tuple[str, ...]:
+    """Names of the modules that the digests cover, sorted."""
+    found: set[str] = set()
+    for module in modules:
+        found |= set(_reachable(module))
+    for kind, name in chosen.items():
+        found |= set(_reachable(_home(kind, name).partition(":")[0]))
+    return tuple(sorted(found))
+
+
+@functools.cache
+def _digest(modules: tuple[str, ...], homes: tuple[str, ...]) -> str:
+    contents = [{name: _content(name) for name in modules}, homes]
+    return hashlib.blake2b(json.dumps(contents).encode(), digest_size=8).hexdigest()
+
+
+@functools.cache
+def _content(name: str) -> Any:
+    """What a module adds to a digest: most are part of many."""
+    return _release(name) or _skeleton(_tree(name))
+
+
+@functools.cache
+def _reachable(start: str) -> tuple[str, ...]:
+    """The module, what it imports of ours, and what a user's imports beside; and so on.
+
+    Raises:
+        SettingError: there is no such module, or one cannot be read.
+    """
+    if not _path(start):
+        raise SettingError(
+            f"there is no module {start!r}: it must be installed, or lie in the folder that the "
+            f"command runs in ({os.getcwd()})"
+        )
+    found: set[str] = set()
+    waiting = [(start, start.partition(".")[0])]
+    while waiting:
+        name, by = waiting.pop()
+        top = name.partition(".")[0]
+        # Ours import of others only what we depend on; a user's module may import anything.
+        if top != by and (by == "swim" or top in _KNOWN) and top != "swim":
+            continue
+        if name in found or name in INERT or not _path(name):
+            continue
+        found.add(name)
+        if not _release(name):
+            waiting += ((other, top) for other in _imported(name))
+            waiting.append((name.rpartition(".")[0], top))  # importing a module runs its package
+    return tuple(found)
+
+
+# What belongs to Python, and what SWIM itself stands on: their releases are in settings.json.
+_KNOWN = frozenset(
+    {*sys.stdlib_module_names, "torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib"}
+)
+
+
+@functools.cache
+def _release(name: str) -> str:
+    """The version of the installed package that a module is of; nothing for code that may change.
+
+    A package's release stands for its code, which may be large.
+    """
+    path = _path(name)
+    if path is None or not {"site-packages", "dist-packages"} & set(path.parts):
+        return ""
+    top = name.partition(".")[0]
+    with contextlib.suppress(PackageNotFoundError):
+        return version(top)
+    for package in _packages().get(top, ()):  # of another name, such as yaml of PyYAML
+        with contextlib.suppress(PackageNotFoundError):
+            return f"{package} {version(package)}"
+    return ""
+
+
+@functools.cache
+def _packages() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+@functools.cache
+def _path(name: str) -> Path | None:
+    top, *parts = name.split(".")
+    bases = [ROOT] if top == "swim" else _own(top)
+    for base in bases:
+        base = base.joinpath(*parts)
+        for path in (base / "__init__.py", base.with_suffix(".py")):
+            if path.is_file():
+                return path
+    return None
+
+
+def _own(top: str) -> list[Path]:
+    """Where a package of the user's is, the folder that commands run in before all others."""
+    here = Path.cwd() / top
+    if here.is_dir() or here.with_suffix(".py").is_file():
+        return [here]
+    found = None
+    with contextlib.suppress(ImportError, ValueError):  # such as of `__main__`
+        found = find_spec(top) if top else None
+    if found is None:
+        return []
+    if found.submodule_search_locations is not None:
+        return [Path(place) for place in found.submodule_search_locations]
+    return [Path(found.origin).with_suffix("")] if found.origin else []
+
+
+@functools.cache
+def _tree(name: str) -> ast.Module:
+    path = _path(name)
+    assert path is not None
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:
+        raise SettingError(f"{path}: cannot be read as Python ({error})") from error
+
+
+def _package(name: str) -> list[str]:
+    """The package that relative imports of a module start from."""
+    path = _path(name)
+    parts = name.split(".")
+    return parts if path is not None and path.name == "__init__.py" else parts[:-1]
+
+
+@functools.cache
+def _imported(name: str) -> tuple[str, ...]:
+    """What a module imports: most are imported by many."""
+    return tuple(_imports(_tree(name), _package(name)))
+
+
+def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
+    """Absolute module names in import statements, those for type checkers alone excepted."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING":
+            for statement in node.orelse:
+                yield from _imports(ast.Module([statement], []), package)
+            continue
+        if isinstance(node, ast.Call):
+            yield from _imported_by_call(node, package)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        else:
+            yield from _imports(node, package)
+
+
+def _imported_by_call(node: ast.Call, package: list[str]) -> Iterator[str]:
+    """The module of ``import_module("name")`` and its like, where the name is written out."""
+    if _last_name(node.func) in ("import_module", "__import__", "run_module") and node.args:
+        (first, *_) = node.args
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
+            name = first.value.lstrip(".")
+            level = len(first.value) - len(name)
+            above = package[: len(package) + 1 - level] if level else []
+            yield ".".join([*above, name])
+
+
+def _last_name(node: ast.expr) -> str:
+    """``c`` of ``c`` and of ``a.b.c``."""
+    return getattr(node, "attr", "") or getattr(node, "id", "")
+
+
+def _skeleton(node: Any) -> Any:
+    """A tree as nested lists that no formatting and no Python version's defaults change."""
+    if isinstance(node, list):
+        return [_skeleton(item) for item in node if not _is_docstring(item)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [[name, _skeleton(value)] for name, value in ast.iter_fields(node)
+              if value is not None and value != []]  # fmt: skip
+    return [type(node).__name__, *fields]
+
+
+def _is_docstring(node: Any) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

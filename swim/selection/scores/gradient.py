@@ -1,0 +1,13 @@
+"""First derivatives: what SWIM argues against, since they vanish where training ends."""
+
+import numpy as np
+
+from swim.selection.scores.base import Inputs, Layers, Needs
+
+NEEDS: Needs = "gradient"
+
+
+def score(inputs: Inputs) -> Layers:
+    """``|dL/dw_i| * max|W_layer|``: the first-order change by an error of the device's size."""
+    assert inputs.curvature is not None
+    return {name: np.abs(g) * inputs.scale(name) for name, g in inputs.curvature.items()}

@@ -1,0 +1,14 @@
+"""What setting a weight to zero would cost: optimal brain damage's saliency.
+
+LeCun, Denker & Solla, 1990. It says which weights to prune; a programming error is another change.
+"""
+
+from swim.selection.scores.base import Inputs, Layers, Needs
+
+NEEDS: Needs = "curvature"
+
+
+def score(inputs: Inputs) -> Layers:
+    """``H_ii w_i^2``; the saliency's factor 1/2 changes no order."""
+    assert inputs.curvature is not None
+    return {name: h * inputs.weights[name] ** 2 for name, h in inputs.curvature.items()}

@@ -1,0 +1,272 @@
+"""What each step's result depends on, beside the files that it reads."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from swim.settings import registry, traits
+from swim.settings.sections import (
+    LARGEST_SEED,
+    LONGEST_LIST,
+    MOST,
+    Budget,
+    DeviceSettings,
+    Estimator,
+    Fraction,
+    Method,
+    ModelSettings,
+    Policy,
+    Section,
+    SelectionMethod,
+    Sigma,
+    TrainingSettings,
+    as_in,
+)
+from swim.settings.studies import CorrelateSettings, InSituTraining
+
+
+class Compute(Section):
+    """Where and how a job calculates."""
+
+    accelerator: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where networks run; auto: a GPU if the job sees one"
+    )
+    arithmetic_threads: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="CPU threads of a job; part of the result, since sums depend on it",
+    )
+
+
+class TrainJob(Compute):
+    """What a checkpoint depends on, beside its data."""
+
+    model: ModelSettings = Field(ModelSettings(), description="network")
+    training: TrainingSettings = Field(TrainingSettings(), description="optimisation")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="the one seed of all random streams")
+
+    @model_validator(mode="after")
+    def _enough_epochs(self) -> "TrainJob":
+        check_epochs(self.model, self.training)
+        return self
+
+    def without_effect(self) -> dict[str, Any]:
+        """A float network has no quantised epochs."""
+        unused = {"quantised_epochs", "calibration_images"}
+        return {} if self.model.quantised else {"training": unused}
+
+
+class AdoptJob(Section):
+    """What a checkpoint of the user's own becomes, beside its file and the data."""
+
+    model: ModelSettings = Field(ModelSettings(), description="network")
+    calibration_images: int = as_in(TrainingSettings, "calibration_images")
+
+
+def check_epochs(model: ModelSettings, training: TrainingSettings) -> None:
+    """Raise ValueError where some epochs would not fit into all of them."""
+    if 0 < training.epochs <= training.warmup_epochs:
+        raise ValueError(
+            f"training.warmup_epochs ({training.warmup_epochs}) must be less than "
+            f"training.epochs ({training.epochs})"
+        )
+    if model.quantised and training.quantised_epochs > training.epochs:
+        raise ValueError(
+            f"training.quantised_epochs ({training.quantised_epochs}) is more than "
+            f"training.epochs ({training.epochs}); set both"
+        )
+
+
+class SensitivityJob(Compute):
+    """What second derivatives depend on, beside the checkpoint and its data."""
+
+    estimator: Estimator = Field(
+        "recursion",
+        description="where second derivatives come from, for the methods that do not name their "
+        "own estimator: swim, layer_greedy, second, saliency; see docs/estimators.md",
+    )
+    estimator_samples: int = Field(
+        1,
+        ge=1,
+        le=1_000_000,
+        description="draws of the estimators that draw: labels an image (monte_carlo_fisher), "
+        "probes every 50 images (hutchinson)",
+    )
+    curvature_noise: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="second derivatives at weights with errors of this standard deviation, of "
+        "max|W_layer|, each batch with its own: an average over programmed chips; a device "
+        "`release` of sigma s leaves 0.577 s",
+    )
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="seed of the estimators that draw, and of that noise"
+    )
+    batch_size: int = Field(
+        500, ge=1, le=MOST, description="images at once in sensitivity and evaluation"
+    )
+
+    def without_effect(self) -> dict[str, Any]:
+        """Most estimators draw nothing."""
+        drawing = self.estimator in traits.DRAWING
+        unused = {} if drawing else {"estimator_samples": True}
+        return unused if drawing or self.curvature_noise else {**unused, "seed": True}
+
+
+class SelectJob(Section):
+    """What a mask depends on, beside the checkpoint and its second derivatives."""
+
+    method: SelectionMethod = Field("swim", description="selection method")
+    fraction: Fraction = Field("0.1", description="part of the weights to verify")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the methods that draw")
+
+
+class EvaluateJob(Compute):
+    """What a chips file depends on, beside checkpoint, data and mask."""
+
+    device: DeviceSettings = Field(DeviceSettings(), description="memory device")
+    sigma: Sigma = Field("0.1", description="standard deviation of an unverified device")
+    chips: int = Field(
+        100,
+        ge=2,
+        le=MOST,
+        description="programmed accelerators a point (Monte Carlo); with a precision, at least",
+    )
+    precision: float | None = Field(
+        None,
+        gt=0,
+        le=0.5,
+        description="stop once the half-width of the mean accuracy's 95 % interval is at most "
+        "this, 0.0005 is 0.05 points; null: exactly `chips`",
+    )
+    max_chips: int = Field(
+        10_000, ge=2, le=MOST, description="stop here in any case, with a precision"
+    )
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the devices' draws")
+    test_images: int | None = Field(
+        None,
+        ge=1,
+        le=MOST,
+        description="evaluate on the first so many test images; null: all of them",
+    )
+    images_per_chip: int | None = Field(
+        None,
+        ge=50,
+        le=MOST,
+        description="measure each chip on about so many images, drawn afresh for each; the mean "
+        "stays unbiased, std and percentiles are not reported; null: on all of them",
+    )
+    batch_size: int = Field(
+        500, ge=1, le=MOST, description="images at once in sensitivity and evaluation"
+    )
+
+    @model_validator(mode="after")
+    def _an_honest_precision(self) -> "EvaluateJob":
+        check_precision(self.precision, self.chips, self.max_chips)
+        return self
+
+    def without_effect(self) -> dict[str, Any]:
+        """Without a precision there is no maximum; and what the device does not use."""
+        unused: dict[str, Any] = {"device": self.device.without_effect()}
+        return unused | ({"max_chips": True} if self.precision is None else {})
+
+
+class ProgramJob(EvaluateJob):
+    """What a chips file of a policy depends on, beside checkpoint, data and second derivatives."""
+
+    policy: Policy = Field("swim_device", description="programming policy")
+    budget: Budget = Field("0.1", description="normalised write cycles to spend")
+
+
+class WhereJob(Compute):
+    """What a table of where cycles go depends on, beside checkpoint, masks and derivatives."""
+
+    device: DeviceSettings = as_in(EvaluateJob, "device")
+    sigma: Sigma = as_in(EvaluateJob, "sigma")
+    budget: Budget = as_in(ProgramJob, "budget")
+    chips: int = Field(4, ge=1, le=MOST, description="chips to program, without evaluating them")
+    seed: int = as_in(EvaluateJob, "seed")
+
+    def without_effect(self) -> dict[str, Any]:
+        """What the device does not use."""
+        return {"device": self.device.without_effect()}
+
+
+class InSituJob(EvaluateJob):
+    """What a chips file of on-device training depends on."""
+
+    budget: Budget = Field("1", description="normalised write cycles to spend, in whole steps")
+    in_situ: InSituTraining = Field(InSituTraining(), description="on-device training")
+
+
+class PerturbJob(Compute):
+    """What the loss measured for single weights depends on, beside checkpoint and data."""
+
+    device: DeviceSettings = Field(DeviceSettings(), description="memory device")
+    sigma: Sigma = Field("0.1", description="standard deviation of an unverified device")
+    weights: int = as_in(CorrelateSettings, "weights")
+    images: int | None = as_in(CorrelateSettings, "images")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="seed of the samples of weights and of images"
+    )
+    batch_size: int = as_in(SensitivityJob, "batch_size")
+
+    def without_effect(self) -> dict[str, Any]:
+        """Nothing is verified."""
+        unused = {"verified_sigma", "tolerance"}
+        return {"device": unused if self.device.variation else unused | {"variation"}}
+
+
+class CorrelateJob(Section):
+    """What correlations depend on, beside what was measured and what scores are made of."""
+
+    estimator: Estimator = as_in(SensitivityJob, "estimator")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the intervals' resampling")
+
+
+def check_precision(precision: float | None, chips: int, most: int) -> None:
+    """Raise ValueError where the numbers of chips do not go with a precision."""
+    if precision is None:
+        return
+    if chips < 100:
+        raise ValueError(
+            f"chips ({chips}) must be at least 100 with a precision: an interval from fewer is "
+            "too short when it decides when to stop"
+        )
+    if most < chips:
+        raise ValueError(f"max_chips ({most}) is less than chips ({chips})")
+
+
+class SummariseJob(Section):
+    """Which points a table holds."""
+
+    devices: list[str] = Field(min_length=1, description="names of memory devices")
+    sigmas: list[Sigma] = Field(min_length=1, description="standard deviations")
+    methods: list[Method] = Field(min_length=1, description="selection methods")
+    fractions: list[Fraction] = Field(min_length=1, description="verified parts")
+    budgets: list[Budget] | None = Field(
+        None, max_length=LONGEST_LIST, description="of policies; null: the fractions"
+    )
+    in_situ: list[Budget] = Field(
+        [], max_length=LONGEST_LIST, description="budgets of on-device training"
+    )
+
+    def files(self) -> list[str]:
+        """Their chips files, relative to the chips folder; end points are shared by methods."""
+        points = []
+        for method in self.methods:
+            spent = self.fractions
+            if method in registry.POLICIES:
+                spent = self.fractions if self.budgets is None else self.budgets
+            ends = {"0", "1"} if traits.ends_verified(method) else {"0"}
+            own = [part for part in spent if part not in ends]
+            points += [f"{method}/{p}" for p in (["0"] if method in traits.FREE else []) + own]
+        points += [f"in_situ/{budget}" for budget in self.in_situ]
+        return [
+            f"{device}/sigma-{sigma}/{point}.csv"
+            for device in self.devices
+            for sigma in self.sigmas
+            for point in ["clean", "none/0", "all/1", *points]
+        ]

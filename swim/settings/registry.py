@@ -1,0 +1,202 @@
+"""Everything that settings choose by name. To add one, write its file and add its line here.
+
+Names lead to ``module:attribute`` (or a module) as text, so that nothing is imported before it
+is used and a step depends on the code of what it chose alone.
+"""
+
+import difflib
+import unicodedata
+from collections.abc import Collection
+from importlib import import_module
+from typing import Any
+
+from swim.errors import SettingError, short
+from swim.settings.traits import OTHERWISE, VERIFYING
+
+# Functions of (in_channels, classes) that give an nn.Module.
+NETWORKS = {
+    "mlp3": "swim.networks.zoo.mlp:mlp3",
+    "mlp4": "swim.networks.zoo.mlp:mlp4",
+    "lenet": "swim.networks.zoo.lenet:LeNet",
+    "convnet": "swim.networks.zoo.convnet:ConvNet",
+    "resnet18": "swim.networks.zoo.resnet:resnet18",
+    "vgg11": "swim.networks.zoo.vgg:vgg11",
+    "densenet121": "swim.networks.zoo.densenet:densenet121",
+}
+
+# Modules with CLASSES, MEAN, STD, AUGMENTATION, HELP and load(root, download), see
+# swim.data.sources.
+DATASETS = {
+    "mnist5k": "swim.data.sources.mnist5k",
+    "mnist": "swim.data.sources.mnist",
+    "cifar10": "swim.data.sources.cifar10",
+    "tinyimagenet": "swim.data.sources.tinyimagenet",
+}
+
+# Modules with load(own), for images of the user's own; keys are those of swim.settings.OwnDataSet.
+OWN_DATASETS = {
+    "file": "swim.data.sources.npz",
+    "folder": "swim.data.sources.folder",
+}
+
+# Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw, which
+# swim.settings.traits names, too.
+DRAWING = {
+    "monte_carlo_fisher": "swim.curvature.monte_carlo_fisher:monte_carlo_fisher",
+    "hutchinson": "swim.curvature.hutchinson:hutchinson",
+}
+
+# Functions of (model, batches, *, loss, progress) that give second derivatives, or what is ranked
+# in their place: one float64 tensor a weight, summed over samples; see swim.curvature.
+ESTIMATORS = {
+    "recursion": "swim.curvature.recursion:recursion",
+    "recursion_coherent": "swim.curvature.recursion_coherent:recursion_coherent",
+    "release": "swim.curvature.release:release",
+    "gradient": "swim.curvature.gradient:gradient",
+    "empirical_fisher": "swim.curvature.empirical_fisher:empirical_fisher",
+    "gauss_newton": "swim.curvature.gauss_newton:gauss_newton",
+    **DRAWING,
+}
+
+# Modules with NEEDS and score(inputs); see swim.selection.scores.
+METHODS = {
+    "swim": "swim.selection.scores.swim",
+    "swim_coherent": "swim.selection.scores.swim_coherent",
+    "swim_release": "swim.selection.scores.swim_release",
+    "layer_greedy": "swim.selection.scores.layer_greedy",
+    "second": "swim.selection.scores.second",
+    "saliency": "swim.selection.scores.saliency",
+    "gradient": "swim.selection.scores.gradient",
+    "fisher": "swim.selection.scores.fisher",
+    "monte_carlo_fisher": "swim.selection.scores.monte_carlo_fisher",
+    "gauss_newton": "swim.selection.scores.gauss_newton",
+    "hutchinson": "swim.selection.scores.hutchinson",
+    "magnitude": "swim.selection.scores.magnitude",
+    "random": "swim.selection.scores.random",
+}
+
+# Policies that decide on each chip, by what is read, within a budget of write cycles: modules with
+# offers(cells, curvature), see swim.programming.budgeted, or classes, made of a budget and scores.
+POLICIES = {
+    "uswim": "swim.programming.uswim",
+    "swim_device": "swim.programming.swim_device",
+    "magnitude_device": "swim.programming.magnitude_device",
+    "top_slice": "swim.programming.top_slice",
+    "read_first": "swim.programming.read_first",
+    "compensate": "swim.programming.compensate",
+    "marginal": "swim.programming.marginal:Marginal",
+    "reslice": "swim.programming.reslice:Reslice",
+    "reslice_pair": "swim.programming.reslice_pair:ReslicePair",
+}
+# How their curves begin and end, and whether they read all devices first, is in traits.py.
+# On-device training: no method to choose, but a curve beside theirs, with budgets beyond 1.
+IN_SITU = "in_situ"
+
+# Functions of levels that give factors of sigma; see swim.devices.
+VARIATIONS = {
+    "rram1": "swim.devices.four_level:RRAM1",
+    "fefet2": "swim.devices.four_level:FEFET2",
+    "rram4": "swim.devices.four_level:RRAM4",
+    "fefet6": "swim.devices.four_level:FEFET6",
+}
+
+# Other names of the same, as the paper's first release has them.
+ALIASES = {
+    "network": {
+        "MLP3": "mlp3",
+        "MLP4": "mlp4",
+        "LeNet": "lenet",
+        "QLeNet": "lenet",
+        "CIFAR": "convnet",
+        "QCIFAR": "convnet",
+        "Res18": "resnet18",
+        "QRes18": "resnet18",
+        "TIN": "resnet18",
+        "QTIN": "resnet18",
+        "QVGG": "vgg11",
+        "QDENSE": "densenet121",
+    },
+    "method": {"SM": "swim"},
+    "selection method": {"SM": "swim"},
+}
+# The bits of weights and activations that an alias of a network stands for.
+QUANTISED_ALIASES = {"QLeNet": 4, "QCIFAR": 6, "QRes18": 8, "QTIN": 8, "QVGG": 8, "QDENSE": 8}
+
+KINDS = {
+    "network": NETWORKS,
+    "data set": DATASETS,
+    "own data set": OWN_DATASETS,
+    "estimator": ESTIMATORS,
+    "selection method": METHODS,
+    "policy": POLICIES,
+    "variation": VARIATIONS,
+    "method": {**METHODS, **POLICIES},
+}
+
+
+for _name in POLICIES:
+    if _name not in VERIFYING | OTHERWISE:
+        raise SettingError(
+            f"policy {_name!r}: say in swim/settings/traits.py whether its curve ends where "
+            "everything is verified (VERIFYING) or not (OTHERWISE)"
+        )
+
+
+def suggest(value: str, known: Collection[str]) -> str:
+    """The allowed names, the closest one first, and letters that only look like Latin ones."""
+    close = difflib.get_close_matches(value[:100], known, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    odd = foreign(value)
+    return f"{f'it has {odd}; ' if odd else ''}{hint}known: {', '.join(known)}"
+
+
+def foreign(text: str) -> str:
+    """The first character beyond ASCII, by its code and name; nothing if there is none."""
+    for character in text:
+        if not character.isascii():
+            return f"U+{ord(character):04X} ({unicodedata.name(character, 'no character').lower()})"
+    return ""
+
+
+def canonical(kind: str, name: str) -> str:
+    """The name, or what an alias stands for.
+
+    Raises:
+        SettingError: nothing of that kind has it; the message lists what there is.
+    """
+    aliases = ALIASES.get(kind, {})
+    if not isinstance(name, str):
+        raise SettingError(f"{kind}: a name is text, not {short(name)}")
+    if name not in KINDS[kind] and name not in aliases:
+        known = suggest(name, [*KINDS[kind], *aliases])
+        raise SettingError(f"unknown {kind} {short(name)}; {known}")
+    return aliases.get(name, name)
+
+
+def home(kind: str, name: str) -> str:
+    """``module:attribute``, or a module, that a name of a kind stands for.
+
+    A network or a device's variation may also be that itself: ``mypackage.nets:make``.
+    """
+    if kind in ("network", "variation") and ":" in str(name):
+        return name
+    return KINDS[kind][canonical(kind, name)]
+
+
+def find(kind: str, name: str) -> Any:
+    """What a name of a kind (a key of :data:`KINDS`) stands for, imported.
+
+    Raises:
+        SettingError: nothing of that kind has the name, or the user's own cannot be imported.
+    """
+    module, _, attribute = home(kind, name).partition(":")
+    try:
+        found = import_module(module)
+        return getattr(found, attribute) if attribute else found
+    except (ImportError, AttributeError) as error:
+        if name in KINDS[kind]:
+            raise
+        raise SettingError(
+            f"{kind} {name!r} cannot be imported: {error}. Its module must be installed, or lie in "
+            "the folder that the command runs in"
+        ) from error
