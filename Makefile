@@ -41,9 +41,10 @@ quick: $(VENV)/installed  ## LeNet on 5,000 embedded MNIST digits, all methods, 
 	@echo "Tables:   results/quick/accuracy.csv, results/summary/quick.md"
 	@echo "Report:   results/quick/report.zip (unpack it, open report/report.html in a browser)"
 
-lint: $(VENV)/installed-dev  ## formatting, lint and types
+lint: $(VENV)/installed-dev  ## formatting, lint, order of the rooms, types
 	ruff format --check .
 	ruff check .
+	lint-imports
 	snakefmt --check Snakefile rules
 	snakemake --lint
 	mypy

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from swim.curvature.losses import residual
 from swim.curvature.per_sample import summed_squares
-from swim.curvature.shared import Subject, Term, summed
+from swim.curvature.shared import Term, summed
 from swim.data.labels import needed
+from swim.networks.subject import Subject
 
 
 def empirical_fisher(

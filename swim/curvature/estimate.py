@@ -10,7 +10,7 @@ from swim.settings.arguments import number, whole
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from swim.curvature.shared import Subject
+    from swim.networks.subject import Subject
 
 
 def second_derivative(
@@ -73,9 +73,9 @@ def _estimated(
 ) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
     """Raw second derivatives and the weights that they are of."""
     from swim.curvature.noisy_weights import averaged
-    from swim.curvature.shared import subject_of
     from swim.data.batches import first
     from swim.networks.isolation import left_alone
+    from swim.networks.subject import subject_of
 
     noise = number("noise", noise, 0)
     seed = whole("seed", drawing["seed"])

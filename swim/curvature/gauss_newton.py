@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from swim.curvature.losses import curvature_factors
 from swim.curvature.per_sample import summed_squares
-from swim.curvature.shared import Subject, Term, summed
+from swim.curvature.shared import Term, summed
+from swim.networks.subject import Subject
 
 
 def gauss_newton(

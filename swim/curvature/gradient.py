@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from swim.curvature.losses import residual
-from swim.curvature.shared import Leaves, Subject, Term, normalised, reached, summed
+from swim.curvature.shared import Leaves, Term, normalised, reached, summed
+from swim.networks.subject import Subject
 
 
 def gradients(subject: Subject, inputs: Any, labels: Any, loss: str) -> Iterator[Term]:

@@ -11,9 +11,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swim.curvature.autograd_graph import graph_behind
 from swim.curvature.losses import output_curvature, total
-from swim.curvature.shared import Leaves, Subject, Term, normalised, reached, summed
+from swim.curvature.shared import Leaves, Term, normalised, reached, summed
 from swim.data.labels import needed
 from swim.errors import UnsupportedOperationError
+from swim.networks.subject import Subject
 from swim.runtime import rng
 
 # Samples that share their probes. Batches are cut where a block ends, so that the split into

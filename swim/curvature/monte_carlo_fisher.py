@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from swim.curvature.losses import probabilities, residual_of_classes
 from swim.curvature.per_sample import summed_squares
-from swim.curvature.shared import Subject, Term, summed
+from swim.curvature.shared import Term, summed
 from swim.data.labels import fit
+from swim.networks.subject import Subject
 from swim.runtime import rng
 
 

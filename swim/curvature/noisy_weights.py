@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swim.curvature.shared import Subject
 from swim.data.batches import counts
+from swim.networks.subject import Subject
 from swim.runtime import rng
 
 Estimate = Callable[[Subject, list[tuple[Any, Any]], int], dict[str, Tensor]]

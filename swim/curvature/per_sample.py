@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.curvature.shared import Leaves, Subject, Term, normalised, reached
+from swim.curvature.shared import Leaves, Term, normalised, reached
 from swim.data.batches import Inputs, Several, arguments
 from swim.errors import SwimError
+from swim.networks.subject import Subject
 from swim.networks.weights.expressions import Operand, Stored, Weights
 from swim.networks.weights.interception import Follow, with_weights
 from swim.networks.weights.operations import Path, places, put, tensors_in

@@ -22,15 +22,8 @@ from swim.curvature.autograd_graph import graph_behind
 from swim.curvature.losses import output_curvature
 from swim.curvature.rules import LAYERS, OURS, RULES, refuse
 from swim.curvature.rules.contractions import contraction
-from swim.curvature.shared import (
-    Subject,
-    Term,
-    in_transform,
-    normalised,
-    not_finite,
-    reached,
-    summed,
-)
+from swim.curvature.shared import Term, in_transform, normalised, not_finite, reached, summed
+from swim.networks.subject import Subject
 from swim.networks.weights.expressions import Operand
 from swim.networks.weights.interception import Follow
 from swim.networks.weights.operations import places, put, tensors_in

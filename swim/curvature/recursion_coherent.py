@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from swim.curvature.recursion import second_derivatives
 from swim.curvature.rules import Averaging
-from swim.curvature.shared import Subject, Term, summed
+from swim.curvature.shared import Term, summed
+from swim.networks.subject import Subject
 
 
 def _average(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -10,8 +10,9 @@ from swim.curvature.gradient import gradients
 from swim.curvature.recursion import Rules, second_derivatives
 from swim.curvature.recursion_coherent import PLAIN
 from swim.curvature.rules import LAYERS, RULES, Scaling
-from swim.curvature.shared import Leaves, Subject, Term, summed
+from swim.curvature.shared import Leaves, Term, summed
 from swim.data.labels import counted
+from swim.networks.subject import Subject
 from swim.networks.weights.interception import Watch
 
 _QUANTISERS = {torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine}

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from swim.curvature.shared import subject_of
 from swim.data.dataset import DataSet
 from swim.data.labels import NotFiniteError, each_loss
 from swim.networks import checkpoint, quantisation
@@ -14,6 +13,7 @@ from swim.networks.diverged import where
 from swim.networks.isolation import left_alone
 from swim.networks.state_files import states
 from swim.networks.state_match import matched
+from swim.networks.subject import subject_of
 from swim.settings import ModelSettings
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swim.curvature.shared import Leaves, Subject, reached, subject_of
+from swim.curvature.shared import Leaves, reached
 from swim.data.batches import by_number, check, pair, read
 from swim.data.labels import NotFiniteError, check_loss, counted, each_loss
 from swim.errors import DataError, SettingError
+from swim.networks.subject import Subject, subject_of
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
 from swim.settings.arguments import number, whole

@@ -1,6 +1,7 @@
 """Modules that have moved: documented imports of version 0.1 go on, with a warning."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -21,14 +22,17 @@ class _Moved(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         return ModuleSpec(fullname, self) if fullname in MOVED else None
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return import_module(MOVED[spec.name])
+    def create_module(self, spec: ModuleSpec) -> None:
+        """No module of its own; see below."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: the module has run under its new name."""
+        """Put the module in its new place under its old name, too."""
+        old = module.__name__
+        warnings.warn(f"{old} has moved: import {MOVED[old]} instead", FutureWarning, stacklevel=2)
+        sys.modules[old] = import_module(MOVED[old])
 
 
 def keep_old_names() -> None:
     """Make the old names importable."""
     if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
-        sys.meta_path.append(_Moved())
+        sys.meta_path.insert(0, _Moved())  # before the finder that would load a second copy

@@ -60,8 +60,9 @@ EDITS = [
     ("data/sources/folder.py", "labelled = []", "labelled = list()", set()),
     ("data/download.py", "TRIES = 10", "TRIES = 11", set()),
     ("programming/mask.py", "weight_std(True)", "weight_std(False)", {"evaluate", "where"}),
-    ("devices/equal_variance.py", "1 / math.sqrt", "2 / math.sqrt", {"evaluate", "perturb", "where"}),
-    ("devices/fefet6.py", "s=6", "s=5", set()),
+    ("devices/equal_variance.py", "1 / math.sqrt", "2 / math.sqrt",
+     {"evaluate", "perturb", "where"}),
+    ("devices/four_level.py", "s=6", "s=5", set()),
     ("engine/chip_batch.py", "repeat(self.chips)", "repeat(1)", {"evaluate", "perturb"}),
     ("evaluation/perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
     ("reports/correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
@@ -80,7 +81,7 @@ EDITS = [
     ("settings/traits.py", 'DRAWING = frozenset({', 'DRAWING = frozenset({"recursion", ',
      {"summarise", "cycles", "plot", "sensitivity"}),
     ("runtime/finished_rows.py", "list(row)", "list(row)[:1]", {"evaluate", "perturb", "train"}),
-    ("settings/registry.py", '"random": "swim.selection.scores.random"', '"chance": "swim.selection.scores.random"', set()),
+    ("settings/registry.py", '"random": "swim.sel', '"chance": "swim.sel', set()),
     ("settings/sections.py", "Field(20, ge=0", "Field(21, ge=0", set()),
     ("networks/training.py", "import math\n", "# why\nimport math\n\n\n", set()),
     ("networks/training.py", '"""Train a network.', '"""Optimise a network.', set()),
@@ -103,11 +104,10 @@ def test_an_edit_changes_the_steps_that_run_it(code, file, old, new, changed):
 
 
 def test_relative_imports_are_followed(code):
-    (code / "selection/scores/swim.py").write_text(
-        "from . import helper\nfrom .other import thing\n"
-    )
-    (code / "selection/scores/helper.py").write_text("from ..streams import key\n")
-    (code / "selection/scores/other.py").write_text("thing = 1\n")
+    scores = code / "selection/scores"
+    (scores / "swim.py").write_text("from . import helper\nfrom .other import thing\n")
+    (scores / "helper.py").write_text("from ...runtime.rng import key\n")
+    (scores / "other.py").write_text("thing = 1\n")
     forget_sources()
     found = code_digest.sources("swim.selection.scores.swim")
     assert {
@@ -178,9 +178,8 @@ def test_when_to_stop_is_no_part_of_a_chip(code):
     modules = ("swim.evaluation.monte_carlo", "swim.networks.checkpoint", "swim.data.dataset")
     forget_sources()
     before = code_digest.digest_of(*modules, network="lenet"), code_digest.digest("evaluate")
-    (code / "evaluation/stopping.py").write_text(
-        (code / "evaluation/stopping.py").read_text().replace("50", "60")
-    )
+    stopping = code / "evaluation/stopping.py"
+    stopping.write_text(stopping.read_text().replace("50", "60"))
     forget_sources()
     assert code_digest.digest_of(*modules, network="lenet") == before[0]
     assert code_digest.digest("evaluate") != before[1]

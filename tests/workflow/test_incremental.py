@@ -168,8 +168,8 @@ EDITS = {
         code("swim/networks/training.py", "model.train()", "model.train()  # dropout on"), set(),
     ),
     "the method's registry": (
-        code("swim/settings/registry.py", '"random": "swim.selection.scores.random"',
-             '"random": "swim.selection.scores.random", "chance": "swim.selection.scores.random"'), set(),
+        code("swim/settings/registry.py", '"random": "swim.selection',
+             '"chance": "swim.selection.scores.random", "random": "swim.selection'), set(),
     ),
     "a default that experiments set": (
         code("swim/settings/sections.py", "quantised_epochs: int = Field(\n        5",
