@@ -40,8 +40,8 @@ def test_temporary_names_differ(tmp_path):
 def test_what_a_killed_process_left_is_swept_away_and_what_a_living_one_writes_is_not(tmp_path):
     path = tmp_path / "half.csv"
     code = (
-        "import os, sys; from swim import io\n"
-        "with io.atomic(sys.argv[1]) as temporary:\n"
+        "import os, sys; from swim.runtime import files\n"
+        "with files.atomic(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), 9)"
     )
     for _ in range(2):  # the second sweeps what the first left

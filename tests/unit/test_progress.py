@@ -85,7 +85,7 @@ def test_a_killed_evaluation_goes_on(folder, tmp_path):
     whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
     evaluate(folder, whole, 60)
     code = (
-        "import sys; from swim import progress; from swim.cli import cli\n"
+        "import sys; from swim.runtime import finished_rows as progress; from swim.cli import cli\n"
         "progress.Progress.__init__.__defaults__ = (0.0,)\n"
         f"cli.main({arguments(folder, killed, 60)!r})"
     )

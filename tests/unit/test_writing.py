@@ -140,7 +140,7 @@ def test_one_holds_a_lock_at_a_time_and_leaves_nothing(tmp_path):
 
 def test_a_killed_process_holds_no_lock(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from swim import locks\n"
+        "import os, sys; from pathlib import Path; from swim.runtime import locks\n"
         "with locks.only_one(Path(sys.argv[1]), print): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "x"])
@@ -158,7 +158,7 @@ def test_several_processes_that_want_one_file_get_it_whole(tmp_path, server, has
     server.files["big.zip"] = CONTENT
     server.drops = [300_000, 200_000, 100_000]
     code = (
-        "import errno, fcntl, sys; from pathlib import Path; from swim import download\n"
+        "import errno, fcntl, sys; from pathlib import Path; from swim.data import download\n"
         + ("" if has_locks else
            "def none(*a): raise OSError(errno.ENOLCK, 'none')\nfcntl.flock = none\n")
         + "download.obtain(Path(sys.argv[1]), [sys.argv[2]], sys.argv[3], allowed=True)\n"

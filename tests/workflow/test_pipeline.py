@@ -111,9 +111,9 @@ def test_a_comparison_averages_over_seeds_what_its_experiments_made(project):
 
 
 def test_a_method_is_one_file_and_one_line(project):
-    methods = project.folder / "swim" / "methods"
+    methods = project.folder / "swim/selection/scores"
     (methods / "smallest.py").write_text(METHOD)
-    registry = project.folder / "swim" / "registry.py"
+    registry = project.folder / "swim/settings/registry.py"
     line = '    "random": "swim.selection.scores.random",\n'
     added = line + line.replace("random", "smallest")
     registry.write_text(registry.read_text().replace(line, added))
