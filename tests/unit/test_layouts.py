@@ -109,7 +109,9 @@ import sys
 import numpy as np
 import torch
 from torch import nn
-from swim import data, io, train
+from swim.data import dataset as data
+from swim.networks import training as train
+from swim.runtime import files as io
 from swim.settings import ModelSettings, TrainingSettings
 
 def make(channels, classes):

@@ -35,6 +35,7 @@ TAKEN = {
     # Errors and their words.
     "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError", "short"},
     "swim.settings.validation": {"parse"},  # settings
+    "swim.runtime.lazy": {"exports"},  # names for callers; our modules do without
     "swim.runtime.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
     "swim.runtime.progress_bar": {"meter"},  # progress on a terminal
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
@@ -47,8 +48,8 @@ TAKEN = {
     "swim.settings": {
         "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "DeviceSettings", "EvaluateJob",
         "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob", "ProgramJob", "SelectJob",
-        "SensitivityJob", "SummariseJob", "TrainJob", "TrainingSettings", "WhereJob",
-        "section_json",
+        "SensitivityJob", "SummariseJob", "TrainJob", "TrainingSettings", "VariationSettings",
+        "WhereJob", "section_json",
     },
 }  # fmt: skip
 

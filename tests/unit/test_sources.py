@@ -55,7 +55,7 @@ EDITS = [
     ("selection/scores/base.py", "** 2", "** 3", {"select", "correlate", "where"}),
     ("selection/scores/magnitude.py", "np.abs(weight)", "-weight", set()),
     ("networks/zoo/lenet.py", "120", "121", {"train", "sensitivity", "evaluate", "perturb"}),
-    ("datasets/mnist5k.py", "4::5", "3::5", {"prepare"}),
+    ("data/sources/mnist5k.py", "4::5", "3::5", {"prepare"}),
     ("data/sources/mnist.py", "0.1307", "0.1308", set()),
     ("data/sources/folder.py", "labelled = []", "labelled = list()", set()),
     ("data/download.py", "TRIES = 10", "TRIES = 11", set()),
