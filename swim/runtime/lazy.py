@@ -1,5 +1,6 @@
 """Names that a package offers, each imported when it is first used."""
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -23,6 +24,6 @@ def exports(
         return getattr(import_module(homes[name]), name)
 
     def names() -> list[str]:
-        return sorted(homes)
+        return sorted({*vars(sys.modules[package]), *homes})
 
     return get, names

@@ -29,3 +29,12 @@ def test_old_imports_of_names_work():
         "from swim.programming.lookup import of_name as new; assert of_name is new"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_dir_lists_what_a_package_holds_and_what_it_offers():
+    code = (
+        "import swim, swim.devices\n"
+        "assert {'__version__', 'evaluate', 'Device'} <= set(dir(swim))\n"
+        "assert {'__name__', 'Device', 'of_settings'} <= set(dir(swim.devices))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
