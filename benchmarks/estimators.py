@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from swim.curvature.estimate import second_derivative
 from torch import Tensor, nn
 
 from benchmarks import digits, record, subjects
 from swim.curvature import losses
+from swim.curvature.estimate import second_derivative
 from swim.selection.masks import mask_of, relative_magnitude
 from swim.selection.scores.base import Inputs, Layers, by_full_scale
 from swim.settings import registry

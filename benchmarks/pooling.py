@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from swim.curvature.estimate import second_derivative
 
 from benchmarks import record
 from benchmarks.estimators import flat
+from swim.curvature.estimate import second_derivative
 from swim.data.dataset import DataSet
 from swim.networks import checkpoint
 from swim.selection.masks import mask_of, relative_magnitude

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
 from benchmarks import record, subjects
 from benchmarks.workflow import dry_run
+from swim.curvature.estimate import second_derivative
 
 Point = tuple[float, float]
 DEVICE = swim.Device(sigma=0.1, M=8, K=1)

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import Tensor, nn
 
 from benchmarks import record, subjects
 from swim.cli.accelerator import start
+from swim.curvature.estimate import second_derivative
 from swim.settings import Compute
 
 IMAGES = {"lenet": 500, "convnet": 50, "resnet18": 20}

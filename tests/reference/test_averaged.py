@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
+from swim.curvature.estimate import second_derivative
 from swim.errors import DataError, SettingError
 from swim.networks import quantisation
 from swim.runtime import rng

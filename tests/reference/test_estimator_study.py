@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
 from benchmarks.estimators import compare, gauss_newton_diagonal, hessian_diagonal, weights_of
 from swim.curvature import losses
+from swim.curvature.estimate import second_derivative
 from swim.data import labels
 
 

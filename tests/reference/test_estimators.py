@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from swim.curvature import hutchinson, per_sample, recursion_coherent, rules
 from swim.curvature import losses as loss_derivatives
+from swim.curvature.estimate import second_derivative
 from swim.errors import DataError, SettingError, UnsupportedOperationError
 from swim.networks import quantisation
 from swim.networks.zoo.lenet import LeNet

@@ -8,8 +8,9 @@ error), or where it reaches one logit only, by one path (cross-entropy).
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
+
+from swim.curvature.estimate import second_derivative
 
 
 def hessian_diagonal(model, x, loss, name):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
+from swim.curvature.estimate import second_derivative
 from swim.engine.evaluator import Network
 from swim.errors import DataError
 from swim.evaluation import monte_carlo, perturbation

@@ -5,10 +5,10 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
 from swim.curvature import rules, zero_one_operations
+from swim.curvature.estimate import second_derivative
 from swim.errors import DataError
 from swim.networks.weights.operations import operation_name
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
+from swim.curvature.estimate import second_derivative
 from swim.engine import evaluator
 from swim.errors import DataError, SettingError
 from swim.evaluation.perturbation import COLUMNS, sample, stream

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from swim.programming.lookup import of_name
 from torch import nn
 
 import swim
@@ -15,6 +14,7 @@ from swim.errors import DataError, SettingError
 from swim.programming.budgeted import affordable
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip
+from swim.programming.lookup import of_name
 from swim.programming.mask import VerifyMask, verify_all
 from swim.selection.masks import mask_of, relative_magnitude
 from swim.settings import registry, traits

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
 from swim.curvature import recursion, rules
+from swim.curvature.estimate import second_derivative
 from swim.curvature.rules import arithmetic, averages, elementwise, norms, products
 from swim.errors import DataError, UnsupportedOperationError
 from tests.reference import networks, twin

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.nn.utils import parametrizations
 
 import swim
+from swim.curvature.estimate import second_derivative
 from swim.errors import SettingError
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
+from swim.curvature.estimate import second_derivative
 from swim.errors import UnsupportedOperationError
 from tests.reference import graph
 

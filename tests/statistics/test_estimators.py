@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import stats
-from swim.curvature.estimate import second_derivative
 from torch import nn
+
+from swim.curvature.estimate import second_derivative
 
 DRAWS = 3000
 FALSE_ALARM = 1e-5

@@ -6,12 +6,12 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
-from swim.programming.lookup import of_name
 from torch import nn
 
 import swim
 from swim.errors import SettingError
 from swim.programming.in_situ import InSitu
+from swim.programming.lookup import of_name
 from swim.settings.arguments import flag, number, whole
 
 NO_NUMBERS = [math.nan, "0.1", True, None, [0.1], np.float64("nan"), np.bool_(True), 1j,

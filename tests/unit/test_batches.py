@@ -6,11 +6,11 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
-from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import swim
+from swim.curvature.estimate import second_derivative
 from swim.data.batches import Several, read
 from swim.data.dataset import DataSet
 from swim.errors import DataError, UnsupportedOperationError

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from swim.programming.lookup import of_name
 from torch import nn
 
 import swim
@@ -16,6 +15,7 @@ from swim.evaluation import monte_carlo, perturbation, spending
 from swim.networks import quantisation, training
 from swim.programming.chip import Chip
 from swim.programming.in_situ import InSitu
+from swim.programming.lookup import of_name
 from swim.programming.mask import VerifyMask
 from swim.runtime import files
 from swim.settings import Compute, ModelSettings, TrainingSettings, registry

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 import swim
+from swim.curvature.estimate import second_derivative
 from swim.errors import SettingError, UnsupportedOperationError
 from swim.networks.isolation import copies_of, left_alone
 from swim.networks.weights.expressions import Stored

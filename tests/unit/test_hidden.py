@@ -7,11 +7,11 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import swim
+from swim.curvature.estimate import second_derivative
 from swim.errors import UnsupportedOperationError
 from swim.programming.chip import Chip
 from swim.programming.mask import VerifyMask

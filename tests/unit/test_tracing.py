@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from swim.curvature.estimate import second_derivative
 from torch import nn
 
 import swim
+from swim.curvature.estimate import second_derivative
 from swim.engine.evaluator import Network
 from swim.errors import UnsupportedOperationError
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from swim.programming.lookup import of_name
 
 from swim.devices.bit_sliced import Device
 from swim.errors import DataError, SettingError
@@ -14,6 +13,7 @@ from swim.evaluation import spending
 from swim.programming.budgeted import Greedy, Offers
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip
+from swim.programming.lookup import of_name
 from swim.programming.mask import VerifyMask, verify_all
 from swim.reports import accuracy_tables
 from swim.reports.plots import spending_figure
