@@ -28,7 +28,7 @@ def chips_needed(
     ``precision`` or ``most`` are done. Only the chips' order decides, so a run that was
     interrupted, extended or split stops at the same chip. Stopping early makes an interval a
     little too short; with at least 100 chips it covers 93 to 95 times in 100 even on skewed chips
-    (tests/statistics/test_precision.py).
+    (tests/statistics/test_stopping.py).
     """
     if precision is None:
         return chips

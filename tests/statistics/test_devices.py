@@ -12,7 +12,7 @@ from swim.devices.from_settings import of_settings
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip
 from swim.programming.mask import VerifyMask
-from tests.statistics.test_noise import check_std, net, programmed
+from tests.statistics.test_programming_noise import check_std, net, programmed
 
 RATIOS = {"fefet2": 2, "rram4": 4, "fefet6": 6}
 # Significances of two two-bit devices in a four-bit weight.

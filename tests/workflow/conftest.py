@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 PARTS = ("Snakefile", "config.yaml", "rules", "swim", "profiles", "envs")
 
 # The whole pipeline in about half a minute: one epoch of each kind, few images and chips.

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.workflow.conftest import Project, copy_of_the_pipeline
-from tests.workflow.test_incremental import ran
+from tests.workflow.test_reruns import ran
 
 STUDY = {"weights": 12, "images": 100, "sigmas": ["0.1", "0.3"]}
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tests.workflow.conftest import TINY
-from tests.workflow.test_incremental import RUN
+from tests.workflow.test_reruns import RUN
 
 TABLE = "level,sigma\n0,0.05\n0.5,0.2\n1,0.1\n"
 CODE = "def rising(levels, slope):\n    return 0.2 + slope * levels\n"

@@ -5,7 +5,8 @@ import tomllib
 
 import yaml
 
-from tests.workflow.conftest import ROOT, TINY
+from tests import ROOT
+from tests.workflow.conftest import TINY
 
 CONDA = yaml.safe_load((ROOT / "envs/swim.yaml").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -191,7 +191,7 @@ def test_the_shipped_targets_and_their_job_counts(project):
     """quick: 15 masks and 17 evaluations; end points once per sigma, not per method."""
     import yaml
 
-    from tests.workflow.conftest import ROOT
+    from tests import ROOT
 
     project.experiments = yaml.safe_load((ROOT / "config.yaml").read_text())["experiments"]
     text = project.make("-n", "quick")

@@ -9,6 +9,7 @@ import yaml
 
 from swim import settings
 from swim.errors import SettingError
+from tests import ROOT
 
 SHIPPED = """\
 devices:
@@ -174,8 +175,7 @@ def test_anchors_merges_and_quoted_numbers_are_no_fault(files):
 
 
 def test_the_shipped_configuration_is_read_without_a_fault():
-    root = os.path.join(os.path.dirname(__file__), "../../config.yaml")
-    source = settings.read_source(root)
+    source = settings.read_source(ROOT / "config.yaml")
     assert "quick" in source.keys("experiments")
     assert source.keys("comparisons") == ["lenet_cycles"]
 

@@ -1,7 +1,6 @@
 import copy
 import json
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -22,8 +21,8 @@ from swim.settings import (
     section_json,
 )
 from swim.settings.reference import reference, schema
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 GOOD = {"devices": {"four_bit": {}}, "experiments": {"mine": {}}}
 
 

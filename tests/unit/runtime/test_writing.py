@@ -15,7 +15,7 @@ from swim.data import download
 from swim.errors import DataError
 from swim.networks.training_state import Unfinished
 from swim.runtime import files, locks, writing
-from tests.unit.test_download import CONTENT, MD5
+from tests.unit.data.test_download import CONTENT, MD5
 
 WRITERS = {
     "text": lambda path: files.write_text(path, "x" * 10_000),

@@ -15,11 +15,10 @@ import pytest
 
 from swim.data.sources import cifar10, mnist, tinyimagenet
 from swim.errors import DataError
-from tests.unit.test_data import idx
-from tests.unit.test_pictures import prepared
-from tests.unit.test_pictures import tiny_imagenet as write_tiny_imagenet
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+from tests.unit.data.test_image_files import prepared
+from tests.unit.data.test_image_files import tiny_imagenet as write_tiny_imagenet
+from tests.unit.data.test_prepare import idx
 
 
 def md5(content):

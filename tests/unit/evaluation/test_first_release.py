@@ -15,7 +15,7 @@ from swim.errors import DataError, SettingError
 from swim.evaluation.first_release import DATA_SETS, recipe, selective_write
 from swim.networks.zoo.lenet import LeNet
 from swim.settings import registry
-from tests.unit.test_adopt import release
+from tests.unit.networks.test_import_weights import release
 
 NAMES = [
     "clean accuracy", "nothing verified, sigma 0.3", "everything verified, sigma 0.03",

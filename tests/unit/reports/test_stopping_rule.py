@@ -8,7 +8,7 @@ from swim.errors import DataError, SettingError
 from swim.evaluation.monte_carlo import COLUMNS
 from swim.reports import stopping_rule
 from swim.runtime import files
-from tests.unit.test_cli import run
+from tests.unit.cli.test_commands import run
 
 POINTS = {  # three chips each
     "none/0": ([0.80, 0.70, 0.60], 0.0),

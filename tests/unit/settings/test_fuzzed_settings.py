@@ -1,6 +1,6 @@
 """Thousands of faulty settings: each is refused by name, or gives a plan that means what it says.
 
-More of them, or others: ``python -m tests.unit.test_fuzzed_settings 5000 7`` (count, seed).
+More, or others: ``python -m tests.unit.settings.test_fuzzed_settings 5000 7`` (count, seed).
 """
 
 import itertools
