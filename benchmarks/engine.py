@@ -89,7 +89,8 @@ class NaiveLayer(nn.Module):
         if self.bits is None:
             return x
         scale = x.abs().max() / (2**self.bits - 1)
-        return torch.round(x / scale) * scale
+        result: Tensor = torch.round(x / scale) * scale
+        return result
 
     def forward(self, x: Tensor) -> Tensor:
         x, weight = self._quantised(x), self._quantised(self.op.weight) + self.noise

@@ -40,7 +40,7 @@ def _type(field: FieldInfo) -> Any:
     return annotation if annotation in (int, float, bool) else str
 
 
-class _JsonObject(click.ParamType):
+class _JsonObject(click.ParamType):  # type: ignore[type-arg] # click 8.1: not generic
     name = "json"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from swim.networks.subject import Subject
 
 def _average(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """By the coefficient c itself, as a gradient: ``h_x = P^T h``."""
-    return Averaging.apply(input, lambda x: func(x, *args, **kwargs), 1)
+    result: Tensor = Averaging.apply(input, lambda x: func(x, *args, **kwargs), 1)
+    return result
 
 
 PLAIN = dict.fromkeys(

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from swim.curvature.gradient import gradients
 from swim.curvature.recursion import Rules, second_derivatives
 from swim.curvature.recursion_coherent import PLAIN
-from swim.curvature.rules import LAYERS, RULES, Scaling
+from swim.curvature.rules import LAYERS, RULES
+from swim.curvature.rules.elementwise import Scaling
 from swim.curvature.shared import Leaves, Term, summed
 from swim.data.labels import counted
 from swim.networks.subject import Subject

@@ -45,7 +45,7 @@ class DataSet:
         Raises:
             DataError: it is not what was written, or a label is of no class.
         """
-        tensor = self._tensors[name]
+        tensor: torch.Tensor = self._tensors[name]
         if name in self._unchecked:
             files.check_array(self.path, self._record, name, tensor.numpy())
             if name.endswith("_labels") and len(tensor):

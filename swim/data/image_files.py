@@ -164,4 +164,5 @@ def _converted(name: str, image: "Image", channels: int) -> "Image":
 def _fitted(image: "Image", size: int) -> "Image":
     from torchvision.transforms import functional
 
-    return functional.center_crop(functional.resize(image, size), size)
+    result: Image = functional.center_crop(functional.resize(image, size), size)
+    return result

@@ -177,7 +177,8 @@ class Device:
             return torch.full_like(magnitudes, self.weight_std(False))
         factors = self.variation(self.levels(magnitudes))
         significance = torch.tensor(self.significance).to(factors)
-        return self.sigma * torch.tensordot(significance**2, factors**2, dims=1).sqrt()
+        result: Tensor = self.sigma * torch.tensordot(significance**2, factors**2, dims=1).sqrt()
+        return result
 
     def weight_std(self, verified: bool) -> float:
         """Standard deviation of a programmed weight whose devices all have one sigma.

@@ -20,4 +20,5 @@ def between(low: Tensor, high: Tensor, std: Tensor | float) -> Tensor:
     # In the tail that is short, so that differences keep their digits.
     flip = (low > 0).to(low.dtype) * -2 + 1
     ends = torch.special.ndtr(flip * high / std) - torch.special.ndtr(flip * low / std)
-    return ends.abs_()
+    result: Tensor = ends.abs_()
+    return result

@@ -393,7 +393,8 @@ def residual_at(device: Device, sigma: Tensor) -> Tensor:
     inside = torch.special.erf(a / math.sqrt(2))
     density = torch.exp(-(a**2) / 2) / SQRT_TAU
     part = (1 - 2 * a * density / inside).clamp(min=0).sqrt()
-    return sigma * part.to(sigma.dtype)
+    result: Tensor = sigma * part.to(sigma.dtype)
+    return result
 
 
 def expected_rewrites(device: Device) -> float:

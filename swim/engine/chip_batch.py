@@ -138,7 +138,8 @@ class Together(Watch):
             outputs = model(shown)
         _only(isinstance(outputs, Tensor) and outputs.dim() == 2, "outputs of another shape")
         if _mark(outputs) is None:  # nothing that differs between chips has reached them
-            return outputs.expand(self.chips, *outputs.shape)
+            result: Tensor = outputs.expand(self.chips, *outputs.shape)
+            return result
         _rectify(outputs)
         split: Tensor = outputs.unflatten(1, (self.chips, -1)).transpose(0, 1)
         return split

@@ -35,12 +35,12 @@ class WeightNoise(Follow):
 
     def __enter__(self) -> "WeightNoise":
         if self._std:
-            super().__enter__()
+            super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
         if self._std:
-            super().__exit__(*error)
+            super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def _weighted(
         self,

@@ -45,4 +45,5 @@ class Reslice(Marginal):
         top = 2**bits - 1
         aim = left if self.signed else left - below / 2
         least = -top if self.signed else 0
-        return (aim / share * top).round_().clamp_(least, top) / top
+        result: Tensor = (aim / share * top).round_().clamp_(least, top) / top
+        return result

@@ -19,6 +19,7 @@ from swim.errors import DataError
 from swim.evaluation import stopping
 from swim.reports import accuracy_tables
 from swim.runtime import provenance, rng
+from swim.runtime.csv_files import read_table
 
 COLUMNS = [
     "experiment", "sigma", "within", "method", "nwc", "nwc_low", "nwc_high", "reads",
@@ -185,7 +186,7 @@ def _places(files: Files) -> dict[tuple[str, str], dict[tuple[str, str], pd.Data
     provenance.of_one_experiment(files)
     found: dict[tuple[str, str], dict[tuple[str, str], pd.DataFrame]] = {}
     for path in files:
-        where = accuracy_tables.place_of(path)
+        where = provenance.place_of(path)
         if where["method"] != "clean":
             points = found.setdefault((where["device"], where["sigma"]), {})
             points[where["method"], where["fraction"]] = accuracy_tables.read_chips(path)
@@ -227,7 +228,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         DataError: the file is missing or lacks a column.
     """
     text = dict.fromkeys(["experiment", "sigma", "within", "method", "device"], str)
-    return accuracy_tables.read_table(path, COLUMNS, dtype=text)
+    return read_table(path, COLUMNS, dtype=text)
 
 
 def markdown(found: pd.DataFrame) -> str:

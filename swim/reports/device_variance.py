@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterable
 
-from swim.reports.accuracy_tables import place_of, read_chips
+from swim.reports.accuracy_tables import read_chips
+from swim.runtime.provenance import place_of
 
 COLUMNS = ("variance", "sigma_factor")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from swim.errors import DataError, SettingError
-from swim.reports.accuracy_tables import ENDS, place_of, read_chips
+from swim.reports.accuracy_tables import ENDS, read_chips
 from swim.runtime import provenance
 from swim.settings import traits
 from swim.settings.registry import IN_SITU
@@ -43,7 +43,7 @@ def stops(files: Iterable[str | os.PathLike[str]], max_drop: float) -> pd.DataFr
     provenance.of_one_experiment(files)
     places: dict[tuple[str, str], dict[str, dict[str, pd.DataFrame]]] = {}
     for path in files:
-        place, table = place_of(path), read_chips(path)
+        place, table = provenance.place_of(path), read_chips(path)
         if "images" in table and table["images"].nunique() > 1:
             raise DataError(f"{path}: its chips saw samples of the images; measure without")
         at = places.setdefault((place["device"], place["sigma"]), {})

@@ -34,6 +34,7 @@ def parsed(path: str | os.PathLike[str], content: bytes, **options: Any) -> pd.D
         DataError: they are no table.
     """
     try:
-        return pd.read_csv(BytesIO(content), **options)
+        result: pd.DataFrame = pd.read_csv(BytesIO(content), **options)
+        return result
     except (ValueError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); make it again") from error

@@ -17,7 +17,7 @@ import numpy as np
 from swim.errors import DataError, SwimError
 from swim.runtime import digests
 from swim.runtime.digests import Record
-from swim.runtime.writing import atomic
+from swim.runtime.writing import atomic as atomic
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

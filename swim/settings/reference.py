@@ -11,7 +11,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schema() -> dict[str, Any]:
     """JSON schema of ``config.yaml``; experiments and defaults may leave anything out."""
-    return {"$schema": DIALECT} | _tidy(ConfigFile.model_json_schema())
+    tidy: dict[str, Any] = _tidy(ConfigFile.model_json_schema())
+    return {"$schema": DIALECT} | tidy
 
 
 def _tidy(node: Any) -> Any:

@@ -67,16 +67,19 @@ def rsub(func: Any, input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
 @rule(torch.neg, torch.negative, Tensor.neg, Tensor.negative, Tensor.__neg__)
 def neg(func: Any, input: Tensor) -> Tensor:
     """``-a``."""
-    return _scaled(input, -1)
+    result: Tensor = _scaled(input, -1)
+    return result
 
 
 @rule(torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__)
 def mul(func: Any, input: Any, other: Any) -> Tensor:
     """A constant times an activation, or two activations, as a gate and what it scales."""
     if active(input) and active(other):
-        return Product.apply(input, other)
+        gated: Tensor = Product.apply(input, other)
+        return gated
     x, constant = (input, other) if active(input) else (other, input)
-    return Scaling.apply(x, lambda t: t * constant, constant)
+    scaled: Tensor = Scaling.apply(x, lambda t: t * constant, constant)
+    return scaled
 
 
 @rule(Tensor.mul_, Tensor.__imul__)
@@ -90,7 +93,8 @@ def div(func: Any, input: Any, other: Any, *, rounding_mode: str | None = None) 
     """An activation divided by a constant."""
     if active(other) or rounding_mode is not None:
         raise refuse(func, "it divides by an activation, or rounds")
-    return Scaling.apply(input, lambda t: t / other, input.new_ones(1) / other)
+    result: Tensor = Scaling.apply(input, lambda t: t / other, input.new_ones(1) / other)
+    return result
 
 
 @rule(Tensor.div_)

@@ -47,7 +47,8 @@ def avg_pool(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
     geometry = {**dict(zip(names, args, strict=False)), **kwargs, "divisor_override": 1}
     ones = input.new_ones(1, *input.shape[-_DIMENSIONS[func] :])
-    return Averaging.apply(input, run, run(ones) / func(ones, **geometry))
+    result: Tensor = Averaging.apply(input, run, run(ones) / func(ones, **geometry))
+    return result
 
 
 @rule(F.avg_pool1d)
@@ -72,7 +73,8 @@ def avg_pool1d(
     step = window(stride or kernel_size, 1)
     geometry = window(kernel_size, 1), step, window(padding, 0), ceil_mode, count_include_pad
     sizes = F.avg_pool2d(row, *geometry, divisor_override=1)[0]
-    return Averaging.apply(input, run, run(row[0]) / sizes)
+    result: Tensor = Averaging.apply(input, run, run(row[0]) / sizes)
+    return result
 
 
 @rule(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
@@ -90,7 +92,8 @@ def adaptive_avg_pool(func: Any, input: Tensor, output_size: Any) -> Tensor:
         for size, n in zip(sizes, out, strict=True)
     ]
     count = math.prod(torch.meshgrid(*lengths, indexing="ij"), start=torch.tensor(1))
-    return Averaging.apply(input, run, 1 / count.to(input))
+    result: Tensor = Averaging.apply(input, run, 1 / count.to(input))
+    return result
 
 
 @rule(torch.mean, Tensor.mean)
@@ -102,4 +105,5 @@ def mean(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
     with torch.no_grad():
         share = run(input).numel() / input.numel()
-    return Averaging.apply(input, run, share)
+    result: Tensor = Averaging.apply(input, run, share)
+    return result

@@ -65,4 +65,7 @@ def contraction(
         made: Tensor = func(*positional, **named)
         return made
 
-    return SquaredProduct.apply(run, at(args, kwargs, others[0]), at(args, kwargs, weights[0]))
+    result: Tensor = SquaredProduct.apply(
+        run, at(args, kwargs, others[0]), at(args, kwargs, weights[0])
+    )
+    return result

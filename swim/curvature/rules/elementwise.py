@@ -50,4 +50,5 @@ def elementwise(func: Any, input: Any, *args: Any, **kwargs: Any) -> Tensor:
     if out.shape != x.shape:
         raise refuse(func, "it makes several values of one")
     made = Scaling.apply(input, lambda _: out.detach(), slope)
-    return input.copy_(made) if out is written else made
+    result: Tensor = input.copy_(made) if out is written else made
+    return result

@@ -84,7 +84,8 @@ def batch_norm(
     def run(x: Tensor) -> Tensor:
         return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
 
-    return Scaling.apply(input, run, slope)
+    result: Tensor = Scaling.apply(input, run, slope)
+    return result
 
 
 @rule(F.layer_norm)
@@ -103,7 +104,8 @@ def layer_norm(
     def run(x: Tensor) -> Tensor:
         return F.layer_norm(x, normalized_shape, weight, bias, eps)
 
-    return Normalising.apply(input, run, groups, gamma, eps, True)
+    result: Tensor = Normalising.apply(input, run, groups, gamma, eps, True)
+    return result
 
 
 @rule(F.rms_norm)
@@ -123,7 +125,8 @@ def rms_norm(
     def run(x: Tensor) -> Tensor:
         return F.rms_norm(x, normalized_shape, weight, eps)
 
-    return Normalising.apply(input, run, groups, gamma, eps, False)
+    result: Tensor = Normalising.apply(input, run, groups, gamma, eps, False)
+    return result
 
 
 @rule(F.group_norm)
@@ -180,4 +183,5 @@ def _over_channels(
     gamma = None
     if weight is not None:
         gamma = weight.repeat_interleave(positions).view(1, *groups[1:])
-    return Normalising.apply(input, run, groups, gamma, eps, True)
+    result: Tensor = Normalising.apply(input, run, groups, gamma, eps, True)
+    return result

@@ -62,7 +62,8 @@ class SquaredConvolution(Function):
 @rule(F.linear)
 def linear(func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Fully connected layer, over any leading dimensions."""
-    return SquaredLinear.apply(input, weight, bias)
+    result: Tensor = SquaredLinear.apply(input, weight, bias)
+    return result
 
 
 def _each(value: Any, dims: int) -> list[int]:
@@ -73,8 +74,10 @@ def _each(value: Any, dims: int) -> list[int]:
 
 def _apply(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: tuple[Any, ...]) -> Tensor:
     if input.dim() < weight.dim():  # one sample without a batch
-        return SquaredConvolution.apply(input[None], weight, bias, geometry)[0]
-    return SquaredConvolution.apply(input, weight, bias, geometry)
+        single: Tensor = SquaredConvolution.apply(input[None], weight, bias, geometry)[0]
+        return single
+    result: Tensor = SquaredConvolution.apply(input, weight, bias, geometry)
+    return result
 
 
 @rule(F.conv1d, F.conv2d, F.conv3d)

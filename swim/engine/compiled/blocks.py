@@ -100,7 +100,7 @@ class Block:
         """Numbers handled at once: a register's, or what the shorter of its loops leaves."""
         filtered = [self.input_channels] if self.minimal else []
         loops = [self.outputs, self.size[1] * self.input_channels, *filtered]
-        return min(self.register, 2 ** (min(loops).bit_length() - 1))
+        return min(self.register, 1 << (min(loops).bit_length() - 1))
 
     def empty(self, count: int) -> Tensor:
         """A tensor to hold the results of so many images."""
@@ -126,7 +126,8 @@ class Block:
         """
         grouped = weight.unflatten(0, (self.groups, self.outputs))
         if not self.minimal:
-            return grouped.flatten(3).permute(0, 2, 3, 1).contiguous()
+            result: Tensor = grouped.flatten(3).permute(0, 2, 3, 1).contiguous()
+            return result
         along = weight.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
         points = torch.einsum("pa,gocab,qb->gpqco", along, grouped, along)
         return points.flatten(1, 2).contiguous()

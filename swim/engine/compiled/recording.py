@@ -116,7 +116,7 @@ class Recording(TorchDispatchMode):
     """
 
     def __init__(self, given: Sequence[Tensor]):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.steps: list[Step] = []
         self.faithful = True
         self._slots = WeakTensorKeyDictionary({tensor: i for i, tensor in enumerate(given)})

@@ -28,4 +28,5 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch of images."""
-        return self.classifier(self.features(x).flatten(1))
+        result: Tensor = self.classifier(self.features(x).flatten(1))
+        return result

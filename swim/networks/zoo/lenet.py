@@ -23,4 +23,5 @@ class LeNet(nn.Module):
         x = x.flatten(1)
         x = self.relu(self.fc1(x))
         x = self.relu(self.fc2(x))
-        return self.fc3(x)
+        result: Tensor = self.fc3(x)
+        return result

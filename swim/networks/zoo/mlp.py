@@ -18,7 +18,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch of images."""
-        return self.layers(x)
+        result: Tensor = self.layers(x)
+        return result
 
 
 def mlp3(in_channels: int = 1, classes: int = 10) -> MLP:
