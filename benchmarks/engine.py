@@ -29,6 +29,7 @@ from swim.cli.accelerator import start
 from swim.devices.bit_sliced import Device
 from swim.engine.evaluator import GROUP
 from swim.evaluation import monte_carlo
+from swim.runtime import markdown
 from swim.settings import Compute
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -183,20 +184,20 @@ def main() -> None:
     place = start(Compute(accelerator=chosen.accelerator))
     on_gpu = place.type == "cuda"
     cases = GPU_CASES if on_gpu else CASES
-    content, table = {}, [
-        "| network, images a chip | way | seconds a chip (median, min–max) | times as long | "
-        "image-chips a second |",
-        "|---|---|---:|---:|---:|",
-    ]  # fmt: skip
+    content: dict[str, Any] = {}
+    cells: list[list[object]] = []
     for case, subject in cases.items():
         row = content[case] = measure(subject, chosen.repeats, chosen.aihwkit, place)
         best = row["chips"]["swim"]["median"]
         for way, t in row["chips"].items():
-            table.append(
-                f"| {case}, {row['images']:,} | {way} | {t['median']:.3f} "
-                f"({t['min']:.3f}–{t['max']:.3f}) | {t['median'] / best:.1f} | "
-                f"{row['images'] / t['median']:,.0f} |"
-            )
+            cells.append(
+                [f"{case}, {row['images']:,}", way,
+                 f"{t['median']:.3f} ({t['min']:.3f}–{t['max']:.3f})",
+                 f"{t['median'] / best:.1f}", f"{row['images'] / t['median']:,.0f}"]
+            )  # fmt: skip
+    heads = ["network, images per chip", "way", "seconds per chip (median, min–max)",
+             "times as long", "image-chips per second"]  # fmt: skip
+    table = markdown.table(heads, cells, "llrrr")
     limit = "on the GPU" if on_gpu else "on one thread"
     table += ["", "The engine's useful operations a second (linear and convolutional layers), as a "
               f"part of what torch's matrix product reaches {limit}:", ""]  # fmt: skip

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from benchmarks import digits, record, subjects
 from swim.curvature import losses
 from swim.curvature.estimate import second_derivative
+from swim.runtime import markdown
 from swim.selection.masks import mask_of, relative_magnitude
 from swim.selection.scores.base import Inputs, Layers, by_full_scale
 from swim.settings import registry
@@ -189,36 +190,41 @@ def columns(runs: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, A
 
 def table_of(measure: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Means over seeds, and the cell that differs most from seed to seed."""
-    lines = [f"**{MEASURES[measure]}**", "",
-             f"| | {' | '.join(found)} |", f"|---|{'---:|' * len(found)}"]  # fmt: skip
+    rows: list[list[str]] = []
     widest = (-1.0, "")
     for way in WAYS:
         cells = []
         for name, seeds in found.items():
-            values = [rows[way][measure] for rows in seeds]
+            values = [scores[way][measure] for scores in seeds]
             cells.append(f"{statistics.mean(values):.3f}")
             text = f"{min(values):.3f} to {max(values):.3f}, {way} on {name}"
             widest = max(widest, (max(values) - min(values), text))
-        lines.append(f"| {way} | {' | '.join(cells)} |")
-    return [*lines, "", f"Widest range over seeds: {widest[1]}.", ""]
+        rows.append([way, *cells])
+    lines = markdown.table(["", *found], rows, "l" + "r" * len(found))
+    return [
+        f"**{MEASURES[measure]}**",
+        "",
+        *lines,
+        "",
+        f"Widest range over seeds: {widest[1]}.",
+        "",
+    ]
 
 
 def facts_of(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     """The networks: size, accuracy, and what is special about their exact diagonals."""
-    lines = ["| network | weights | test accuracy | zero | negative | Gauss-Newton − Hessian |",
-             "|---|---:|---:|---:|---:|---:|"]  # fmt: skip
+    rows: list[list[object]] = []
     for name, own in runs.items():
         mean = {key: statistics.mean(run[key] for run in own)
                 for key in ("accuracy", "zero", "negative")}  # fmt: skip
         most = max(run["largest difference of the two"] for run in own)
-        lines.append(
-            f"| {name} | {own[0]['weights']} | {mean['accuracy']:.1%} | {mean['zero']:.1%} | "
-            f"{mean['negative']:.1%} | {most:.1e} |"
-        )
+        rows.append([name, own[0]["weights"], f"{mean['accuracy']:.1%}", f"{mean['zero']:.1%}",
+                     f"{mean['negative']:.1%}", f"{most:.1e}"])  # fmt: skip
+    heads = ["network", "weights", "test accuracy", "zero", "negative", "Gauss-Newton − Hessian"]
     return [
-        *lines,
+        *markdown.table(heads, rows, "lrrrrr"),
         "",
-        "Zero and negative: parts of the Hessian's diagonal. The last column: the "
+        "Zero and negative: fractions of the Hessian's diagonal. The last column: the "
         "largest difference of the two diagonals' scores, of the largest score.",
         "",
     ]
@@ -227,12 +233,12 @@ def facts_of(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
 def costs_of(times: dict[str, dict[str, float]]) -> list[str]:
     """Time of each way, in gradient passes."""
     base = times["gradient"]["median"]
-    lines = ["| LeNet, 500 images, float32 | seconds (median, min–max) | gradient passes |",
-             "|---|---:|---:|"]  # fmt: skip
+    rows: list[list[str]] = []
     for way, row in times.items():
         spread = f"{row['median']:.3f} ({row['min']:.3f}–{row['max']:.3f})"
-        lines.append(f"| {way} | {spread} | {row['median'] / base:.1f} |")
-    return lines
+        rows.append([way, spread, f"{row['median'] / base:.1f}"])
+    heads = ["LeNet, 500 images, float32", "seconds (median, min–max)", "gradient passes"]
+    return markdown.table(heads, rows, "lrr")
 
 
 def main() -> None:

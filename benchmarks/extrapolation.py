@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from benchmarks import record
+from swim.runtime import markdown
 
 # Per sigma: five fractions of three methods, and two end points.
 SIGMAS, POINTS, CHIPS, IMAGES = 3, 5 * 3 + 2, 3_000, 10_000
@@ -36,10 +37,7 @@ def main() -> None:
     engine = json.loads((record.RESULTS / "engine.json").read_text())
     image_chips = SIGMAS * POINTS * CHIPS * IMAGES
     content: dict[str, Any] = {"image_chips": image_chips}
-    table = [
-        "| experiment | operations an image | one core | 1 GPU | 8 GPUs | 100 nodes of 64 cores |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    rows: list[list[str]] = []
     for name, (case, pixels) in EXPERIMENTS.items():
         row = engine[case]
         core = image_chips * pixels * row["chips"]["swim"]["median"] / row["images"]
@@ -49,11 +47,12 @@ def main() -> None:
         gpus = [None if case.startswith("LeNet") else gpu / count for count in (1, 8)]
         content[name] = {"core_seconds": core, "gpu_seconds": gpus}
         one, eight = ("not estimated" if seconds is None else _span(seconds) for seconds in gpus)
-        table.append(
-            f"| {name} | {operations / 1e6:,.1f} M | {_span(core)} | {one} | {eight} | "
-            f"{_span(core / CORES)} |"
-        )
-    table += [
+        millions = f"{operations / 1e6:,.1f} M"
+        rows.append([name, millions, _span(core), one, eight, _span(core / CORES)])
+    heads = ["experiment", "operations per image", "one core", "1 GPU", "8 GPUs",
+             "100 nodes of 64 cores"]  # fmt: skip
+    table = [
+        *markdown.table(heads, rows, "lrrrrr"),
         "",
         f"**An estimate.** {image_chips / 1e9:.2f} billion image-chips an experiment: {SIGMAS} "
         f"sigmas, {POINTS} points, {CHIPS:,} chips, {IMAGES:,} images. Cores as measured here "

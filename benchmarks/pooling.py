@@ -17,6 +17,7 @@ from benchmarks.estimators import flat
 from swim.curvature.estimate import second_derivative
 from swim.data.dataset import DataSet
 from swim.networks import checkpoint
+from swim.runtime import markdown
 from swim.selection.masks import mask_of, relative_magnitude
 from swim.selection.scores.base import Inputs, Layers, by_full_scale
 
@@ -62,19 +63,22 @@ def measure(model: Any, batch: Any) -> dict[str, Any]:
 
 def table_of(found: dict[str, Any]) -> list[str]:
     """Overlaps by fraction, then the layers' ratios."""
-    heads = " | ".join(f"NWC {fraction}" for fraction in FRACTIONS)
-    lines = [f"| part of the best weights (of their scores) | {heads} |",
-             "|---|" + "---:|" * len(FRACTIONS)]  # fmt: skip
-    for way, row in found.items():
-        cells = [f"{r['overlap']:.3f} ({r['saved']:.3f})" for r in row["fractions"].values()]
-        lines.append(f"| {way} | {' | '.join(cells)} |")
-    lines += ["", "| a layer's sum over the exact one, last layer 1 | median | least | most |",
-              "|---|---:|---:|---:|"]  # fmt: skip
+    overlaps = [
+        [way, *(f"{r['overlap']:.3f} ({r['saved']:.3f})" for r in row["fractions"].values())]
+        for way, row in found.items()
+    ]
+    heads = ["fraction of the best weights (of their scores)", *(f"NWC {f}" for f in FRACTIONS)]
+    ratios: list[list[str]] = []
     for way, row in found.items():
         before = list(row["layers"].values())[:-1]
-        cells = [f"{value:.2f}" for value in (np.median(before), min(before), max(before))]
-        lines.append(f"| {way} | {' | '.join(cells)} |")
-    return lines
+        extremes = (np.median(before), min(before), max(before))
+        ratios.append([way, *(f"{value:.2f}" for value in extremes)])
+    layers = ["a layer's sum over the exact one, last layer 1", "median", "least", "most"]
+    return [
+        *markdown.table(heads, overlaps, "l" + "r" * len(FRACTIONS)),
+        "",
+        *markdown.table(layers, ratios, "lrrr"),
+    ]
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from swim.data.dataset import DataSet
 from swim.devices.bit_sliced import Device
 from swim.evaluation import monte_carlo, stopping
 from swim.networks import checkpoint
+from swim.runtime import markdown
 
 REFERENCE = 3000  # chips, about the paper's number
 
@@ -73,17 +74,15 @@ def main() -> None:
     model, settings = checkpoint.load(chosen.model)
     batches = list(DataSet(chosen.data).batches("test", 500))
     rows = [measure(model, batches, s, chosen.images, chosen.full) for s in (0.1, 0.2)]
-    table = [
-        "| sigma | half-width of 3,000 full chips (points) | sampled chips × images | "
-        "share of the image-chips | seconds | 3,000 full chips, seconds |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    table += [
-        f"| {r['sigma']} | {100 * r['target_half_width']:.4f} | "
-        f"{r['sampled_chips']} × {r['images_per_chip']} | {r['share_of_image_chips']:.1%} | "
-        f"{r['seconds']:.0f} | {r['seconds_for_3000_full_chips']:.0f} |"
+    heads = ["sigma", "half-width of 3,000 full chips (points)", "sampled chips × images",
+             "share of the image-chips", "seconds", "3,000 full chips, seconds"]  # fmt: skip
+    cells = [
+        [r["sigma"], f"{100 * r['target_half_width']:.4f}",
+         f"{r['sampled_chips']} × {r['images_per_chip']}", f"{r['share_of_image_chips']:.1%}",
+         f"{r['seconds']:.0f}", f"{r['seconds_for_3000_full_chips']:.0f}"]
         for r in rows
-    ]
+    ]  # fmt: skip
+    table = markdown.table(heads, cells, "lrrrrr")
     table += ["", f"The interval and the time of 3,000 full chips are computed from {chosen.full}."]
     command = "python -m benchmarks.precision --model MODEL --data DATA"
     content = {"network": settings["model"], "dataset": settings["dataset"], "points": rows}

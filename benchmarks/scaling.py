@@ -18,6 +18,7 @@ import swim
 from benchmarks import record, subjects
 from benchmarks.workflow import dry_run
 from swim.curvature.estimate import second_derivative
+from swim.runtime import markdown
 
 Point = tuple[float, float]
 DEVICE = swim.Device(sigma=0.1, M=8, K=1)
@@ -129,16 +130,14 @@ def main() -> None:
         found[name] = {"of": of, "points": points, "exponent": round(exponent(points), 2)}
         print(name, found[name], file=sys.stderr)
     plot(found, record.RESULTS / "scaling.png")
-    table = [
-        "| cost | grows with | from | to | seconds | exponent |",
-        "|---|---|---:|---:|---|---:|",
-    ]
+    rows: list[list[object]] = []
     for name, row in found.items():
         first, last = row["points"][0], row["points"][-1]
-        table.append(
-            f"| {name} | {row['of']} | {first[0]:,.0f} | {last[0]:,.0f} | "
-            f"{first[1]:.3g} to {last[1]:.3g} | {row['exponent']:.2f} |"
-        )
+        seconds = f"{first[1]:.3g} to {last[1]:.3g}"
+        rows.append([name, row["of"], f"{first[0]:,.0f}", f"{last[0]:,.0f}", seconds,
+                     f"{row['exponent']:.2f}"])  # fmt: skip
+    heads = ["cost", "grows with", "from", "to", "seconds", "exponent"]
+    table = markdown.table(heads, rows, "llrrlr")
     table += ["", "![Time over size, both axes logarithmic](scaling.png)"]
     record.save("scaling", "python -m benchmarks.scaling", found, table)
 

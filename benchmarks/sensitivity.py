@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from benchmarks import record, subjects
 from swim.cli.accelerator import start
 from swim.curvature.estimate import second_derivative
+from swim.runtime import markdown
 from swim.settings import Compute
 
 IMAGES = {"lenet": 500, "convnet": 50, "resnet18": 20}
@@ -147,11 +148,7 @@ def main() -> None:
         _measure_peak(*chosen.peak)
         return
     content: dict[str, Any] = {}
-    table = [
-        "| network, images | way | seconds (median, min–max) | of a gradient pass | "
-        "peak memory, MiB | of a gradient pass |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
+    cells: list[list[object]] = []
     for name in chosen.networks:
         rows = times(name, place)
         for way, row in rows.items():
@@ -162,15 +159,18 @@ def main() -> None:
         content[name] = {"images": count, "ways": rows}
         base = rows["gradient"]
         for way, row in rows.items():
-            head = f"| {name}, {count} | {way} |"
+            head = [f"{name}, {count}", way]
             if "fails" in row:
-                table.append(f"{head} cannot: {row['fails'][:90]} | | | |")
+                cells.append([*head, f"cannot: {row['fails'][:90]}", "", "", ""])
                 continue
-            table.append(
-                f"{head} {row['median']:.3f} ({row['min']:.3f}–{row['max']:.3f}) | "
-                f"{row['median'] / base['median']:.2f} | {row['peak_mib']:.0f} | "
-                f"{row['peak_mib'] / base['peak_mib']:.2f} |"
-            )
+            cells.append(
+                [*head, f"{row['median']:.3f} ({row['min']:.3f}–{row['max']:.3f})",
+                 f"{row['median'] / base['median']:.2f}", f"{row['peak_mib']:.0f}",
+                 f"{row['peak_mib'] / base['peak_mib']:.2f}"]
+            )  # fmt: skip
+    heads = ["network, images", "way", "seconds (median, min–max)", "of a gradient pass",
+             "peak memory, MiB", "of a gradient pass"]  # fmt: skip
+    table = markdown.table(heads, cells, "llrrrr")
     command = "python -m benchmarks.sensitivity" + (" --accelerator cuda" if on_gpu else "")
     record.save("sensitivity-gpu" if on_gpu else "sensitivity", command, content, table, place)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks import record
 from benchmarks.workflow import pipeline, snakemake
+from swim.runtime import markdown
 
 # What the experiment is about; the rest is overhead.
 WORK = ("train", "sensitivity", "evaluate", "evaluate_none_verified", "evaluate_all_verified")
@@ -68,10 +69,11 @@ def main() -> None:
         for rule, seconds in sorted(found.items(), key=lambda item: -sum(item[1]))
     }
     rows["no job"] = {"jobs": 0, "core_seconds": round(rest, 1)}
-    table = ["| step | jobs | core-seconds | share |", "|---|---:|---:|---:|"]
-    for rule, row in rows.items():
-        share = row["core_seconds"] / total
-        table.append(f"| {rule} | {row['jobs']} | {row['core_seconds']:.1f} | {share:.1%} |")
+    cells = [
+        [rule, row["jobs"], f"{row['core_seconds']:.1f}", f"{row['core_seconds'] / total:.1%}"]
+        for rule, row in rows.items()
+    ]
+    table = markdown.table(["step", "jobs", "core-seconds", "share"], cells, "lrrr")
     outside = 1 - work / total
     without = 1 - covered(times for rule in WORK for times in ran.get(rule, [])) / wall
     table += [

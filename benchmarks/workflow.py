@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from benchmarks import record
+from swim.runtime import markdown
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config.yaml", "rules", "swim", "profiles", "envs")
@@ -96,10 +97,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=20, help="jobs to send through it")
     chosen = parser.parse_args()
     rows = [dry_run(None, 5), dry_run(100, 5), dry_run(1000, 3)]
-    table = ["| `snakemake -n` of | jobs | seconds (median, min–max) |", "|---|---:|---:|"]
-    for row in rows:
-        name = f"{row['experiments']} experiments"
-        table.append(f"| {name} | {row['jobs']} | {row['median']} ({row['min']}–{row['max']}) |")
+    cells = [
+        [f"{row['experiments']} experiments", row["jobs"],
+         f"{row['median']} ({row['min']}–{row['max']})"]
+        for row in rows
+    ]  # fmt: skip
+    heads = ["`snakemake -n` of", "jobs", "seconds (median, min–max)"]
+    table = markdown.table(heads, cells, "lrr")
     content: dict[str, Any] = {"dry_runs": rows}
     if chosen.slurm:
         content["slurm"] = cost = slurm_overhead(chosen.jobs)

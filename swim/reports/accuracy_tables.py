@@ -11,6 +11,7 @@ import pandas as pd
 from swim.errors import DataError
 from swim.evaluation import statistics
 from swim.runtime.csv_files import read_table
+from swim.runtime.markdown import table as markdown_table
 from swim.runtime.provenance import place_of
 from swim.settings import registry, traits
 from swim.settings.registry import IN_SITU
@@ -241,18 +242,18 @@ def paired_markdown(table: pd.DataFrame) -> str:
             "Points of accuracy, mean ± half-width of its 95 % interval over "
             f"{_list(sorted(set(part['chips'])))} chips.",
             "",
-            "| sigma | difference | " + " | ".join(f"NWC {f}" for f in fractions) + " |",
-            "|---|---|" + "---:|" * len(fractions),
         ]
+        cells: list[list[object]] = []
         for (sigma, method, other), rows in part.groupby(["sigma", "method", "other"], sort=False):
             at = rows.set_index("fraction")
-            cells = [
+            differences = [
                 f"{100 * at['difference'][f]:+.2f} ± {100 * at['ci95'][f]:.2f}"
                 if f in at.index else "–"
                 for f in fractions
             ]  # fmt: skip
-            lines.append(f"| {sigma} | {method} − {other} | " + " | ".join(cells) + " |")
-        lines.append("")
+            cells.append([sigma, f"{method} − {other}", *differences])
+        heads = ["sigma", "difference", *(f"NWC {f}" for f in fractions)]
+        lines += [*markdown_table(heads, cells, "ll" + "r" * len(fractions)), ""]
     return "\n".join(lines)
 
 
@@ -263,16 +264,13 @@ def _list(values: list[int]) -> str:
 def _grid(part: pd.DataFrame) -> list[str]:
     points = part[part["method"] != "clean"]
     fractions = sorted(set(points["fraction"]), key=float)
-    lines = [
-        "| sigma | method | " + " | ".join(f"NWC {fraction}" for fraction in fractions) + " |",
-        "|---|---|" + "---:|" * len(fractions),
-    ]
+    lines: list[list[object]] = []
     for sigma, rows in points.groupby("sigma", sort=False):
         for method in methods_of(rows):
             cells = curve(rows, method).set_index("fraction")
-            texts = [_cell(cells, fraction) for fraction in fractions]
-            lines.append(f"| {sigma} | {method} | " + " | ".join(texts) + " |")
-    return lines
+            lines.append([sigma, method, *(_cell(cells, fraction) for fraction in fractions)])
+    heads = ["sigma", "method", *(f"NWC {fraction}" for fraction in fractions)]
+    return markdown_table(heads, lines, "ll" + "r" * len(fractions))
 
 
 def _cell(cells: pd.DataFrame, fraction: str) -> str:

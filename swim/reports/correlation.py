@@ -16,6 +16,7 @@ import pandas as pd
 from swim.errors import DataError
 from swim.runtime import provenance, rng
 from swim.runtime.csv_files import read_table
+from swim.runtime.markdown import table as markdown_table
 
 KEYS = ["device", "sigma"]
 MEASURED = ["layer", "index", "weight", "delta", "increase", "plus", "minus"]
@@ -192,15 +193,15 @@ def markdown(correlations: pd.DataFrame, table: pd.DataFrame) -> str:
             "",
             *_notes(table[table["device"] == device]),
             "",
-            "| sigma | method | coefficient | " + " | ".join(map(str, layers)) + " |",
-            "|---|---|---|" + "---:|" * len(layers),
         ]
+        cells_of_rows: list[list[object]] = []
         for (sigma, method), rows in part.groupby(["sigma", "method"], sort=False):
             at = rows.set_index("layer")
             for name in COEFFICIENTS:
                 cells = [_cell(at.loc[layer], name) for layer in layers]
-                lines.append(f"| {sigma} | {method} | {name} | " + " | ".join(cells) + " |")
-        lines.append("")
+                cells_of_rows.append([sigma, method, name, *cells])
+        heads = ["sigma", "method", "coefficient", *map(str, layers)]
+        lines += [*markdown_table(heads, cells_of_rows, "lll" + "r" * len(layers)), ""]
     return "\n".join(lines)
 
 

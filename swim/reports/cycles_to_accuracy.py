@@ -20,6 +20,7 @@ from swim.evaluation import stopping
 from swim.reports import accuracy_tables
 from swim.runtime import provenance, rng
 from swim.runtime.csv_files import read_table
+from swim.runtime.markdown import table as markdown_table
 
 COLUMNS = [
     "experiment", "sigma", "within", "method", "nwc", "nwc_low", "nwc_high", "reads",
@@ -262,8 +263,7 @@ def markdown(found: pd.DataFrame) -> str:
 def _grid(rows: pd.DataFrame, seeds: bool) -> list[str]:
     heads = ["sigma", "method", "NWC", *(["over seeds"] if seeds else []),
              "reads a device", "NWC / swim's", "note"]  # fmt: skip
-    numbers = len(heads) - 3
-    lines = [f"| {' | '.join(heads)} |", "|---|---|" + "---:|" * numbers + "---|"]
+    lines: list[list[str]] = []
     for _, row in rows.iterrows():
         cells = [row["sigma"], row["method"], _cell(row["nwc"], row["nwc_low"], row["nwc_high"])]
         if seeds:
@@ -272,8 +272,8 @@ def _grid(rows: pd.DataFrame, seeds: bool) -> list[str]:
         ratio = _cell(row["ratio_to_swim"], row["ratio_low"], row["ratio_high"])
         if row["method"] == "swim":
             ratio = "–" if np.isnan(row["ratio_to_swim"]) else "1"
-        lines.append(f"| {' | '.join([*cells, reads, ratio, note(row)])} |")
-    return lines
+        lines.append([*cells, reads, ratio, note(row)])
+    return markdown_table(heads, lines, "ll" + "r" * (len(heads) - 3) + "l")
 
 
 def note(row: pd.Series) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 
 from swim.reports.accuracy_tables import read_chips
+from swim.runtime.markdown import table as markdown_table
 from swim.runtime.provenance import place_of
 
 COLUMNS = ("variance", "sigma_factor")
@@ -26,7 +27,7 @@ def markdown(files: Iterable[str | os.PathLike[str]]) -> list[str]:
             continue
         variance, factor = (float(table[name].iloc[0]) for name in COLUMNS)
         if (variance, factor) != (1.0, 1.0):
-            rows.append(f"| {place['device']} | {place['sigma']} | {variance:.4g} | {factor:.4g} |")
+            rows.append([place["device"], place["sigma"], f"{variance:.4g}", f"{factor:.4g}"])
     if not rows:
         return []
     heading = [
@@ -35,7 +36,6 @@ def markdown(files: Iterable[str | os.PathLike[str]]) -> list[str]:
         "Mean variance of unverified weights, over that of devices of one sigma, and what all",
         "sigmas were multiplied by to bring it there (`equal_variance`).",
         "",
-        "| device | sigma | mean variance | sigmas times |",
-        "|---|---|---:|---:|",
     ]
-    return ["\n".join([*heading, *rows, ""])]
+    heads = ["device", "sigma", "mean variance", "sigmas times"]
+    return ["\n".join([*heading, *markdown_table(heads, rows, "llrr"), ""])]

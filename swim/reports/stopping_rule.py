@@ -14,6 +14,7 @@ import pandas as pd
 from swim.errors import DataError, SettingError
 from swim.reports.accuracy_tables import ENDS, read_chips
 from swim.runtime import provenance
+from swim.runtime.markdown import table as markdown_table
 from swim.settings import traits
 from swim.settings.registry import IN_SITU
 
@@ -92,19 +93,20 @@ def _stop(points: list[pd.DataFrame], enough: float) -> dict[str, float]:
 
 def markdown(table: pd.DataFrame, max_drop: float) -> str:
     """The table, and what it says."""
+    heads = ["device", "sigma", "method", "chips that stop", "NWC", "95 % of them by",
+             "reads a device"]  # fmt: skip
+    rows = [
+        [
+            row.device, row.sigma, row.method, f"{row.stopped:.0%} of {row.chips}",
+            *([f"{row.nwc:.4f}", f"{row.nwc_p95:.4f}", f"{row.reads:.2f}"]
+              if row.stopped else ["–"] * 3),
+        ]
+        for row in table.itertuples()
+    ]  # fmt: skip
     lines = [
         f"Write cycles until a chip loses at most {100 * max_drop:g} points of accuracy, group "
         "after group; NWC and reads over the chips that stop.",
         "",
-        "| device | sigma | method | chips that stop | NWC | 95 % of them by | reads a device |",
-        "|---|---|---|---:|---:|---:|---:|",
+        *markdown_table(heads, rows, "lllrrrr"),
     ]
-    for row in table.itertuples():
-        found = (
-            f"{row.nwc:.4f} | {row.nwc_p95:.4f} | {row.reads:.2f}" if row.stopped else "– | – | –"
-        )
-        lines.append(
-            f"| {row.device} | {row.sigma} | {row.method} | {row.stopped:.0%} of {row.chips} | "
-            f"{found} |"
-        )
     return "\n".join(lines) + "\n"

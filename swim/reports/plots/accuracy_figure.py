@@ -9,7 +9,7 @@ import pandas as pd
 
 from swim.errors import SettingError
 from swim.reports.accuracy_tables import ENDS, curve, methods_of
-from swim.runtime import files
+from swim.reports.plots.canvas import new_figure, save
 from swim.settings import registry
 
 if TYPE_CHECKING:
@@ -106,14 +106,10 @@ def _logarithmic(axes: "Axes", values: pd.Series) -> None:
 def _panels(
     table: pd.DataFrame, sigma: str, against: str, scale: Callable[["Axes", pd.DataFrame], None]
 ) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = table[table["sigma"] == sigma]
     devices = list(dict.fromkeys(rows["device"]))
     many = len(methods_of(rows)) > _FEW
-    figure = Figure(figsize=(5.6 * len(devices) + 1.6 * many, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.6 * len(devices) + 1.6 * many, 4.6)
     panels = figure.subplots(1, len(devices), squeeze=False, sharey=True)[0]
     for axes, device in zip(panels, devices, strict=True):
         part = rows[rows["device"] == device]
@@ -198,16 +194,3 @@ def chosen(table: pd.DataFrame, sigmas: Sequence[str]) -> list[str]:
         if sigma not in known:
             raise SettingError(f"the table has no sigma {sigma!r}; it has {', '.join(known)}")
     return list(sigmas) or known
-
-
-def save(figure: "Figure", folder: str | os.PathLike[str], name: str) -> Iterator[Path]:
-    """Write a figure as ``.png`` and ``.svg``; equal figures are equal bytes."""
-    import matplotlib
-
-    for suffix in ("png", "svg"):
-        path = Path(folder) / f"{name}.{suffix}"
-        # A fixed salt and no date make equal figures equal bytes.
-        with files.atomic(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "swim"}):
-            metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-            figure.savefig(temporary, dpi=160, metadata=metadata)
-        yield path

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from swim.reports import cycles_to_accuracy
-from swim.reports.plots.accuracy_figure import chosen, order, save, styles
+from swim.reports.plots.accuracy_figure import chosen, order, styles
+from swim.reports.plots.canvas import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,16 +29,12 @@ def cycles_figure(table: pd.DataFrame, sigma: str) -> "Figure":
         table: as :func:`swim.reports.cycles_to_accuracy.read` gives it.
         sigma: one of its sigmas.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = table[table["sigma"] == sigma]
     places = list(dict.fromkeys(zip(rows["experiment"], rows["device"], strict=True)))
     parts = sorted(set(rows["within"]), key=float)
     methods = order(set(rows["method"]))
     size = (1.4 + 3.0 * len(parts), 0.9 + (0.5 + 0.27 * len(methods)) * len(places))
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     grid = figure.subplots(len(places), len(parts), squeeze=False, sharex=True, sharey=True)
     for (experiment, device), line in zip(places, grid, strict=True):
         for axes, within in zip(line, parts, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from swim.reports.correlation import ALL, KEYS, two_digits
-from swim.runtime import files
+from swim.reports.plots.canvas import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,15 +42,10 @@ def correlation_figure(
         correlations: of the same, as :func:`swim.reports.correlation.correlation_table` gives it.
         methods: columns of scores to draw.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     groups = list(table.groupby(KEYS, sort=False))
     each = -(-len(methods) // ACROSS)  # rows of panels for a device and sigma
     across = -(-len(methods) // each)
-    size = (3.0 * across + 0.5, 2.9 * each * len(groups) + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.0 * across + 0.5, 2.9 * each * len(groups) + 0.6)
     panels = figure.subplots(each * len(groups), across, squeeze=False, sharey=False)
     colours = _layer_colours(list(dict.fromkeys(table["layer"])))
     for block, (place, part) in enumerate(groups):
@@ -177,13 +172,5 @@ def draw(
     methods: Sequence[str],
 ) -> list[Path]:
     """Write the figure as ``path`` (.png) and beside it as .svg; the paths."""
-    import matplotlib
-
     figure = correlation_figure(table, correlations, methods)
-    paths = [Path(path).with_suffix(f".{suffix}") for suffix in ("png", "svg")]
-    for each in paths:
-        # A fixed salt and no date make equal figures equal bytes.
-        with files.atomic(each) as temporary, matplotlib.rc_context({"svg.hashsalt": "swim"}):
-            metadata = {"Date": None} if each.suffix == ".svg" else {"Software": None}
-            figure.savefig(temporary, dpi=160, metadata=metadata)
-    return paths
+    return list(save(figure, Path(path).parent, Path(path).stem))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from swim.reports.accuracy_tables import read_where
-from swim.reports.plots.accuracy_figure import order, save
+from swim.reports.plots.accuracy_figure import order
+from swim.reports.plots.canvas import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +29,7 @@ def where_figure(table: pd.DataFrame, title: str) -> "Figure":
         table: as :func:`swim.reports.accuracy_tables.read_where` gives it.
         title: above all panels.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
     methods = order(set(table["method"]))
     layers = list(dict.fromkeys(table["layer"]))
@@ -38,8 +37,7 @@ def where_figure(table: pd.DataFrame, title: str) -> "Figure":
     columns = min(_COLUMNS, len(methods))
     rows = -(-len(methods) // columns)
     size = (2.0 + (0.6 + 0.24 * len(slices)) * columns, 0.7 + (0.6 + 0.22 * len(layers)) * rows)
-    figure = Figure(figsize=(max(size[0], 4.5), size[1]), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(size[0], 4.5), size[1])
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     scale = LogNorm(_FLOOR, 1.0)
     for axes, method in zip(grid.flat, methods, strict=False):
