@@ -26,7 +26,9 @@ def start(settings: Compute) -> "torch.device":
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As use_deterministic_algorithms(True, warn_only=True), without its import of the compiler that
+    # nothing here uses, which takes as long as that of torch.
+    torch.set_deterministic_debug_mode("warn")
     # Else every fresh tensor would be filled with NaN first, which costs time and changes nothing.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     wanted = settings.accelerator

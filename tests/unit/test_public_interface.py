@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 import swim
+from swim.cli.accelerator import start
 from swim.errors import DataError, SettingError
+from swim.settings import Compute
 
 
 def imported_by(code):
@@ -24,6 +26,24 @@ def test_importing_swim_loads_neither_torch_nor_pandas():
 def test_the_command_line_and_its_help_load_no_torch():
     loaded = imported_by("from swim.cli import cli\ncli.main(['--help'], standalone_mode=False)")
     assert not {"torch", "pandas", "matplotlib", "scipy"} & loaded
+
+
+def test_a_computing_step_starts_without_the_compiler_of_torch():
+    """Importing it takes longer than importing torch; every job would."""
+    code = "from swim.cli.accelerator import start\nfrom swim.settings import Compute\n"
+    code += "start(Compute(accelerator='cpu'))\nimport sys\n"
+    code += "sys.modules |= {m.replace('.', ':'): None for m in sys.modules if m.count('.') == 1}"
+    loaded = imported_by(code)
+    assert "torch:nn" in loaded
+    assert not {"torch:_dynamo", "torch:_inductor"} & loaded
+
+
+def test_the_arithmetic_of_a_computing_step_is_deterministic_and_full_float32():
+    start(Compute(accelerator="cpu"))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.backends.cuda.matmul.allow_tf32
+    torch.set_deterministic_debug_mode("default")
 
 
 def test_unknown_names():

@@ -4,11 +4,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
 
 from tests import ROOT
+from tests.workflow.warm_python import WarmPython
 
 PARTS = ("Snakefile", "config.yaml", "rules", "swim", "profiles", "envs")
 
@@ -35,6 +37,9 @@ class Project:
     data_sets: dict = field(default_factory=dict)
     devices: dict = field(default_factory=dict)
     comparisons: dict = field(default_factory=dict)
+    # Whether its processes start as a user's do, and import everything; see warm_python.py.
+    cold: bool = False
+    warm: ClassVar[str] = ""
 
     def write(self):
         shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -50,7 +55,8 @@ class Project:
     def snakemake(self, *arguments, cores=2, cwd=None):
         self.write()
         limit = [] if cores is None else ["--cores", str(cores)]
-        command = [sys.executable, "-m", "snakemake", *limit, *arguments]
+        python = sys.executable if self.cold else self.warm
+        command = [python, "-m", "snakemake", *limit, *arguments]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         # A cache of its own: Snakemake keeps copies of included files there.
         environment["XDG_CACHE_HOME"] = str(self.folder / ".cache")
@@ -83,10 +89,17 @@ def copy_of_the_pipeline(folder):
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / part)  # with what Python has compiled of it
         else:
             shutil.copy(source, folder / part)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm():
+    with WarmPython() as started:
+        Project.warm = str(started.python)
+        yield
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ def score(inputs: Inputs) -> Layers:
 
 
 def test_from_nothing_to_figures(project):
+    project.cold = True  # as a user starts it
     project.make("tiny")
     made = project.folder / "results" / "tiny"
     table = accuracy_tables.read_accuracy(made / "accuracy.csv")

@@ -40,7 +40,7 @@ def new_jobs(cluster, before):
 
 
 def test_the_same_bytes_as_a_local_run(cluster, tmp_path):
-    there = Project(copy_of_the_pipeline(tmp_path / "there"), {"tiny": EXPERIMENT})
+    there = Project(copy_of_the_pipeline(tmp_path / "there"), {"tiny": EXPERIMENT}, cold=True)
     here = Project(copy_of_the_pipeline(tmp_path / "here"), {"tiny": EXPERIMENT})
     before = cluster.jobs()
     there.make(*SLURM, "tiny", cores=None)
@@ -57,7 +57,7 @@ def test_the_same_bytes_as_a_local_run(cluster, tmp_path):
 def test_a_failed_job_is_reported_with_its_log(cluster, tmp_path):
     """A GPU is scheduled (/dev/null plays one), and the job finds that it is none."""
     experiment = {**EXPERIMENT, "accelerator": "cuda"}
-    project = Project(copy_of_the_pipeline(tmp_path / "project"), {"tiny": experiment})
+    project = Project(copy_of_the_pipeline(tmp_path / "project"), {"tiny": experiment}, cold=True)
     before = cluster.jobs()
     run = project.snakemake(*SLURM, "--retries", "0", "tiny", cores=None)
     assert run.returncode != 0
