@@ -63,6 +63,9 @@ def cli() -> None:
     """Which of a network's weights must be programmed exactly, and at how many write cycles?
 
     Each step reads files and writes files; `snakemake` runs them all, in this order.
+
+    SWIM_COMPILED=0 in the environment lets networks run by PyTorch's operations alone, without
+    compiled passes: slower, and with other rounding (docs/method.md).
     """
 
 

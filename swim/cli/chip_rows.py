@@ -8,7 +8,7 @@ import click
 import torch
 
 from swim.cli.console import progress_bar
-from swim.cli.result_digest import circumstances, levels_of
+from swim.cli.result_digest import circumstances, compiled_off, levels_of
 from swim.devices.from_settings import of_settings
 from swim.evaluation import monte_carlo, stopping
 from swim.programming.chip import Policy
@@ -41,7 +41,7 @@ def content(
 
 
 def record(made_from: Mapping[str, str], settings: EvaluateJob, **point: str) -> dict[str, Any]:
-    """What a chips file carries beside it.
+    """What a chips file carries beside it; also that compiled passes are off, if they are.
 
     Args:
         made_from: digests of the files that are read.
@@ -54,6 +54,7 @@ def record(made_from: Mapping[str, str], settings: EvaluateJob, **point: str) ->
         "made_from": {**made_from, **levels_of(settings.device)},
         "settings": job,
         "point": place,
+        **compiled_off(),
     }
 
 
@@ -86,6 +87,8 @@ def rows(
 
     if progress.rows:
         click.echo(f"going on after {len(progress.rows)} chips of an earlier run")
+    if compiled_off():
+        click.echo("compiled passes are off (SWIM_COMPILED=0)")
     device = of_settings(settings.device, settings.sigma)
     done, goal = len(progress.rows), needed()
     made = monte_carlo.stream(

@@ -51,6 +51,8 @@ def evaluate(
 
     Finished chips are kept in a hidden file beside --out: after a kill, or with more chips or a
     finer precision, the same command goes on from them.
+
+    SWIM_COMPILED=0 in the environment turns compiled passes off (see `swim --help`).
     """
     if (mask is None) == (verify is None):
         raise SettingError("give either --mask or --verify")

@@ -11,7 +11,7 @@ import torch
 from swim.cli.accelerator import start
 from swim.cli.console import FILE, progress_bar, trusted_network
 from swim.cli.options import settings_options
-from swim.cli.result_digest import circumstances, levels_of
+from swim.cli.result_digest import circumstances, compiled_off, levels_of
 from swim.cli.weights_file import weights_of
 from swim.data.dataset import DataSet
 from swim.devices.equal_variance import at_equal_variance
@@ -50,6 +50,8 @@ def perturb(model: str, data: str, out: str, network: str | None, settings: Pert
     sizes = {name: weight.numel() for name, weight in held.items()}
     total = sum(map(len, perturbation.sample(sizes, settings.weights, settings.seed).values()))
     done = len(progress.rows)
+    if compiled_off():
+        click.echo("compiled passes are off (SWIM_COMPILED=0)")
     if done:
         click.echo(f"going on after {done} weights of an earlier run")
     rows = perturbation.stream(
@@ -68,7 +70,8 @@ def perturb(model: str, data: str, out: str, network: str | None, settings: Pert
     progress.save()
     job = json.loads(section_json(settings, exclude={"accelerator"}))
     origin = {**made_from, **levels_of(settings.device)}
-    record = {"made_from": origin, "settings": job, "point": {"sigma": settings.sigma}}
+    point = {"sigma": settings.sigma}
+    record = {"made_from": origin, "settings": job, "point": point, **compiled_off()}
     files.write_rows(out, perturbation.COLUMNS, progress.rows, record)
 
 

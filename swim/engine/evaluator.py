@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from swim.data.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.data.labels import NotFiniteError, check_loss, counted, each_loss, fit, needed, one_tensor
 from swim.engine.chip_batch import CannotRunTogetherError, Together
-from swim.engine.compiled.replay import Replayed, record
+from swim.engine.compiled import is_on
 from swim.engine.kernels import FastKernels, keep_freed_memory
 from swim.networks import memory_format
 from swim.networks.diverged import check_finite, of_chips
@@ -20,6 +20,9 @@ from swim.networks.weights.expressions import Stored
 from swim.networks.weights.interception import Handed, Watch
 from swim.networks.weights.operations import jumps, operation_name
 from swim.networks.weights.tracing import trace
+
+if TYPE_CHECKING:
+    from swim.engine.compiled import Replay
 
 # Chips that a small network runs at once, and how many weights make it no longer small: above,
 # one chip keeps a processor busy, and more only take memory.
@@ -91,6 +94,7 @@ class Network:
         inputs: Keys = None,
         digital: Iterable[str] = (),
     ):
+        self._compiled = is_on()
         keep_freed_memory()
         place = device_of(model)
         check_loss(loss)
@@ -118,7 +122,7 @@ class Network:
         self._joined: tuple[Inputs, Tensor] | None = None
         size = len(self._batches[0][1])
         self._size = {False: size, True: size}  # images a pass: of one chip, and of a group
-        self._replays: dict[Any, Replayed | None] = {}
+        self._replays: dict[Any, Replay | None] = {}
         self._channels_last = memory_format.fastest(place) is torch.channels_last
         self._in_place = True
         self._overwrites = self._jumps = False  # its images; what rounding does
@@ -283,10 +287,13 @@ class Network:
 
     def _replayed(
         self, together: Together, model: nn.Module, inputs: Tensor, few: int
-    ) -> Replayed | None:
+    ) -> "Replay | None":
         """A pass on inputs of this layout, recorded the first time."""
-        if inputs.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        on_cpu = inputs.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if not (self._compiled and on_cpu):
             return None
+        from swim.engine.compiled import record  # loads LLVM, which most networks do without
+
         key = (together.chips, inputs.shape, inputs.stride(), inputs.dtype, few, together.shared)
         if key not in self._replays:
             together(model, inputs[:, :few])

@@ -1,20 +1,41 @@
-"""Faster CPU versions of operations that evaluation spends its time in; the same values.
+"""Faster CPU versions of operations that take much of an evaluation's time; the same values.
 
-PyTorch's max-pooling on a CPU also finds the positions of the maxima, and its fake
-quantisation also finds which values were clipped. Evaluation needs neither.
+PyTorch's max-pooling on a CPU also computes the positions of the maxima, and its fake
+quantisation also computes which values were clipped. Evaluation needs neither.
 """
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from swim.engine.compiled.recording import one_step
 from swim.networks.layouts import CONVOLUTIONS
 from swim.networks.weights.interception import Watch
+
+_Arguments = ParamSpec("_Arguments")
+
+
+def one_step(function: Callable[_Arguments, Tensor]) -> Callable[_Arguments, Tensor]:
+    """The function, which a recorder notes as one step instead of the operations in it.
+
+    A recorder is the active dispatch mode, and has a method ``record_one_step``
+    (:class:`swim.engine.compiled.recording.Recording`).
+    """
+
+    @functools.wraps(function)
+    def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Tensor:
+        record = getattr(_get_current_dispatch_mode(), "record_one_step", None)
+        if record is None:
+            return function(*args, **kwargs)
+        result: Tensor = record(call, function, args, kwargs)
+        return result
+
+    return call
 
 
 def keep_freed_memory() -> None:
@@ -28,7 +49,7 @@ def keep_freed_memory() -> None:
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Height and width from one number or two."""
+    """(height, width) from one number for both, or from two."""
     if isinstance(value, tuple | list):
         return int(value[0]), int(value[-1])
     return int(value), int(value)
@@ -44,7 +65,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """``F.max_pool2d`` of (..., H, W), as maxima of shifted views where nothing is padded."""
+    """``F.max_pool2d`` of (..., H, W): maxima of shifted views where nothing is padded."""
     kernel = pair(kernel_size)
     plain = (
         not (ceil_mode or return_indices)
@@ -53,8 +74,8 @@ def max_pool2d(
         and kernel != (1, 1)  # nothing but a view
     )
     if not plain or input.device.type != "cpu":
-        own: Callable[..., Tensor] = F.max_pool2d
-        return own(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+        original: Callable[..., Tensor] = F.max_pool2d
+        return original(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
     step = pair(stride or kernel_size)
     for dim in (-2, -1):
         size = (input.shape[dim] - kernel[dim]) // step[dim] + 1
@@ -66,6 +87,7 @@ def max_pool2d(
 
 
 def _every(x: Tensor, dim: int, start: int, step: int, count: int) -> Tensor:
+    """A view of ``count`` rows or columns, each ``step`` after the last."""
     index: list[Any] = [..., slice(None), slice(None)]
     index[dim] = slice(start, start + (count - 1) * step + 1, step)
     return x[tuple(index)]
@@ -75,7 +97,7 @@ def _every(x: Tensor, dim: int, start: int, step: int, count: int) -> Tensor:
 def fake_quantize(
     input: Tensor, scale: Any, zero_point: Any, quant_min: int, quant_max: int
 ) -> Tensor:
-    """``torch.fake_quantize_per_tensor_affine`` of finite values, in place on one fresh tensor."""
+    """``torch.fake_quantize_per_tensor_affine`` of finite values, into a new tensor."""
     return fake_quantize_(input, scale, zero_point, quant_min, quant_max, torch.mul)
 
 
@@ -88,7 +110,7 @@ def fake_quantize_(
     quant_max: int,
     multiply: Callable[..., Tensor] = Tensor.mul_,
 ) -> Tensor:
-    """The same, over ``input`` itself where that can be."""
+    """:func:`fake_quantize`, written over ``input`` where it is float32 on the CPU."""
     if input.dtype != torch.float32 or input.device.type != "cpu":
         return torch.fake_quantize_per_tensor_affine(input, scale, zero_point, quant_min, quant_max)
     inverse, step, low, high = grid(scale, zero_point, quant_min, quant_max)
@@ -98,9 +120,9 @@ def fake_quantize_(
 def grid(
     scale: Any, zero_point: Any, quant_min: int, quant_max: int
 ) -> tuple[float, float, int, int]:
-    """What a quantiser's arguments say: ``clamp(round(x inverse), low, high) step``."""
+    """(inverse, step, low, high) of a quantiser ``clamp(round(x inverse), low, high) step``."""
     zero, step = int(zero_point), float(scale)
-    inverse = float(np.float32(1) / np.float32(step))  # rounded as PyTorch has it
+    inverse = float(np.float32(1) / np.float32(step))  # rounded as PyTorch rounds it
     return inverse, step, quant_min - zero, quant_max - zero
 
 
@@ -113,7 +135,7 @@ SUBSTITUTES: dict[Any, Callable[..., Tensor]] = {
 
 
 class FastKernels(Watch):
-    """While active, a model's forward uses the versions above."""
+    """While active, a model's forward uses the substitutes above."""
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return SUBSTITUTES.get(func, func)(*args, **kwargs)

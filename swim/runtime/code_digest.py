@@ -231,9 +231,22 @@ def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
             above = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            homes = _lazy_exports(module)
+            for alias in node.names:
+                yield homes.get(alias.name, f"{module}.{alias.name}")
         else:
             yield from _imports(node, package)
+
+
+@functools.cache
+def _lazy_exports(package: str) -> Mapping[str, str]:
+    """Name -> module, of what a package of ours offers by :func:`swim.runtime.lazy.exports`."""
+    path = _path(package) if package.partition(".")[0] == "swim" else None
+    if path is None or path.name != "__init__.py":
+        return {}
+    calls = [node for node in ast.walk(_tree(package)) if isinstance(node, ast.Call)]
+    homes = [c.args[1] for c in calls if _last_name(c.func) == "exports"]
+    return {name: home for node in homes for name, home in ast.literal_eval(node).items()}
 
 
 def _imported_by_call(node: ast.Call, package: list[str]) -> Iterator[str]:

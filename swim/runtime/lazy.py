@@ -11,7 +11,9 @@ def exports(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The functions ``__getattr__`` and ``__dir__`` of a package.
 
-    Our own modules import from the modules themselves, so that a digest of code sees them.
+    A digest of code follows ``from package import name`` to the module that defines the name, if
+    ``homes`` is written out in the call (:mod:`swim.runtime.code_digest`); it does not follow
+    ``package.name``.
 
     Args:
         package: its name.

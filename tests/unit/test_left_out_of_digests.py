@@ -35,7 +35,7 @@ TAKEN = {
     # Errors and their words.
     "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError", "short"},
     "swim.settings.validation": {"parse"},  # settings
-    "swim.runtime.lazy": {"exports"},  # names for callers; our modules do without
+    "swim.runtime.lazy": {"exports"},  # names, which digests follow to their modules
     "swim.runtime.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
     "swim.runtime.progress_bar": {"meter"},  # progress on a terminal
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses

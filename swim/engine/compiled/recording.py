@@ -1,32 +1,30 @@
-"""Notes the operations of a forward pass.
+"""Records the operations of a forward pass, so that they can be run again on other tensors.
 
-What does not depend on the tensors given is a constant of the recording.
+An operation that depends on none of the tensors given is not recorded; its result is a constant.
+compiled/README.md compares this recorder with torch's own tracers.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
-
-_Arguments = ParamSpec("_Arguments")
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Stands for a tensor that is another in every pass: one given to it, or what it computes."""
+    """Stands for a tensor that differs from pass to pass: an input, or a result of a step."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Of a tensor, without its values."""
+    """A tensor's shape, strides and type."""
 
     shape: torch.Size
     stride: tuple[int, ...]
@@ -34,37 +32,37 @@ class Layout:
 
     @classmethod
     def of(cls, tensor: Tensor) -> "Layout":
-        """A tensor's."""
+        """The layout of a tensor."""
         return cls(tensor.shape, tensor.stride(), tensor.dtype)
 
     @property
     def channels_last(self) -> bool:
-        """Whether it lies in memory as (N, H, W, C)."""
-        return len(self.shape) == 4 and self._lies(torch.channels_last)
+        """Whether the tensor lies in memory as (N, H, W, C), without gaps."""
+        return len(self.shape) == 4 and self._is_contiguous(torch.channels_last)
 
     @property
     def in_order(self) -> bool:
-        """Whether it lies in memory so, or in the order of its dimensions."""
-        return self.channels_last or self._lies(torch.contiguous_format)
+        """Whether the tensor is channels last, or contiguous in the order of its dimensions."""
+        return self.channels_last or self._is_contiguous(torch.contiguous_format)
 
     def empty(self) -> Tensor:
-        """A tensor like that on the CPU, without values."""
+        """A tensor of this layout on the CPU, with undefined values."""
         return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="cpu")
 
     def holding(self, tensor: Tensor) -> Tensor:
-        """The tensor, or a copy of its values that lies in memory like this.
+        """The tensor if it has this layout, else a copy that has.
 
         Raises:
-            ValueError: it has another shape or type.
+            ValueError: the tensor has another shape or type.
         """
-        found = Layout.of(tensor)
-        if (found.shape, found.dtype) != (self.shape, self.dtype):
-            raise ValueError(f"a tensor like {self} is needed, not {found}")
-        return tensor if found == self else self.empty().copy_(tensor)
+        actual = Layout.of(tensor)
+        if (actual.shape, actual.dtype) != (self.shape, self.dtype):
+            raise ValueError(f"a tensor like {self} is needed, not {actual}")
+        return tensor if actual == self else self.empty().copy_(tensor)
 
-    def _lies(self, order: torch.memory_format) -> bool:
-        like = torch.empty_strided(self.shape, self.stride, device="meta")
-        return like.is_contiguous(memory_format=order)
+    def _is_contiguous(self, order: torch.memory_format) -> bool:
+        without_values = torch.empty_strided(self.shape, self.stride, device="meta")
+        return without_values.is_contiguous(memory_format=order)
 
 
 @dataclass(frozen=True)
@@ -73,11 +71,12 @@ class Step:
 
     Attributes:
         function: the operation.
-        args: its arguments, slots among them.
+        args: arguments by position, with slots where tensors differ from pass to pass.
         kwargs: arguments by name.
-        results: numbers of the slots that it fills; an operation in place fills its input's again.
-        layout: of its first result when it was recorded.
-        uses: numbers of the slots among its arguments.
+        results: numbers of the slots that the step fills; an operation in place fills the slot of
+            its input again.
+        layout: layout of the first result when the step was recorded.
+        uses: numbers of the slots among the arguments.
     """
 
     function: Any
@@ -88,7 +87,7 @@ class Step:
     uses: frozenset[int]
 
     def run(self, values: dict[int, Tensor]) -> None:
-        """Computes the results from values by slot, and adds them there."""
+        """Run the operation on ``values``, slot -> tensor, and put its results there."""
         args, kwargs = _filled(self.args, values), self.kwargs
         if kwargs:
             kwargs = dict(zip(kwargs, _filled(kwargs.values(), values), strict=True))
@@ -108,23 +107,25 @@ def _filled(arguments: Iterable[Any], values: Mapping[int, Tensor]) -> list[Any]
 
 
 class Recording(TorchDispatchMode):
-    """While active, notes the operations that depend on some tensors.
+    """While active, records the operations that depend on the tensors given.
 
     Attributes:
-        steps: these operations, in their order; the tensors are slots 0, 1, ...
-        faithful: whether running them again makes the pass again.
+        steps: the operations in their order; the tensors given are slots 0, 1, ...
+        faithful: whether running the steps again repeats the pass. False if the pass draws random
+            numbers from torch, writes to a constant, or asks for the value of a tensor.
     """
 
     def __init__(self, given: Sequence[Tensor]):
         super().__init__()  # type: ignore[no-untyped-call]
         self.steps: list[Step] = []
         self.faithful = True
+        # Weak keys: a recording must not keep the activations of a deep network in memory.
         self._slots = WeakTensorKeyDictionary({tensor: i for i, tensor in enumerate(given)})
         self._next = len(given)
-        self._within = False
+        self._inside_step = False
 
     def slot(self, tensor: Tensor) -> int | None:
-        """A tensor's number, None if it is a constant."""
+        """The number of a tensor's slot; None for a constant."""
         number: int | None = self._slots.get(tensor)
         return number
 
@@ -133,7 +134,7 @@ class Recording(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if self._within:
+        if self._inside_step:
             return result
         written = [
             args[i] if i < len(args) else kwargs.get(argument.name)
@@ -141,24 +142,30 @@ class Recording(TorchDispatchMode):
             if argument.alias_info is not None and argument.alias_info.is_write
         ]
         self.faithful &= torch.Tag.nondeterministic_seeded not in func.tags
-        self._note(func, args, kwargs, result, written)
+        self._add(func, args, kwargs, result, written)
         return result
 
-    def whole(self, name: Any, function: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
-        """Runs a function and notes it as one step; it writes to nothing but what it returns."""
-        if self._within:
+    def record_one_step(
+        self, name: Any, function: Callable[..., Tensor], args: Any, kwargs: Any
+    ) -> Tensor:
+        """Run a function and record it as one step, ``name``, without the operations in it.
+
+        The function may write to the tensor that it returns, and to no other.
+        :func:`swim.engine.kernels.one_step` calls this method.
+        """
+        if self._inside_step:
             return function(*args, **kwargs)
-        self._within = True
+        self._inside_step = True
         try:
             result = function(*args, **kwargs)
         finally:
-            self._within = False
-        self._note(name, args, kwargs, result, [a for a in args if a is result])
+            self._inside_step = False
+        self._add(name, args, kwargs, result, [a for a in args if a is result])
         return result
 
-    def _note(self, func: Any, args: Any, kwargs: Any, result: Any, written: list[Any]) -> None:
-        known_args, known_kwargs = tree_map(self._stand_in, (args, kwargs))
-        slots = [a for a in tree_leaves((known_args, known_kwargs)) if isinstance(a, Slot)]
+    def _add(self, func: Any, args: Any, kwargs: Any, result: Any, written: list[Any]) -> None:
+        slotted_args, slotted_kwargs = tree_map(self._slotted, (args, kwargs))
+        slots = [a for a in tree_leaves((slotted_args, slotted_kwargs)) if isinstance(a, Slot)]
         self.faithful &= all(self.slot(tensor) is not None for tensor in written)
         if not slots:
             return
@@ -166,31 +173,20 @@ class Recording(TorchDispatchMode):
         if not all(isinstance(r, Tensor) for r in results):
             self.faithful = False
             return
-        numbers = tuple(self._numbered(r) for r in results)
+        numbers = tuple(self._number(r) for r in results)
         uses = frozenset(a.number for a in slots)
         layout = Layout.of(results[0])
-        self.steps.append(Step(func, known_args, known_kwargs, numbers, layout, uses))
+        self.steps.append(Step(func, slotted_args, slotted_kwargs, numbers, layout, uses))
 
-    def _numbered(self, tensor: Tensor) -> int:
+    def _number(self, tensor: Tensor) -> int:
+        """The number of a result's slot, a new one unless the operation was in place."""
         number = self.slot(tensor)
         if number is None:
             number = self._slots[tensor] = self._next
             self._next += 1
         return number
 
-    def _stand_in(self, value: Any) -> Any:
+    def _slotted(self, value: Any) -> Any:
+        """An argument, with a slot in place of a tensor that has one."""
         number = self.slot(value) if isinstance(value, Tensor) else None
         return value if number is None else Slot(number)
-
-
-def one_step(function: Callable[_Arguments, Tensor]) -> Callable[_Arguments, Tensor]:
-    """The function, which a recording notes as such instead of the operations in it."""
-
-    @functools.wraps(function)
-    def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Tensor:
-        mode = _get_current_dispatch_mode()
-        if isinstance(mode, Recording):
-            return mode.whole(call, function, args, kwargs)
-        return function(*args, **kwargs)
-
-    return call

@@ -64,6 +64,9 @@ EDITS = [
      {"evaluate", "perturb", "where"}),
     ("devices/four_level.py", "s=6", "s=5", set()),
     ("engine/chip_batch.py", "repeat(self.chips)", "repeat(1)", {"evaluate", "perturb"}),
+    # Behind the door of a package whose names are imported when they are first used.
+    ("engine/compiled/sums.py", "16 * each", "17 * each", {"evaluate", "perturb"}),
+    ("engine/compiled/switch.py", 'VARIABLE, "1"', 'VARIABLE, "0"', {"evaluate", "perturb"}),
     ("evaluation/perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
     ("reports/correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
     ("reports/plots/scatter_figure.py", "alpha=0.25", "alpha=0.3", {"correlate"}),

@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from swim.engine import kernels
-from swim.engine.compiled import blocks
-from swim.engine.compiled.blocks import Block, Quantiser, register
+from swim.engine.compiled import block_code
+from swim.engine.compiled.block import Block, Quantiser
+from swim.engine.compiled.machine_code import simd_width
 
 SCALE = 0.3
 QUANTISER = Quantiser(*kernels.grid(SCALE, 0, -5, 15))
 PLAIN = Block(
-    groups=8, inputs=6, outputs=16, size=(14, 14), kernel=(3, 3), padding=(1, 1), rectified=True,
-    quantised=False, channels_last=True, register=register(),
+    groups=8, inputs=6, outputs=16, size=(14, 14), kernel=(3, 3), padding=(1, 1), relu=True,
+    quantised=False, channels_last=True, simd_width=simd_width(),
 )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def twin(block, images, weight, bias):
         images.double(), weight.double(), bias.double(), padding=block.padding, groups=block.groups
     )
     pooled = F.max_pool2d(sums, 2)
-    return pooled.relu() if block.rectified else pooled
+    return pooled.relu() if block.relu else pooled
 
 
 def random_block(seed):
@@ -60,7 +61,7 @@ def random_block(seed):
         size=(int(rng.integers(6, 18)), int(rng.integers(6, 18))),
         kernel=kernel,
         padding=(int(rng.integers(0, kernel[0])), int(rng.integers(0, kernel[1]))),
-        rectified=bool(rng.random() < 0.5),
+        relu=bool(rng.random() < 0.5),
         channels_last=bool(rng.random() < 0.5),
     )
 
@@ -69,7 +70,7 @@ BLOCKS = [
     PLAIN,
     block(inputs=1, groups=1, outputs=48, size=(28, 28)),
     block(kernel=(5, 5), padding=(0, 0), inputs=3),
-    block(channels_last=False, rectified=False),
+    block(channels_last=False, relu=False),
     *(random_block(seed) for seed in range(30)),
 ]
 
@@ -104,7 +105,7 @@ def test_registers_order_and_threads_change_no_bit(block):
     given = drawn(block, count=5)
     expected = run(block, *given)
     for changed in (4, 8, 16):
-        assert torch.equal(run(dataclasses.replace(block, register=changed), *given), expected)
+        assert torch.equal(run(dataclasses.replace(block, simd_width=changed), *given), expected)
     other = dataclasses.replace(block, channels_last=not block.channels_last)
     assert torch.equal(run(other, *given), expected)
     threads = torch.get_num_threads()
@@ -155,14 +156,14 @@ def fenced(values, at_end):
 
 
 @pytest.mark.skipif(LIBC is None, reason="fences memory by Linux's own calls")
-@pytest.mark.parametrize("register", [4, 8, 16])
-def test_no_access_outside_of_the_tensors(register):
+@pytest.mark.parametrize("width", [4, 8, 16])
+def test_no_access_outside_of_the_tensors(width):
     """One would end the process."""
     for seed in range(12):
-        block = dataclasses.replace(random_block(seed), register=register)
+        block = dataclasses.replace(random_block(seed), simd_width=width)
         images, weight, bias = drawn(block)
         images = images.contiguous(memory_format=torch.channels_last)
-        kernel, result = blocks._kernel(block), block.empty(3)
+        kernel, result = block_code.compiled(block), block.empty(3)
         given = [images, block.packed(weight), bias, result, torch.empty(kernel.workspace)]
         expected = block(*given[:3])
         for at_end in (False, True):
@@ -270,5 +271,5 @@ def test_what_is_left_to_pytorch():
     assert block(inputs=6).worthwhile
     assert not block(inputs=6, kernel=(5, 5)).worthwhile  # no faster
     assert not block(outputs=3).worthwhile  # fewer than any register holds
-    assert not block(register=0).worthwhile  # no fused multiply-add
+    assert not block(simd_width=0).worthwhile  # no fused multiply-add
     assert not block(size=(2, 2), padding=(0, 0)).worthwhile  # no window

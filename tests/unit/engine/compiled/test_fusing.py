@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from swim.engine import kernels
-from swim.engine.compiled.blocks import Block
+from swim.engine.compiled.block import Block
 from swim.engine.compiled.replay import record
 
 FEW, ALL, CHANNELS = 4, 12, 8
@@ -178,7 +178,7 @@ def test_what_crosses_is_written_once():
     recorded = record(lambda x: two_layers(weights, x), images(), FEW, weights, same)
     *_, last = recorded.front._steps
     assert isinstance(last.function, Block)
-    assert last.results == (recorded.whole,)
+    assert last.results == (recorded.part,)
     recorded = record(lambda x: no_pool(weights, x), images(), FEW, weights, same)
     assert recorded.front._steps[-1].function is torch.Tensor.copy_
 

@@ -1,0 +1,23 @@
+"""The environment variable that turns compiled passes off."""
+
+import os
+
+from swim.errors import SettingError, short
+
+VARIABLE = "SWIM_COMPILED"
+
+
+def is_on() -> bool:
+    """Whether passes may be compiled: unless ``SWIM_COMPILED=0`` is in the environment.
+
+    Raises:
+        SettingError: the variable has another value than 0 or 1.
+    """
+    value = os.environ.get(VARIABLE, "1")
+    if value not in ("0", "1"):
+        raise SettingError(
+            f"the environment variable {VARIABLE} must be 1 (compiled passes where they are "
+            "faster, as without the variable) or 0 (PyTorch's operations alone), not "
+            f"{short(value)}"
+        )
+    return value == "1"
