@@ -61,7 +61,7 @@ def record(made_from: Mapping[str, str], settings: EvaluateJob, **point: str) ->
 def rows(
     network: torch.nn.Module,
     batches: Batches,
-    policy: Mapping[str, torch.Tensor] | Policy,
+    policy: Policy,
     settings: EvaluateJob,
     progress: Progress,
     digital: Sequence[str] = (),
@@ -71,7 +71,7 @@ def rows(
     Args:
         network: the checkpoint's.
         batches: test images.
-        policy: a mask, or a programming policy.
+        policy: the programming policy.
         settings: of the job.
         progress: finished rows.
         digital: names and patterns of weights that no device holds.

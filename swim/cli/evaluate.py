@@ -18,6 +18,7 @@ from swim.devices.from_settings import of_settings
 from swim.errors import SettingError
 from swim.evaluation import monte_carlo
 from swim.networks import checkpoint as networks
+from swim.programming.mask import VerifyMask
 from swim.runtime import digests, files
 from swim.runtime.finished_rows import Progress, digest_of
 from swim.settings import EvaluateJob
@@ -74,12 +75,11 @@ def evaluate(
         chosen = {n: torch.full(shape, verify == "all") for n, shape in weights.shapes.items()}
     parts = chip_rows.content(made_from, settings, place, checkpoint)
     digest = digest_of([*parts, *_bytes(chosen)])
-    rows = chip_rows.rows(
-        loaded, batches, chosen, settings, Progress(out, digest), networks.digital(checkpoint)
-    )
+    kept, policy = networks.digital(checkpoint), VerifyMask(chosen)
+    rows = chip_rows.rows(loaded, batches, policy, settings, Progress(out, digest), kept)
     files.write_rows(out, monte_carlo.COLUMNS, rows, chip_rows.record(made_from, settings, **point))
     if clean:
-        found = monte_carlo.clean(loaded, batches, digital=networks.digital(checkpoint))
+        found = monte_carlo.clean(loaded, batches, digital=kept)
         row = (*found, *_variance(weights.layers, settings))
         record = chip_rows.record(made_from, settings, method="clean", fraction="")
         files.write_rows(clean, CLEAN, [row], record)

@@ -19,7 +19,6 @@ from swim.evaluation.api import evaluate
 from swim.evaluation.monte_carlo import clean
 from swim.networks.isolation import device_of, few, left_alone
 from swim.networks.weights.tracing import trace
-from swim.programming.mask import VerifyMask
 from swim.selection import masks
 from swim.selection.scores.base import Inputs, estimator_of
 from swim.settings import TrainingSettings, registry
@@ -100,9 +99,9 @@ def selective_write(
     batches = list(data.batches("test", batch_size))
     yield Outcome("clean accuracy", clean(model, batches)[0])
 
-    def program(name: str, policy: Mapping[str, Tensor] | VerifyMask) -> Outcome:
+    def program(name: str, mask: Mapping[str, Tensor]) -> Outcome:
         result = evaluate(
-            model, batches, policy, device=device, chips=chips, seed=seed,
+            model, batches, mask, device=device, chips=chips, seed=seed,
             progress=lambda done: progress("chips", done, chips),
         )  # fmt: skip
         return Outcome(name, result.mean, result.std, chips)

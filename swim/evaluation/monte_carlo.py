@@ -1,9 +1,10 @@
-"""Monte Carlo over programmed accelerators, in memory and with common random numbers."""
+"""Monte Carlo over programmed chips, in memory and with common random numbers."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,17 +23,10 @@ COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
 Row = tuple[int, float, float, float, float, int]
 
 
-def _means(right: Tensor, losses: Tensor, parts: Tensor | None = None) -> tuple[float, float]:
-    """Accuracy and mean loss of some images' answers, each weighted by its part if given."""
-    if parts is None:
-        return float(right.double().mean()), float(losses.double().mean())
-    return float(parts @ right.double().cpu()), float(parts @ losses.double().cpu())
-
-
 def stream(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
-    mask: Mapping[str, Tensor] | Policy | None = None,
+    policy: Policy | None = None,
     *,
     device: Device,
     seed: int = 0,
@@ -43,95 +37,140 @@ def stream(
     inputs: str | Sequence[str] | None = None,
     report: Callable[[Inventory], None] | None = None,
 ) -> Iterator[Row]:
-    """Chip after chip without end, each as the entries of :data:`COLUMNS`.
+    """Chip after chip without end. Between two chips the model is as it was.
 
-    Arguments and errors are those of :func:`swim.evaluate`, and ``images``: measure each chip on
-    about so many, drawn anew for each (:mod:`.stratified`), so that its accuracy is an
-    unbiased estimate; the first :data:`.stratified.PILOT` chips are measured on all of them.
-    ``report`` is told what is programmed, before the first chip.
-    Between two chips the model is as it was.
+    Args:
+        model: as the other arguments not named here, as in :func:`swim.evaluate`.
+        batches: (inputs, labels) pairs.
+        policy: the programming policy; None verifies no weight.
+        device: the memory device.
+        seed: seed of all random draws.
+        first_chip: number of the first chip.
+        images: measure each chip on about so many images, sampled afresh for each chip
+            (:mod:`.stratified`), so that its accuracy is an unbiased estimate. The first
+            :data:`.stratified.PILOT` chips are measured on all images.
+        loss: ``cross_entropy`` or ``mse``.
+        digital: names or patterns of weights that no device holds.
+        inputs: key or keys of what the model takes.
+        report: called with what is programmed, before the first chip.
+
+    Yields:
+        A row per chip, with the entries of :data:`COLUMNS`.
+
+    Raises:
+        SettingError: ``images`` is given with a loss that has no classification errors; else as
+            :func:`swim.evaluate`, also DataError and UnsupportedOperationError.
     """
     if images is not None and loss != "cross_entropy":
         raise SettingError(f"images: samples are drawn by classification errors; loss is {loss!r}")
-    policy: Policy = VerifyMask(mask or {}) if mask is None or isinstance(mask, Mapping) else mask
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss, inputs, digital)
     if report is not None:
         report(network.inventory)
     device = at_equal_variance(device, network.targets)
-
-    def program(index: int) -> Programmed:
-        return policy.program(Chip(network.targets, device, seed, index))
-
-    pilot: dict[int, Tensor] = {}  # chip -> which images it got right
-    sampling: Sampling | None = None
-
-    def measure(indices: range) -> Iterator[Row | NotFiniteError]:
-        nonlocal sampling
-        programmed = [program(index) for index in indices]
-        weights: list[Mapping[str, Tensor]] = [chip.weights for chip in programmed]
-        parts: list[Tensor | None] = [None] * len(indices)
-        failed: dict[int, NotFiniteError] = {}
-        if images is None or images >= network.images or indices[0] < PILOT:
-            right, losses = _answers(network, weights, None, indices, failed)
-            if images is not None:
-                pilot.update(zip(indices, right, strict=True))
-        else:
-            sampling = sampling or _plan(network, program, pilot, images)
-            drawn = [sampling.draw(seed, index) for index in indices]
-            positions = [torch.from_numpy(d[0]) for d in drawn]
-            right, losses = _answers(network, weights, positions, indices, failed)
-            parts = [torch.from_numpy(d[1]) for d in drawn]
-        for number, chip in enumerate(programmed):
-            answers = _means(right[number], losses[number], parts[number])
-            row = (indices[number], *answers, chip.nwc, chip.reads, right.shape[1])
-            yield failed.get(indices[number], row)
-
+    chips = _Chips(network, policy or VerifyMask({}), device, seed, images)
     # Groups begin at fixed chips, so that a chip's neighbours, and its bytes, are always the same.
     for start in itertools.count(first_chip - first_chip % network.group, network.group):
         with left_alone(model), torch.no_grad():
-            rows = list(measure(range(start, start + network.group)))
+            rows = chips.rows(range(start, start + network.group))
         for row in rows[max(first_chip - start, 0) :]:
             if isinstance(row, NotFiniteError):
                 raise row
             yield row
 
 
-def _answers(
-    network: Network,
-    weights: list[Mapping[str, Tensor]],
-    positions: list[Tensor] | None,
-    numbers: range,
-    failed: dict[int, NotFiniteError],
-) -> tuple[Tensor, Tensor]:
-    """What chips answer; those whose outputs are not finite are put into ``failed`` instead."""
-    while True:
-        try:
-            return network.answers(weights, positions, numbers)
-        except NotFiniteError as error:
-            if error.chip is None or error.chip in failed:
-                raise
-            failed[error.chip] = error
-            weights[numbers.index(error.chip)] = network.targets
+class _Chips:
+    """Programs and measures the chips of one network, policy and device, a group at once."""
+
+    def __init__(
+        self, network: Network, policy: Policy, device: Device, seed: int, images: int | None
+    ):
+        self._network, self._policy, self._device = network, policy, device
+        self._seed, self._images = seed, images
+        self._pilot: dict[int, Tensor] = {}  # chip -> 1 for each image that it predicts correctly
+        self._sampling: Sampling | None = None
+
+    def rows(self, group: range) -> list[Row | NotFiniteError]:
+        """A row, or the reason why there is none, for each chip of a group."""
+        programmed = [self._program(index) for index in group]
+        weights: list[Mapping[str, Tensor]] = [chip.weights for chip in programmed]
+        failed: dict[int, NotFiniteError] = {}
+        shares: list[Tensor | None] = [None] * len(group)
+        if self._on_all_images(group):
+            correct, losses = self._predict(weights, None, group, failed)
+            if self._images is not None:
+                self._pilot.update(zip(group, correct, strict=True))
+        else:
+            samples = [self._sample(index) for index in group]
+            positions = [torch.from_numpy(chosen) for chosen, _ in samples]
+            shares = [torch.from_numpy(share) for _, share in samples]
+            correct, losses = self._predict(weights, positions, group, failed)
+        rows: list[Row | NotFiniteError] = []
+        for number, chip in enumerate(programmed):
+            means = _means(correct[number], losses[number], shares[number])
+            row = (group[number], *means, chip.nwc, chip.reads, correct.shape[1])
+            rows.append(failed.get(group[number], row))
+        return rows
+
+    def _program(self, index: int) -> Programmed:
+        return self._policy.program(Chip(self._network.targets, self._device, self._seed, index))
+
+    def _on_all_images(self, group: range) -> bool:
+        few = self._images is not None and self._images < self._network.images
+        return not few or group[0] < PILOT
+
+    def _predict(
+        self,
+        weights: list[Mapping[str, Tensor]],
+        positions: list[Tensor] | None,
+        group: range,
+        failed: dict[int, NotFiniteError],
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`.Network.answers` of a group.
+
+        A chip whose outputs are not finite is put into ``failed``; its place is taken by the
+        unprogrammed network.
+        """
+        while True:
+            try:
+                return self._network.answers(weights, positions, group)
+            except NotFiniteError as error:
+                if error.chip is None or error.chip in failed:
+                    raise
+                failed[error.chip] = error
+                weights[group.index(error.chip)] = self._network.targets
+
+    def _sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the images that a chip is measured on, and the share of each in its mean."""
+        if self._sampling is None:
+            assert self._images is not None
+            self._sampling = self._plan(self._images)
+        return self._sampling.draw(self._seed, index)
+
+    def _plan(self, images: int) -> Sampling:
+        """Strata from the predictions of the pilot chips and of the unprogrammed network.
+
+        A run that goes on from finished chips runs the pilot chips that it has not seen once more.
+        """
+        network = self._network
+        for start in range(0, PILOT, network.group):
+            if start not in self._pilot:
+                group = range(start, start + network.group)
+                weights = [self._program(index).weights for index in group]
+                correct, _ = network.answers(weights, numbers=group)
+                self._pilot.update(zip(group, correct, strict=True))
+        # In units of the labels of the image that has most, most often one.
+        errors = (network.counted - torch.stack(list(self._pilot.values()))).sum(0)
+        wrong = errors / network.counted.max()
+        _, losses = network.answers([network.targets])
+        return plan(wrong.cpu().numpy(), losses[0].cpu().numpy(), images)
 
 
-def _plan(
-    network: Network, program: Callable[[int], Programmed], pilot: dict[int, Tensor], images: int
-) -> Sampling:
-    """Strata from the answers of the pilot chips, and of the network before programming.
-
-    A run that goes on from finished chips asks the pilot chips that it has not seen once more.
-    """
-    for start in range(0, PILOT, network.group):
-        if start not in pilot:
-            indices = range(start, start + network.group)
-            weights = [program(index).weights for index in indices]
-            right, _ = network.answers(weights, numbers=indices)
-            pilot.update(zip(indices, right, strict=True))
-    # In units of the labels of the image that has most, most often one.
-    wrong = (network.counted - torch.stack(list(pilot.values()))).sum(0) / network.counted.max()
-    _, losses = network.answers([network.targets])
-    return plan(wrong.cpu().numpy(), losses[0].cpu().numpy(), images)
+def _means(correct: Tensor, losses: Tensor, shares: Tensor | None = None) -> tuple[float, float]:
+    """Accuracy and mean loss of some images, each weighted by its share if shares are given."""
+    if shares is None:
+        return float(correct.double().mean()), float(losses.double().mean())
+    return float(shares @ correct.double().cpu()), float(shares @ losses.double().cpu())
 
 
 def clean(
@@ -142,8 +181,8 @@ def clean(
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
 ) -> tuple[float, float]:
-    """Accuracy and mean loss with every weight exactly as it is."""
+    """Accuracy and mean loss of the unprogrammed network, whose weights are exact."""
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss, inputs, digital)
-        right, losses = network.answers([network.targets])
-        return _means(right[0], losses[0])
+        correct, losses = network.answers([network.targets])
+        return _means(correct[0], losses[0])

@@ -60,7 +60,7 @@ def test_accuracy_is_the_naive_ones(subject, fraction, group, monkeypatch):
     model, batches = subject
     scores = {n: torch.rand(p.shape) for n, p in model.named_parameters() if p.dim() > 1}
     mask = swim.select(scores, fraction)
-    made = stream(model, batches, mask, device=DEVICE)
+    made = stream(model, batches, VerifyMask(mask), device=DEVICE)
     rounded = 0
     for index in range(CHIPS):
         _, accuracy, *_, images = next(made)

@@ -99,7 +99,9 @@ def test_the_same_weights_and_cycles_as_the_twin(net, batches, bits):
 def test_no_budget_is_the_chip_written_once(net, batches):
     images = [(x, y) for x, y in batches]
     once = swim.evaluate(net, images, device=DEVICE, chips=3, seed=1)
-    none = swim.evaluate(net, images, InSitu(net, batches, 0), device=DEVICE, chips=3, seed=1)
+    none = swim.evaluate(
+        net, images, policy=InSitu(net, batches, 0), device=DEVICE, chips=3, seed=1
+    )
     assert torch.equal(once.accuracy, none.accuracy)
     assert none.nwc == 0
 
@@ -107,8 +109,8 @@ def test_no_budget_is_the_chip_written_once(net, batches):
 def test_the_model_is_left_alone_and_chips_do_not_depend_on_each_other(net, batches):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     policy = InSitu(net, batches, 1.5, learning_rate=0.1)
-    both = swim.evaluate(net, batches, policy, device=DEVICE, chips=10, seed=1)
-    last = swim.evaluate(net, batches, policy, device=DEVICE, chips=1, seed=1, first_chip=9)
+    both = swim.evaluate(net, batches, policy=policy, device=DEVICE, chips=10, seed=1)
+    last = swim.evaluate(net, batches, policy=policy, device=DEVICE, chips=1, seed=1, first_chip=9)
     assert both.accuracy[9] == last.accuracy[0]
     assert both.cycles[9] == last.cycles[0]
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
@@ -126,22 +128,24 @@ def test_training_on_quiet_devices_learns():
     kept = {"device": quiet, "chips": 2}
     start = swim.evaluate(net, [(x, y)], **kept).mean
     policy = InSitu(net, [(x, y)], 150, learning_rate=0.2)
-    assert swim.evaluate(net, [(x, y)], policy, **kept).mean > start + 0.5
+    assert swim.evaluate(net, [(x, y)], policy=policy, **kept).mean > start + 0.5
 
 
 def test_quantised_in_the_forward(batches):
     torch.manual_seed(3)
     net = Net().eval()
     quantisation.quantise_weights(net, 4)
-    result = swim.evaluate(net, batches, InSitu(net, batches, 1, weight_bits=4), device=DEVICE,
-                           chips=2)  # fmt: skip
+    policy = InSitu(net, batches, 1, weight_bits=4)
+    result = swim.evaluate(net, batches, policy=policy, device=DEVICE, chips=2)
     assert result.accuracy.isfinite().all()
 
 
 def test_in_the_closed_form_a_unit_is_what_is_expected(net, batches):
     """One step writes each device once; verifying one takes (1 - p) / p rewrites on average."""
     p = math.erf(0.06 / 0.3 / math.sqrt(2))
-    made = swim.evaluate(net, batches, InSitu(net, batches, 1), device=swim.Device(0.3), chips=2)
+    made = swim.evaluate(
+        net, batches, policy=InSitu(net, batches, 1), device=swim.Device(0.3), chips=2
+    )
     steps = int((1 - p) / p)
     assert made.cycles.tolist() == pytest.approx([steps / ((1 - p) / p)] * 2)
 
@@ -152,6 +156,8 @@ def test_mistakes(net, batches):
     with pytest.raises(DataError, match="batches is empty"):
         InSitu(net, [], 1)
     with pytest.raises(SettingError, match="no write cycles to spend"):
-        swim.evaluate(net, batches, InSitu(net, batches, 1), device=swim.Device(0.0), chips=1)
+        swim.evaluate(
+            net, batches, policy=InSitu(net, batches, 1), device=swim.Device(0.0), chips=1
+        )
     with pytest.raises(SettingError, match="tolerance"):
         swim.Device(0.1, tolerance=0)

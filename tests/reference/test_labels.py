@@ -336,14 +336,14 @@ def test_on_device_training_takes_the_mean_over_labels_that_count():
     kept, device = y != -100, swim.Device(sigma=0.2)
     runs = [
         swim.evaluate(
-            model, [(x[kept], y[kept])], InSitu(model, steps, 2, learning_rate=0.1),
+            model, [(x[kept], y[kept])], policy=InSitu(model, steps, 2, learning_rate=0.1),
             device=device, chips=2,
         )
         for steps in ([(x, y)], [(x[kept], y[kept])])
     ]  # fmt: skip
     torch.testing.assert_close(runs[0].loss, runs[1].loss, rtol=1e-4, atol=1e-6)
     nothing = [(x, torch.full_like(y, -100)), (x, y)]
-    still = swim.evaluate(model, [(x, y)], InSitu(model, nothing, 2), device=device, chips=1)
+    still = swim.evaluate(model, [(x, y)], policy=InSitu(model, nothing, 2), device=device, chips=1)
     assert still.loss.isfinite().all()
 
 
@@ -409,10 +409,10 @@ def test_a_chip_that_overflows_is_named_with_its_layer(together):
             return Programmed(weights, nwc=0.0)
 
     with pytest.raises(DataError, match=r"chip 5: .*not finite.*first layer .* is 'b.weight'"):
-        swim.evaluate(model, [(x * 10, y)], Odd(), device=EXACT, chips=8)
-    before = swim.evaluate(model, [(x * 10, y)], Odd(), device=EXACT, chips=5)
+        swim.evaluate(model, [(x * 10, y)], policy=Odd(), device=EXACT, chips=8)
+    before = swim.evaluate(model, [(x * 10, y)], policy=Odd(), device=EXACT, chips=5)
     assert torch.equal(before.loss, swim.evaluate(model, [(x * 10, y)], device=EXACT, chips=5).loss)
-    after = swim.evaluate(model, [(x * 10, y)], Odd(), device=EXACT, chips=2, first_chip=6)
+    after = swim.evaluate(model, [(x * 10, y)], policy=Odd(), device=EXACT, chips=2, first_chip=6)
     assert after.loss.isfinite().all()
 
 
@@ -442,9 +442,9 @@ def test_the_chip_is_named_where_chips_cannot_run_together_on_these_images():
                 weights["b.weight"].fill_(float("inf"))
             return Programmed(weights, nwc=0.0)
 
-    assert len(swim.evaluate(model, batches, Odd(), device=EXACT, chips=11).loss) == 11
+    assert len(swim.evaluate(model, batches, policy=Odd(), device=EXACT, chips=11).loss) == 11
     with pytest.raises(DataError, match=r"^chip 11: .* is 'b.weight'"):
-        swim.evaluate(model, batches, Odd(), device=EXACT, chips=12)
+        swim.evaluate(model, batches, policy=Odd(), device=EXACT, chips=12)
 
 
 def test_an_operation_that_overflows_behind_the_last_layer_is_named():
@@ -500,7 +500,9 @@ def test_on_device_training_that_diverges_names_the_chip():
     x[3] = float("inf")
     policy = InSitu(model, batches, 5)
     with pytest.raises(DataError, match=r"chip 0, after 0 steps of on-device training"):
-        swim.evaluate(model, [(x[:3], batches[0][1][:3])], policy, device=swim.Device(0.2), chips=1)
+        swim.evaluate(
+            model, [(x[:3], batches[0][1][:3])], policy=policy, device=swim.Device(0.2), chips=1
+        )
 
 
 def test_a_squared_error_that_overflows_is_no_number():

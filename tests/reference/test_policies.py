@@ -279,7 +279,7 @@ def test_chips_do_not_depend_on_each_other_and_the_model_is_left_alone(policy, m
     device = swim.Device(0.15, M=8, K=2, write_verify="redraw", read_noise=0.01)
 
     def run(**options):
-        return swim.evaluate(model, batches, rule, device=device, seed=1, **options)
+        return swim.evaluate(model, batches, policy=rule, device=device, seed=1, **options)
 
     whole, last = run(chips=12), run(chips=2, first_chip=9)
     for part in ("accuracy", "loss", "cycles", "reads"):

@@ -164,7 +164,7 @@ def test_chips_of_a_mask_are_those_of_the_cpu(kind, device):
         )
     expected, found = results
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.cycles, expected.cycles, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.nwc_per_chip, expected.nwc_per_chip, rtol=1e-6, atol=0)
     assert torch.equal(found.accuracy, expected.accuracy)
 
 
@@ -244,10 +244,10 @@ def test_on_device_training_is_that_of_the_cpu():
     results = []
     for model in (here, there):
         policy = InSitu(model, batches(), 2.0, learning_rate=0.05)
-        results.append(swim.evaluate(model, batches(), policy, device=COUNTED, chips=3))
+        results.append(swim.evaluate(model, batches(), policy=policy, device=COUNTED, chips=3))
     expected, found = results
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.cycles, expected.cycles, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.nwc_per_chip, expected.nwc_per_chip, rtol=1e-6, atol=0)
 
 
 def test_loss_of_single_weights_is_that_of_the_cpu():

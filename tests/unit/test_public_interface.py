@@ -117,7 +117,7 @@ def test_a_policy_takes_a_masks_place():
     batches = [(torch.randn(40, 6), torch.randint(0, 3, (40,)))]
     device = swim.Device(sigma=0.3)
     plain = swim.evaluate(model, batches, device=device, chips=30)
-    repaired = swim.evaluate(model, batches, ReadAndRepair(), device=device, chips=30)
+    repaired = swim.evaluate(model, batches, policy=ReadAndRepair(), device=device, chips=30)
     clean = nn.functional.cross_entropy(model(batches[0][0]), batches[0][1]).item()
     assert (repaired.loss - clean).abs().mean() < (plain.loss - clean).abs().mean()
     assert repaired.nwc == 0.25

@@ -293,9 +293,9 @@ def test_what_else_measures_takes_several_inputs():
         assert row == one
     device = swim.Device(sigma=0.2)
     policy = InSitu(two(), batches, 2, inputs=inputs, learning_rate=0.1)
-    trained = swim.evaluate(two(), batches, policy, device=device, chips=2, inputs=inputs)
+    trained = swim.evaluate(two(), batches, policy=policy, device=device, chips=2, inputs=inputs)
     plain_policy = InSitu(two(), [((x, k), y)], 2, learning_rate=0.1)
-    expected = swim.evaluate(two(), [((x, k), y)], plain_policy, device=device, chips=2)
+    expected = swim.evaluate(two(), [((x, k), y)], policy=plain_policy, device=device, chips=2)
     assert torch.equal(trained.loss, expected.loss)
     noisy = [
         swim.sensitivity(two(), b, inputs=i, noise=0.05) for b, i in (SEVERAL["a tuple"],
@@ -334,11 +334,13 @@ def test_the_callers_modes_change_nothing(mode):
         )
         assert torch.equal(swim.sensitivity(model, batches)["0.weight"], expected)
         policy = InSitu(model, batches, 1)
-        trained = swim.evaluate(model, batches, policy, device=swim.Device(sigma=0.2), chips=1)
+        trained = swim.evaluate(
+            model, batches, policy=policy, device=swim.Device(sigma=0.2), chips=1
+        )
         assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode)
         assert not torch.is_grad_enabled()
     policy = InSitu(model, [(x, y)], 1)
-    outside = swim.evaluate(model, [(x, y)], policy, device=swim.Device(sigma=0.2), chips=1)
+    outside = swim.evaluate(model, [(x, y)], policy=policy, device=swim.Device(sigma=0.2), chips=1)
     assert torch.equal(trained.loss, outside.loss)
 
 
@@ -413,7 +415,7 @@ def test_on_device_training_reads_the_same_batches(kind):
     runs = []
     for batches in (READ[kind](), [(a, b) for a, b in read(network(), READ[kind]())]):
         policy = InSitu(network(), batches, 5, learning_rate=0.01)
-        runs.append(swim.evaluate(network(), [(x, y)], policy, device=device, chips=2).loss)
+        runs.append(swim.evaluate(network(), [(x, y)], policy=policy, device=device, chips=2).loss)
     assert torch.equal(*runs)
 
 
@@ -434,7 +436,7 @@ def test_a_users_sequence_is_asked_batch_by_batch():
 
     policy = InSitu(network(), Counting(), 5, learning_rate=0.01)
     assert not asked
-    swim.evaluate(network(), [(x, y)], policy, device=swim.Device(sigma=0.2), chips=1)
+    swim.evaluate(network(), [(x, y)], policy=policy, device=swim.Device(sigma=0.2), chips=1)
     assert asked[:4] == [0, 1, 2, 0]
 
 
