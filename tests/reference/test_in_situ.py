@@ -112,10 +112,10 @@ def test_the_model_is_left_alone_and_chips_do_not_depend_on_each_other(net, batc
     both = swim.evaluate(net, batches, policy=policy, device=DEVICE, chips=10, seed=1)
     last = swim.evaluate(net, batches, policy=policy, device=DEVICE, chips=1, seed=1, first_chip=9)
     assert both.accuracy[9] == last.accuracy[0]
-    assert both.cycles[9] == last.cycles[0]
+    assert both.nwc_per_chip[9] == last.nwc_per_chip[0]
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
-    assert (both.cycles <= 1.5).all()
-    assert both.cycles.min() > 0.5
+    assert (both.nwc_per_chip <= 1.5).all()
+    assert both.nwc_per_chip.min() > 0.5
 
 
 def test_training_on_quiet_devices_learns():
@@ -147,7 +147,7 @@ def test_in_the_closed_form_a_unit_is_what_is_expected(net, batches):
         net, batches, policy=InSitu(net, batches, 1), device=swim.Device(0.3), chips=2
     )
     steps = int((1 - p) / p)
-    assert made.cycles.tolist() == pytest.approx([steps / ((1 - p) / p)] * 2)
+    assert made.nwc_per_chip.tolist() == pytest.approx([steps / ((1 - p) / p)] * 2)
 
 
 def test_mistakes(net, batches):

@@ -60,7 +60,8 @@ class Block(Geometry):
         """
         grouped = weight.unflatten(0, (self.groups, self.outputs))
         if not self.winograd:
-            return grouped.flatten(3).permute(0, 2, 3, 1).contiguous()
+            direct: Tensor = grouped.flatten(3).permute(0, 2, 3, 1).contiguous()
+            return direct
         g = weight.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
         points = torch.einsum("pa,gocab,qb->gpqco", g, grouped, g)
         return points.flatten(1, 2).contiguous()

@@ -66,7 +66,7 @@ class Geometry:
         """Numbers handled at once: the SIMD width, or less where the shortest loop is shorter."""
         transforms = [self.input_channels] if self.winograd else []
         loops = [self.outputs, self.size[1] * self.input_channels, *transforms]
-        return min(self.simd_width, 2 ** (min(loops).bit_length() - 1))
+        return min(self.simd_width, 1 << (min(loops).bit_length() - 1))
 
     @property
     def worthwhile(self) -> bool:
