@@ -287,8 +287,8 @@ def test_chips_do_not_depend_on_each_other_and_the_model_is_left_alone(policy, m
     monkeypatch.setattr(evaluator, "GROUP", 1)
     alone = run(chips=12)
     torch.testing.assert_close(alone.loss, whole.loss)
-    assert torch.equal(alone.cycles, whole.cycles)
-    assert (whole.cycles > 0).all()
+    assert torch.equal(alone.nwc_per_chip, whole.nwc_per_chip)
+    assert (whole.nwc_per_chip > 0).all()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
