@@ -166,7 +166,7 @@ def recursion(
     """Raw second derivatives ``H_ii`` of the loss, summed over samples.
 
     The diagonal recursion of Becker & LeCun (1989): off-diagonal terms are dropped at each
-    layer, and the two branches of a fan-out add. docs/method.md lists where it is exact.
+    layer, and the two branches of a fan-out add. docs/sensitivity.md lists where it is exact.
 
     Args:
         model: any module of the operations listed there; it is run in eval mode and left as

@@ -7,9 +7,9 @@ A score is worth what it foretells. For a weight that is off by +d or -d,
 so the mean over both signs is free of the gradient, as the expected loss increase of SWIM is
 (DAC 2022, arXiv:2202.08395), whose errors have mean zero.
 
-All is in float64. One weight of many changes the loss by far less than float32 resolves of it
-(docs/method.md has figures), and the unchanged network is run in the same place of the same pass as
-the changed ones, so that a weight without effect has an increase of exactly zero.
+Everything is computed in float64: one weight of many changes the loss by less than float32 resolves
+(docs/correlation.md has figures). The unchanged network is run at the same position of the same
+pass as the changed ones, so that a weight without effect has an increase of exactly zero.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -198,7 +198,7 @@ class TrainingSettings(Section):
 
 
 class VariationSettings(Section):
-    """How a device's standard deviation depends on the level that it holds; see docs/method.md."""
+    """How a device's standard deviation depends on the level that it holds; see docs/devices.md."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -251,7 +251,7 @@ class DeviceSettings(Section):
     write_verify: Literal["closed_form", "redraw", "pulse"] = Field(
         "closed_form",
         description="closed_form: a verified device has verified_sigma, its cycles are expected "
-        "ones; redraw, pulse: written cycle by cycle, and counted; see docs/method.md",
+        "ones; redraw, pulse: written cycle by cycle, and counted; see docs/write-verify.md",
     )
     tolerance: float = Field(
         0.06,
@@ -279,7 +279,7 @@ class DeviceSettings(Section):
         0.2, gt=0, le=1, description="part of the remaining error that a pulse takes away; pulse"
     )
     convention: Literal["full-scale", "release"] = Field(
-        "full-scale", description="significance of the slices, see docs/method.md"
+        "full-scale", description="significance of the slices, see docs/devices.md"
     )
     variation: VariationSettings | None = Field(
         None, description="how sigma depends on what a device holds; null: one sigma for all"

@@ -265,7 +265,7 @@ def pulses_one_by_one(count, sigma, level, gain=0.2, read_noise=0.0):
     return errors, cycles + 1  # erasing is one
 
 
-# docs/method.md has these, of a million devices: cycles, and rms and mean of what is left.
+# docs/write-verify.md has these, of a million devices: cycles, and rms and mean of what is left.
 PULSES = {0.0: (3.14, 0.0350, 0.0), 0.5: (10.31, 0.0366, -0.0222), 1.0: (13.42, 0.0366, -0.0222)}
 
 

@@ -26,7 +26,7 @@ def refuse(func: Any, why: str) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         f"the second-derivative recursion cannot pass through {operation_name(func)}: {why}. "
         'swim.sensitivity(model, batches, estimator="hutchinson") takes any differentiable '
-        "network; or rewrite that part with operations that docs/method.md lists"
+        "network; or rewrite that part with operations that docs/sensitivity.md lists"
     )
 
 
