@@ -65,7 +65,7 @@ def cli() -> None:
     Each step reads files and writes files; `snakemake` runs them all, in this order.
 
     SWIM_COMPILED=0 in the environment lets networks run by PyTorch's operations alone, without
-    compiled passes: slower, and with other rounding (docs/method.md).
+    compiled passes: slower, and with other rounding (docs/monte-carlo.md).
     """
 
 
