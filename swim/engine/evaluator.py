@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from swim.data.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.data.labels import NotFiniteError, check_loss, counted, each_loss, fit, needed, one_tensor
-from swim.engine.chip_batch import CannotRunTogetherError, Together
+from swim.engine.activations import CannotRunTogetherError
+from swim.engine.chip_batch import ChipBatch
 from swim.engine.compiled import is_on
 from swim.engine.kernels import FastKernels, keep_freed_memory
 from swim.networks import memory_format
@@ -268,7 +269,7 @@ class Network:
         self, chips: Sequence[Mapping[str, Tensor]], stored: Stored
     ) -> Callable[[nn.Module, Tensor], Tensor]:
         """A pass of all chips: inputs (1 or chips, n, ...) to outputs (chips, n, classes)."""
-        together = Together(stored, chips, self._in_place)
+        together = ChipBatch(stored, chips, self._in_place)
 
         def run(model: nn.Module, inputs: Tensor) -> Tensor:
             images, most = inputs.shape[1], self._size[True]
@@ -286,7 +287,7 @@ class Network:
         return run
 
     def _replayed(
-        self, together: Together, model: nn.Module, inputs: Tensor, few: int
+        self, together: ChipBatch, model: nn.Module, inputs: Tensor, few: int
     ) -> "Replay | None":
         """A pass on inputs of this layout, recorded the first time."""
         on_cpu = inputs.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
