@@ -14,11 +14,11 @@ class DataError(SwimError, ValueError):
 
 
 class UnsupportedOperationError(SwimError, NotImplementedError):
-    """The network contains an operation that the sensitivity pass has no rule for."""
+    """The network cannot be measured or programmed without a guess; the message names the cause."""
 
 
 def short(value: object, most: int = 80) -> str:
-    """A value as messages show it, cut where it is long."""
+    """A value as it appears in messages, shortened if it is long."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no integers of more than 4,300 digits

@@ -1,4 +1,4 @@
-"""Random changes of training images that leave their class as it is. Training alone uses them."""
+"""Random changes of training images that keep their class; only training uses them."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ PADDING = 4  # pixels, as the original release crops 32x32 and 64x64 images
 
 
 def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to four pixels, zeros moving in, and mirror half of them.
+    """Shift each image by up to four pixels, filling with zeros, and mirror half of them.
 
     Args:
         images: (N, C, H, W), normalised; zero is the mean colour.
-        generator: of the shifts and flips, on the CPU.
+        generator: random generator of the shifts and flips, on the CPU.
     """
     count, _, height, width = images.shape
     shift = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator)
@@ -24,7 +24,7 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     rows = torch.arange(height) + shift[0]
     padded = F.pad(images, [PADDING] * 4)
     image = torch.arange(count)[:, None, None]
-    # Channels come last behind three index tensors; the view back costs nothing.
+    # Indexing with three tensors puts channels last; permuting back makes a view.
     return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 

@@ -1,7 +1,8 @@
-"""Batches as people have them, read in one place: pairs of inputs and labels as tensors.
+"""A caller's batches, read in one place: pairs of inputs and labels as tensors.
 
-Arrays of numpy become tensors, several inputs of a network become :class:`Several`, batches
-without samples are left out. Whatever cannot be read without a guess is refused, with the way out.
+Numpy arrays become tensors, several inputs of a network become :class:`Several`, and batches
+without samples are left out. Batches that cannot be read without a guess are refused, and the
+message says what to pass instead.
 """
 
 import contextlib
@@ -19,9 +20,9 @@ from swim.errors import DataError, UnsupportedOperationError
 Keys = str | Sequence[str] | None
 _LABELS = ("labels", "label", "targets", "target", "y")
 _EMPTY = "batches is empty: (inputs, labels) pairs are needed"
-# What a network's forward raises on inputs of another kind.
+# Exceptions of a network's forward pass on inputs that it does not take.
 _RAISED = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError)
-# Modules that run another one as replicas, or compiled: what the module inside is to them.
+# Modules that run another module as replicas, or compiled -> attribute with the module inside.
 _WRAPPERS = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
@@ -32,7 +33,7 @@ _WRAPPERS = {
 
 @dataclass(frozen=True)
 class Several:
-    """Several inputs of a network, called as ``model(*tensors)``; each has a row a sample."""
+    """Several inputs of a network, called as ``model(*tensors)``: each (samples, ...)."""
 
     tensors: tuple[Tensor, ...]
 
@@ -43,11 +44,11 @@ class Several:
         return self.each(lambda tensor: tensor[index])
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Several":
-        """With each tensor changed."""
+        """A copy in which each tensor is ``change(tensor)``."""
         return Several(tuple(change(tensor) for tensor in self.tensors))
 
     def to(self, *place: Any) -> "Several":
-        """On another device, or of another type."""
+        """A copy on another torch device, or of another dtype."""
         return self.each(lambda tensor: tensor.to(*place))
 
     def clone(self) -> "Several":
@@ -55,7 +56,7 @@ class Several:
         return self.each(Tensor.clone)
 
     def split(self, size: int) -> "list[Several]":
-        """Some samples at once."""
+        """Parts of at most ``size`` samples."""
         parts = zip(*(tensor.split(size) for tensor in self.tensors), strict=True)
         return [Several(part) for part in parts]
 
@@ -64,12 +65,12 @@ Inputs = Tensor | Several
 
 
 def arguments(inputs: Any) -> tuple[Any, ...]:
-    """What a network is called with."""
+    """Positional arguments of a network's call."""
     return inputs.tensors if isinstance(inputs, Several) else (inputs,)
 
 
 def each_tensor(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
-    """Inputs of the same kind, each tensor changed."""
+    """Inputs of the same kind, in which each tensor is ``change(tensor)``."""
     return inputs.each(change) if isinstance(inputs, Several) else change(inputs)
 
 
@@ -124,17 +125,17 @@ def read(
     """Pairs of inputs and labels, as tensors; batches without samples are left out.
 
     Args:
-        model: what they are for; arrays of floats become tensors of its type.
+        model: the network; arrays of floats become tensors of its dtype.
         batches: an iterable of pairs (inputs, labels), such as a ``DataLoader``; tensors or numpy
-            arrays, each with a row a sample. Inputs that are a tuple or list are several inputs,
-            with which the model is called as ``model(*inputs)``. Labels may be None.
+            arrays, each with one row per sample. A tuple or list of inputs is several inputs, with
+            which the model is called as ``model(*inputs)``. Labels may be None.
         inputs: where inputs, or whole batches, are dicts: the key of the input, or the keys of
             several in the order in which the model takes them. Labels of a batch that is a dict
             are under ``labels``, ``label``, ``targets``, ``target`` or ``y``.
 
     Raises:
         UnsupportedOperationError: the model runs another module, as ``DataParallel`` does.
-        DataError: there are no samples, or a batch is none such; the message says what it is.
+        DataError: there are no samples, or a batch is not such a pair; the message says what it is.
     """
     check(model, batches)
     found = any_counts = False
@@ -155,14 +156,14 @@ def read(
 
 
 def counts(labels: Any) -> bool:
-    """Whether any label of a batch may count: all that are no class numbers do."""
+    """Whether any label of a batch counts; labels that are not class numbers always do."""
     if not isinstance(labels, Tensor) or labels.is_floating_point():
         return True
     return bool((labels != IGNORED).any())
 
 
 def check(model: nn.Module, batches: Any) -> None:
-    """Raise for a model that runs another one, and for what is no iterable of batches."""
+    """Raise if the model only wraps another one, or if ``batches`` is no iterable of batches."""
     _check_model(model)
     if isinstance(batches, torch.utils.data.Dataset) and not isinstance(
         batches, torch.utils.data.IterableDataset
@@ -189,12 +190,12 @@ def check(model: nn.Module, batches: Any) -> None:
 
 
 def by_number(batches: Any) -> TypeGuard[Sequence[Any]]:
-    """Whether batches can be asked for one by one."""
+    """Whether batches can be read by their index."""
     return hasattr(batches, "__getitem__") and hasattr(batches, "__len__")
 
 
 def _kind(value: Any) -> str:
-    """A value as a user knows it."""
+    """A description of a value for messages."""
     if isinstance(value, Tensor | np.ndarray):
         name = "a tensor" if isinstance(value, Tensor) else "a numpy array"
         return f"{name} {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
@@ -207,7 +208,7 @@ def _kind(value: Any) -> str:
 
 
 def pair(model: nn.Module, batch: Any, inputs: Keys = None) -> tuple[Inputs, Any]:
-    """One batch's inputs and labels, as many of each; arguments and errors as :func:`read`."""
+    """Inputs and labels of one batch, the same number of each; arguments as for :func:`read`."""
     keys: tuple[str, ...] | None = None
     if inputs is not None:
         several = isinstance(inputs, Iterable) and not isinstance(inputs, str)
@@ -307,14 +308,16 @@ def _labels(labels: Any) -> Tensor:
     if isinstance(labels, list) and labels and all(isinstance(v, int | float) for v in labels):
         return torch.tensor(labels)
     if not isinstance(labels, Tensor | np.ndarray):
-        raise DataError(f"labels must be one tensor, with a row a sample, not {_kind(labels)}")
+        raise DataError(
+            f"labels must be one tensor, with one row for each sample, not {_kind(labels)}"
+        )
     return _tensor("labels", labels)
 
 
 def _tensor(what: str, value: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor or an array as a tensor; an array's floats, if so asked, of another type."""
+    """A tensor or an array as a plain tensor; floats of an array are converted to ``dtype``."""
     if isinstance(value, Tensor):
-        # Not a subclass with answers of its own, nor one that no gradient may pass.
+        # Neither a subclass that overrides operations, nor a tensor without gradients.
         if value.layout != torch.strided or value.is_nested or value.is_meta:
             raise DataError(
                 f"{what} are {str(value.layout).removeprefix('torch.')} tensors on {value.device}, "
@@ -328,13 +331,13 @@ def _tensor(what: str, value: Any, dtype: torch.dtype | None = None) -> Tensor:
         raise DataError(f"{what} must be tensors or numpy arrays, not {_kind(value)}")
     if value.dtype.kind not in "biuf":
         raise DataError(f"{what} are {_kind(value)}; they must be numbers")
-    # A copy in this machine's own order of bytes: an array may be read-only or reversed.
+    # A copy in native byte order: an array may be read-only or of the other byte order.
     tensor = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="), order="C"))
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
 
 def _check_model(model: nn.Module) -> None:
-    """Raise unless a model's forward is its own.
+    """Raise unless the model computes its own forward pass.
 
     Raises:
         UnsupportedOperationError: it holds replicas or compiled code.
@@ -356,10 +359,10 @@ def _check_model(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def shown(inputs: Any) -> Iterator[None]:
-    """Run a network on inputs of a kind that is new to it: an error of PyTorch's names them.
+    """Context of a network's first call: an error of PyTorch then names the inputs.
 
     Raises:
-        DataError: the network raised one.
+        DataError: the network raised an error on these inputs.
     """
     try:
         yield

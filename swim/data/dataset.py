@@ -1,4 +1,4 @@
-"""Prepared data sets, mapped into memory and normalised as they are read."""
+"""Prepared data sets, mapped into memory and normalised when they are read."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class DataSet:
 
     Attributes:
         path: its file.
-        digest: stands for the whole content.
+        digest: digest of the whole content.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -43,7 +43,7 @@ class DataSet:
         """An array of the file.
 
         Raises:
-            DataError: it is not what was written, or a label is of no class.
+            DataError: the array differs from its digest, or a label is not a class number.
         """
         tensor: torch.Tensor = self._tensors[name]
         if name in self._unchecked:
@@ -83,7 +83,7 @@ class DataSet:
     def batches(
         self, split: str, size: int, limit: int | None = None
     ) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
-        """(inputs, labels) in the order of the file, at most ``limit`` images in all."""
+        """(inputs, labels) in the order of the file, at most ``limit`` images in total."""
         count = self.size(split) if limit is None else min(limit, self.size(split))
         for start in range(0, count, size):
             part = slice(start, min(start + size, count))

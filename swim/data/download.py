@@ -1,9 +1,9 @@
-"""Files of others, fetched once and checked by their MD5 sums.
+"""Files of other projects, downloaded once and checked by their MD5 sums.
 
-A download is written to ``{name}.part``; one that was interrupted goes on from there if the
-server allows it (``Range``, RFC 9110, section 14) and starts over if not. The file appears under
-its name when it is whole and its sum is right. Of several processes that want a file, one fetches
-it and the others wait.
+A download is written to ``{name}.part``. An interrupted download continues from there if the
+server allows it (``Range``, RFC 9110, section 14), and otherwise starts over. The file appears
+under its name when it is complete and its sum is correct. Of several processes that need a file,
+one downloads it and the others wait.
 """
 
 import functools
@@ -24,27 +24,27 @@ from swim.errors import DataError
 from swim.runtime import locks, writing
 from swim.runtime.progress_bar import meter
 
-TRIES = 10  # per address, each of which must bring something
-SECONDS = 30  # without an answer
+TRIES = 10  # connections per address, each of which must receive something
+SECONDS = 30  # until a connection without an answer is given up
 BLOCK = 1 << 18
 
 
 def obtain(path: Path, urls: Sequence[str], md5: str, *, allowed: bool, instead: str = "") -> Path:
-    """See to it that a file is there and is the original.
+    """Make sure that a file exists and is the original, by downloading it if necessary.
 
     Args:
-        path: where it is, or is put.
-        urls: where it can be had, tried in turn.
-        md5: of its content.
+        path: the file.
+        urls: addresses of the file, tried in turn.
+        md5: MD5 sum of its content.
         allowed: whether it may be downloaded.
-        instead: what else the user may place, for the message.
+        instead: files that the user may place instead, for the message.
 
     Returns:
         ``path``.
 
     Raises:
-        DataError: it is missing or is not the original, and was not to be had; the message says
-            which file to place where.
+        DataError: the file is missing or is not the original, and could not be downloaded; the
+            message says which file to place where.
     """
     found = _sum(path)
     if found == md5:
@@ -59,7 +59,7 @@ def obtain(path: Path, urls: Sequence[str], md5: str, *, allowed: bool, instead:
         if not failures:
             return path
         problem = "\n".join([f"{path.name} could not be downloaded", *failures])
-        kept = " (what has come so far is kept)" if _part(path).exists() else ""
+        kept = " (the part received so far is kept)" if _part(path).exists() else ""
         remedy = f"Try again{kept}"
     raise DataError(
         f"{problem}\n{remedy}, or place this file yourself:\n  {path}\n  with the MD5 sum {md5}, "
@@ -68,7 +68,7 @@ def obtain(path: Path, urls: Sequence[str], md5: str, *, allowed: bool, instead:
 
 
 def is_original(path: Path, md5: str) -> bool:
-    """Whether a file is there and has the sum."""
+    """Whether a file exists and has the MD5 sum."""
     return _sum(path) == md5
 
 
@@ -79,14 +79,14 @@ def unpack(source: IO[bytes] | GzipFile, path: Path) -> None:
 
 
 def _sum(path: Path) -> str:
-    """MD5 of a file's content; nothing if there is no file.
+    """MD5 sum of a file's content; an empty text if there is no file.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
-            # Machines that forbid MD5 for security allow it so.
+            # Machines that forbid MD5 for security allow this use.
             md5 = functools.partial(hashlib.md5, usedforsecurity=False)
             return hashlib.file_digest(file, md5).hexdigest()
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def _part(path: Path) -> Path:
 
 
 def _fetch_alone(path: Path, urls: Sequence[str], md5: str) -> list[str]:
-    """Download, unless another process does; what went wrong at each address, or nothing.
+    """Download, unless another process does; returns the failure at each address, if any.
 
     Raises:
         DataError: the folder cannot be written to.
@@ -116,7 +116,7 @@ def _fetch_alone(path: Path, urls: Sequence[str], md5: str) -> list[str]:
                 return []
             if alone:
                 return _fetch(path, _part(path), urls, md5)
-            # Without locks nobody may go on with what another one writes.
+            # Without locks no process may continue a file that another process writes.
             part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
             try:
                 return _fetch(path, part, urls, md5)
@@ -127,7 +127,7 @@ def _fetch_alone(path: Path, urls: Sequence[str], md5: str) -> list[str]:
 
 
 def _fetch(path: Path, part: Path, urls: Sequence[str], md5: str) -> list[str]:
-    """Download by way of ``part``; what went wrong at each address, or nothing."""
+    """Download through ``part``; returns the failure at each address, if any."""
     failures = []
     for url in urls:
         failure = _fetch_from(url, part, md5)
@@ -141,7 +141,7 @@ def _fetch(path: Path, part: Path, urls: Sequence[str], md5: str) -> list[str]:
 
 
 def _fetch_from(url: str, part: Path, md5: str) -> str:
-    """What went wrong, or nothing: ``part`` is whole and right."""
+    """Download ``part`` and check its sum; returns the failure, or an empty text."""
     while True:
         resumed = _size(part) > 0
         try:
@@ -155,8 +155,8 @@ def _fetch_from(url: str, part: Path, md5: str) -> str:
             return ""
         part.unlink()
         if not resumed:
-            return f"what came has the MD5 sum {found}"
-        # Its beginning may have been another file's: once more from nothing.
+            return f"the downloaded file has the MD5 sum {found}"
+        # The kept part may be of another file: download once more from the beginning.
 
 
 def _size(path: Path) -> int:
@@ -164,7 +164,7 @@ def _size(path: Path) -> int:
 
 
 def _complete(url: str, part: Path) -> None:
-    """Add what is missing, over as many connections as it takes, while each brings something."""
+    """Append the missing bytes, over several connections while each receives something."""
     for _ in range(TRIES):
         before = _size(part)
         try:
@@ -178,7 +178,7 @@ def _complete(url: str, part: Path) -> None:
 
 
 def _append(url: str, part: Path) -> None:
-    """Add what is missing over one connection, or start over if the server cannot go on."""
+    """Append the missing bytes over one connection, or start over if the server cannot resume."""
     have = _size(part)
     headers = {"User-Agent": "swim"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
@@ -188,7 +188,7 @@ def _append(url: str, part: Path) -> None:
     except urllib.error.HTTPError as error:
         with error:
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-                return  # nothing is missing; the sum will tell
+                return  # nothing is missing; the sum is checked next
             raise
     with answer:
         goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
@@ -200,4 +200,4 @@ def _append(url: str, part: Path) -> None:
                 file.write(block)
                 count(len(block))
     if total is not None and _size(part) < total:
-        raise ConnectionError(f"the connection broke off after {_size(part):,} of {total:,} bytes")
+        raise ConnectionError(f"the connection was closed after {_size(part):,} of {total:,} bytes")

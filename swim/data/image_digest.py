@@ -1,4 +1,4 @@
-"""What a folder of images holds, as one digest that is quick to ask for again."""
+"""A digest of a folder of images, which is quick to compute again."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,8 @@ from swim.runtime.finished_rows import digest_of
 def of_images(folder: Path, cache: Path) -> str:
     """A digest of the names and contents of a folder's image files.
 
-    Contents are read again only if a name, a size or a time differs from when ``cache`` was
-    written; a folder that was only copied or touched has the same digest.
+    Contents are read again only if a name, a size or a time has changed since ``cache`` was
+    written. A folder that was only copied or touched has the same digest.
 
     Raises:
         DataError: there is no such folder, or a file in it cannot be read.
@@ -40,4 +40,4 @@ def _known(cache: Path, state: str) -> str | None:
         whole = digests.is_sealed(stored) and stored["state"] == state
         return str(stored["content"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # none, or not a whole one: it is made again
+        return None  # missing or damaged: it is made again

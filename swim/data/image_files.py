@@ -1,4 +1,4 @@
-"""Image files, in a folder or an archive: which there are, and their pixels as arrays."""
+"""Image files in a folder or an archive: their names, and their pixels as arrays."""
 
 import os
 import zipfile
@@ -17,7 +17,7 @@ from swim.runtime.progress_bar import meter
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Those of torchvision.datasets.ImageFolder, which a test compares.
+# As in torchvision.datasets.ImageFolder; a test compares the two.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 LISTS = ("wnids.txt", "val/val_annotations.txt")  # of Tiny ImageNet: classes and their images
 GRAY = frozenset({"1", "L", "LA"})
@@ -28,9 +28,9 @@ class Files:
     """Image files, and the lists of their classes if there are any.
 
     Attributes:
-        root: where they are, for messages.
-        names: paths below it, with ``/``, sorted; hidden files and others are left out.
-        read: the content of one of them.
+        root: folder or archive, for messages.
+        names: paths below it, with ``/``, sorted, without hidden and other files.
+        read: returns the content of a file by its name.
     """
 
     root: str
@@ -75,28 +75,28 @@ def in_zip(archive: zipfile.ZipFile, top: str) -> Files:
 
 @contextmanager
 def _opened(files: Files, name: str) -> Iterator["Image"]:
-    """An image whose header is read; what is wrong with it, then or later, names it."""
+    """An open image whose header is read; errors, also of decoding, name the file."""
     from PIL import Image
 
     try:
         with Image.open(BytesIO(files.read(name))) as image:
             yield image
-    except Exception as error:  # Pillow passes on what its decoders stumble over: anything
+    except Exception as error:  # Pillow's decoders raise errors of any kind
         if isinstance(error, DataError):
             raise
         raise DataError(f"{files.at(name)} is no whole image: {error}") from error
 
 
 def survey(files: Files, names: Sequence[str], size: int | None) -> tuple[int, int, int]:
-    """The shape (C, H, W) that images have in common, from their headers alone.
+    """The common shape (C, H, W) of images, from their headers alone.
 
     Args:
-        files: where they are.
-        names: at least one of them.
-        size: the side that :func:`decode` brings them to; None if all must have one size.
+        files: the folder or archive.
+        names: names of the images, at least one.
+        size: side length after :func:`decode`; None if all images must have one size.
 
     Raises:
-        DataError: their sizes differ and no ``size`` is given, or one is no image.
+        DataError: their sizes differ and no ``size`` is set, or a file is not an image.
     """
     first, channels = None, 1
     for name in names:
@@ -120,14 +120,14 @@ def decode(
 ) -> np.ndarray:
     """Pixels, uint8 (N, C, H, W).
 
-    Colour, palette, gray and alpha images alike become RGB with three channels, gray with one;
-    transparency is dropped.
+    Images of every mode become RGB with three channels, or gray with one channel; transparency is
+    dropped.
 
     Args:
-        files: where they are.
-        names: which, in which order.
-        shape: (C, H, W) of each.
-        size: resize the shorter side to it and keep the central square, as torchvision's
+        files: the folder or archive.
+        names: names of the images, in the order of the result.
+        shape: (C, H, W) of each image.
+        size: resize the shorter side to this and keep the central square, as torchvision's
             ``Resize`` and ``CenterCrop`` do; None leaves images as they are.
 
     Raises:
@@ -155,7 +155,7 @@ def _by(size: tuple[int, ...]) -> str:
 
 def _converted(name: str, image: "Image", channels: int) -> "Image":
     if image.mode.startswith(("I", "F")):
-        raise DataError(f"{name} has more than 8 bits a channel ({image.mode}); convert it first")
+        raise DataError(f"{name} has more than 8 bits per channel ({image.mode}); convert it first")
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA").convert("RGB")
     return image.convert("L" if channels == 1 else "RGB")

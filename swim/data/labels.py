@@ -1,10 +1,10 @@
 """Labels and outputs compared, in one place for every loss, every estimator and ``swim.evaluate``.
 
 Cross-entropy takes outputs (N, C, ...), with the classes at dimension 1 as in PyTorch, or (N, ...,
-C), with the classes last as language models have them. Which of the two it is, the labels' shape
-tells: (N, ...) without the classes. Where both fit, the outputs are refused. Squared errors take
-targets shaped like the outputs. In both, dimensions of size 1 may be missing or too many; nothing
-is ever broadcast.
+C), with the classes last as language models have them. The labels' shape, (N, ...) without the
+classes, tells which of the two it is. Where both fit, the outputs are refused. Squared errors take
+targets shaped like the outputs. In both losses, dimensions of size 1 may be missing or too many;
+nothing is ever broadcast.
 
 A label of :data:`IGNORED` counts nowhere: not in an accuracy, a loss or a second derivative.
 """
@@ -27,7 +27,7 @@ class NotFiniteError(DataError):
     """Outputs of a network hold NaN or infinity.
 
     Attributes:
-        chip: the number of the chip whose they are; None if they are of no chip.
+        chip: number of the chip with these outputs; None for the network before programming.
     """
 
     chip: int | None = None
@@ -38,7 +38,7 @@ class Fit:
     """Outputs and the labels that belong to them, in the layout of PyTorch's losses.
 
     Attributes:
-        outputs: (N, C, ...) for cross-entropy, a view of what the network gave; else as given.
+        outputs: (N, C, ...) for cross-entropy, a view of the network's outputs; else as they are.
         labels: int64 (N, ...) for cross-entropy, targets shaped like outputs for mse; None if the
             batch has none.
         axis: the dimension of the network's own outputs that holds the classes.
@@ -65,7 +65,12 @@ class Fit:
         return values.masked_fill(ignored.unsqueeze(1), 0.0) if ignored.any() else values
 
     def back(self, values: Tensor, before: int = 0) -> Tensor:
-        """Values shaped like :attr:`outputs`, behind some dimensions, as the network has them."""
+        """Values shaped (..., *outputs), with the classes where the network has them.
+
+        Args:
+            values: shaped like :attr:`outputs`, with ``before`` leading dimensions.
+            before: number of leading dimensions.
+        """
         return values.movedim(1 + before, self.axis + before) if self.axis != 1 else values
 
 
@@ -150,7 +155,7 @@ def fit(loss: str, outputs: Any, labels: Any) -> Fit:
 
 
 def _finite(values: Tensor) -> bool:
-    # A sum is finite only if all are, and takes a third of the time.
+    # A sum is finite only if all values are, and takes a third of the time.
     return math.isfinite(float(values.sum())) or bool(values.isfinite().all())
 
 
@@ -159,7 +164,7 @@ def _described(tensor: Tensor) -> str:
 
 
 def _rows(tensor: Tensor) -> str:
-    """A shape, whatever the number of samples."""
+    """A shape, with N for the number of samples."""
     return _row(tuple(tensor.shape))
 
 
@@ -168,7 +173,7 @@ def _row(shape: tuple[int, ...]) -> str:
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its dimensions of size 1, but for the samples'."""
+    """A shape without its dimensions of size 1, except the first, of samples."""
     return (*shape[:1], *(size for size in shape[1:] if size != 1))
 
 
@@ -248,7 +253,7 @@ def _class_axis(outputs: Tensor, labels: Tensor) -> int:
             "; one-hot labels and probabilities are not taken, but class numbers are: "
             f"labels.argmax({axis}), with the dimension of the classes"
         )
-    raise DataError(f"{fault}, as cross_entropy of outputs {_rows(outputs)} needs it")
+    raise DataError(f"{fault}, as cross_entropy of outputs {_rows(outputs)} needs")
 
 
 def _class_numbers(labels: Tensor, outputs: Tensor) -> Tensor:
@@ -264,7 +269,7 @@ def _class_numbers(labels: Tensor, outputs: Tensor) -> Tensor:
         raise DataError(f"labels are True and False, and the network has {classes} classes")
     labels = labels.long().reshape(outputs.shape[0], *outputs.shape[2:])
     low, high = (int(end) for end in labels.aminmax()) if labels.numel() else (0, 0)
-    if low >= 0 and high < classes:  # most often
+    if low >= 0 and high < classes:  # the usual case
         return labels
     wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= classes)]
     if wrong.numel():
@@ -279,14 +284,14 @@ def _class_numbers(labels: Tensor, outputs: Tensor) -> Tensor:
 
 
 def counted(loss: str, labels: Tensor) -> Tensor:
-    """How many labels of each sample count: int64 (N,); one for the targets of mse."""
+    """Number of labels of each sample that count: int64 (N,); one for the targets of mse."""
     if loss == "mse":
         return torch.ones(len(labels), dtype=torch.int64, device=labels.device)
     return (labels != IGNORED).reshape(len(labels), -1).sum(1)
 
 
 def each_loss(loss: str, outputs: Any, labels: Any) -> tuple[Tensor, Tensor]:
-    """What each sample adds: how many labels are right (NaN for mse), and the sum of their losses.
+    """Of each sample: the number of correct labels (NaN for mse), and the sum of their losses.
 
     Args:
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).

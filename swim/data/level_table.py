@@ -15,11 +15,11 @@ def read(path: str | os.PathLike[str]) -> tuple[tuple[float, ...], tuple[float, 
     """Levels and standard deviations of a file of measurements.
 
     Args:
-        path: a CSV file whose header has ``level`` and ``sigma``, both as parts of a device's full
-            scale; other columns, empty lines and lines that start with ``#`` are passed over.
+        path: a CSV file whose header has ``level`` and ``sigma``, both as fractions of a device's
+            full scale; other columns, empty lines and lines that start with ``#`` are ignored.
 
     Returns:
-        Rising levels in [0, 1], at least two, and the sigma of each.
+        Increasing levels in [0, 1], at least two, and the sigma of each.
 
     Raises:
         DataError: the file is missing, lacks a column, or has a faulty line; the message names it.
@@ -73,7 +73,7 @@ def _cells(where: str, line: str) -> list[str]:
 
 def _number(where: str, name: str, text: str) -> float:
     try:
-        value = float(text.replace("_", "?"))  # which Python takes for part of a number
+        value = float(text.replace("_", "?"))  # Python accepts _ inside numbers
     except ValueError:
         raise DataError(f"{where}: {name} is {text.strip()!r}, not a number") from None
     if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Prepare a data set once, as one file of arrays that every later step maps into memory."""
+"""Prepare a data set once, as one file of arrays that later steps map into memory."""
 
 import os
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ def prepare(
     """Write a data set to ``path`` as one safetensors file.
 
     Args:
-        name: a key of ``swim.settings.registry.DATASETS``, or with ``own`` any.
+        name: a key of ``swim.settings.registry.DATASETS``, or any name with ``own``.
         path: the file to write.
-        own: the user's own images, instead of a data set that is known by name.
-        data_root: folder in which the original files are, or are put.
+        own: the user's own images, instead of a registered data set.
+        data_root: folder with, or for, the original files.
         download: whether files that are missing there may be downloaded.
 
     Raises:
         SettingError: there is no such data set, or own settings do not fit the images.
-        DataError: its files are missing or incomplete, or a label is no class's number.
+        DataError: its files are missing or incomplete, or a label is not a class number.
     """
     if own is not None:
         arrays, settings = _own(own)
@@ -49,10 +49,10 @@ def prepare(
 
 
 def _check_labels(name: str, arrays: Mapping[str, np.ndarray], classes: int) -> None:
-    """Raise unless each image has a label, the number of a class.
+    """Check that each image has a label that is a class number.
 
     Raises:
-        DataError: the first that is none is named.
+        DataError: a label is not; the message names the first such image.
     """
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -68,7 +68,7 @@ def _check_labels(name: str, arrays: Mapping[str, np.ndarray], classes: int) -> 
 
 
 def _own(own: OwnDataSet) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and settings; mean and standard deviation of the training images if none are given."""
+    """Arrays and settings; by default mean and standard deviation of the training images."""
     arrays = registry.find("own data set", own.kind).load(own)
     pixels = arrays["train_images"]
     found_mean, found_std = _moments(pixels)
@@ -83,7 +83,7 @@ def _own(own: OwnDataSet) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _moments(pixels: np.ndarray) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, of pixels in [0, 1].
 
-    Counting the 256 values, some images at a time, spares a copy of all pixels in floats.
+    Counting the 256 values, some images at a time, avoids a copy of all pixels in floats.
     """
     counts = np.zeros((pixels.shape[1], 256), dtype=np.int64)
     for start in range(0, len(pixels), 1000):

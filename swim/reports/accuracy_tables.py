@@ -30,7 +30,7 @@ ENDS = {"none": "nothing verified", "all": "everything verified"}
 
 
 def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """A chips file, one row a chip.
+    """A chips file, one row per chip.
 
     Raises:
         DataError: it is missing, empty, damaged, or has values that no chips file has.
@@ -41,7 +41,7 @@ def read_chips(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def check_chips(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Refuse what no chips file has.
+    """Check the values of a chips file.
 
     Raises:
         DataError: a value is missing or out of range, or a chip is there twice.
@@ -57,7 +57,7 @@ _RANGES = {"accuracy": (0.0, 1.0), "nwc": (0.0, np.inf), "reads": (0.0, np.inf),
 
 
 def _fault(table: pd.DataFrame) -> str:
-    """What is wrong with the rows of a chips file, or nothing."""
+    """The fault of the rows of a chips file, or an empty text."""
     for name, (low, high) in _RANGES.items():
         if name not in table:
             continue
@@ -72,7 +72,7 @@ def _fault(table: pd.DataFrame) -> str:
 def accuracy_table(
     files: Iterable[str | os.PathLike[str]], constants: Mapping[str, str]
 ) -> pd.DataFrame:
-    """The tidy table: one row a point, with statistics over chips.
+    """The tidy table: one row per point, with statistics over chips.
 
     Args:
         files: chips files and clean.csv files, in any order.
@@ -96,7 +96,7 @@ def accuracy_table(
                 "chips": summary.chips,
                 "ci95": summary.ci95,
             }
-            # Chips measured on a sample of the images spread by the luck of the sample, too.
+            # On a sample of the images, the spread would include the variation of the sample.
             if table["images"].nunique() == 1:
                 record |= {"std": summary.std, "p05": summary.p05, "p01": summary.p01}
         records.append(record)
@@ -110,18 +110,18 @@ def accuracy_table(
 def paired_table(
     files: Iterable[str | os.PathLike[str]], constants: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Differences between methods, chip by chip: one row a point and pair of methods.
+    """Differences between methods, chip by chip: one row per point and pair of methods.
 
-    A chip has the same draws for every method, so much of its luck cancels in the difference,
-    whose interval is narrower than the two means' own.
+    A chip has the same noise realisation for every method, so much of it cancels in the
+    difference, whose interval is narrower than the intervals of the two means.
 
     Args:
-        files: chips files, in any order; end points and clean.csv files are passed over.
+        files: chips files, in any order; end points and clean.csv files are ignored.
         constants: experiment, model and dataset.
 
     Returns:
         Columns :data:`PAIRED`, sorted; ``difference`` is the mean of method minus other over the
-        chips that both have. ``method`` comes first in the alphabet, but ``swim`` before all.
+        chips that both have. ``method`` is before ``other`` in the alphabet, ``swim`` before all.
     """
     points: dict[tuple[str, str, str], dict[str, pd.DataFrame]] = {}
     for path in files:
@@ -157,7 +157,7 @@ def _sortable(column: pd.Series) -> pd.Series:
 
 
 def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read ``accuracy.csv`` with sigma and fraction as the decimal strings that they are.
+    """Read ``accuracy.csv``, with sigma and fraction as decimal strings.
 
     Raises:
         DataError: the file is missing or lacks a column.
@@ -178,11 +178,12 @@ def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """One method's points at one device and sigma by rising NWC, with the end points it shares.
+    """One method's points at one device and sigma by rising NWC, with its end points.
 
-    On-device training, and policies that go on by other ends than verifying all devices, do not
-    end where everything is verified; those that act at no cycle do not start where nothing is.
-    Those that read all devices before they rewrite any have read each once where nothing is.
+    The last point is full write-verify (``all``), except for on-device training and policies that
+    do not end by verifying all devices. The first point is no write-verify (``none``), except for
+    policies that change a chip without a rewrite. Policies that read all devices before they
+    rewrite any have read each device once at the first point.
     """
     ends = {"none": method not in traits.FREE, "all": traits.ends_verified(method)}
     points = table[table["method"].isin([method, *(end for end, on in ends.items() if on)])]
@@ -208,10 +209,10 @@ def markdown(table: pd.DataFrame) -> str:
             f"### {experiment}: {first['model']} on {first['dataset']}, device `{device}`",
             "",
             f"Accuracy in per cent, mean ± standard deviation over {_list(chips)} chips"
-            + (" (none where chips saw samples of the images); " if sampled.any() else "; ")
+            + (" (none for chips measured on samples of images); " if sampled.any() else "; ")
             + (f"before programming {clean.iloc[0]:.2%}. " if len(clean) else "")
             + _meaning(part)
-            + ("; in_situ spends what whole steps fit into it." if _trains(part) else "."),
+            + ("; in_situ spends the whole steps that fit into it." if _trains(part) else "."),
             "",
             *_grid(part),
             "",
@@ -220,10 +221,10 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _meaning(part: pd.DataFrame) -> str:
-    """What the NWC at the head of a column is."""
-    verified = "NWC is the verified part of the weights"
+    """The meaning of NWC at the head of a column."""
+    verified = "NWC is the verified fraction of the weights"
     if set(part["method"]) & set(registry.POLICIES):
-        verified += ", or a policy's budget of write cycles; accuracy.csv has what was counted"
+        verified += ", or a policy's budget of write cycles; accuracy.csv has the counted NWC"
     return verified
 
 
@@ -239,7 +240,7 @@ def paired_markdown(table: pd.DataFrame) -> str:
         lines += [
             f"### {experiment}: differences, paired by chip, device `{device}`",
             "",
-            "Points of accuracy, mean ± half-width of its 95 % interval over "
+            "Accuracy in percentage points, mean ± half-width of its 95 % interval over "
             f"{_list(sorted(set(part['chips'])))} chips.",
             "",
         ]

@@ -1,8 +1,7 @@
-"""How well each method's score foretells what a weight's error costs, as measured.
+"""How well each method's score predicts the measured cost of a weight's error.
 
-Pearson's coefficient asks for proportion, which is what a score of the loss itself should have, and
-is ruled by the few most sensitive weights; Spearman's asks for the order alone, which is what a
-mask is made of.
+Pearson's coefficient measures proportionality and is dominated by the most sensitive weights.
+Spearman's measures the order alone, which is what a mask is made of.
 """
 
 import os
@@ -25,9 +24,9 @@ COLUMNS = [
     "experiment", "model", "dataset", "device", "sigma", "method", "layer", "weights",
     *(f"{name}{end}" for name in COEFFICIENTS for end in ("", "_low", "_high")),
 ]  # fmt: skip
-ALL = "all"  # in the place of a layer's name
+ALL = "all"  # instead of a layer's name
 RESAMPLINGS = 1000
-# Resampled from fewer, an interval says little.
+# With fewer weights a bootstrap interval is not reliable.
 FEWEST = 20
 
 Layers = Mapping[str, np.ndarray]
@@ -39,20 +38,20 @@ def measured(
     scores: Mapping[str, Layers],
     model: str | None = None,
 ) -> pd.DataFrame:
-    """What was measured, with each method's score of the same weight.
+    """Measured increases in loss, with each method's score of the same weight.
 
     Args:
         files: files of ``swim perturb``, ``.../{device}/sigma-{sigma}.csv``, in any order.
         weights: the checkpoint's weights, layer -> array.
         scores: method -> layer -> array shaped like the weight.
-        model: digest of the checkpoint that the weights are of, for files that say theirs.
+        model: digest of the weights' checkpoint, compared with the digest in the files.
 
     Returns:
-        One row a weight: ``device``, ``sigma`` (as its decimal string), :data:`MEASURED`, and a
-        column a method.
+        One row per weight: ``device``, ``sigma`` (as a decimal string), :data:`MEASURED`, and one
+        column per method.
 
     Raises:
-        DataError: a file is missing, incomplete, in another place, or of another network.
+        DataError: a file is missing, incomplete, in another folder, or of another network.
     """
     paths = [Path(path) for path in files]
     if not paths:
@@ -87,7 +86,7 @@ def _read(path: Path, weights: Layers) -> pd.DataFrame:
 
 
 def _at(layers: Layers, table: pd.DataFrame) -> np.ndarray:
-    """The entries of some layers where a table's rows point to."""
+    """The entries of ``layers`` at the layers and indices in the rows of a table: (rows,)."""
     found = np.empty(len(table))
     for layer, rows in table.groupby("layer", sort=False).indices.items():
         found[rows] = np.ravel(layers[str(layer)])[table["index"].to_numpy()[rows]]
@@ -97,14 +96,15 @@ def _at(layers: Layers, table: pd.DataFrame) -> np.ndarray:
 def coefficients(scores: np.ndarray, increase: np.ndarray) -> dict[str, np.ndarray]:
     """Pearson's and Spearman's coefficients of each score.
 
-    Ties have their mean rank, so weights of score zero count as one place.
+    Tied values share their mean rank, so all weights of score zero have one rank.
 
     Args:
         scores: (weights, methods).
         increase: (weights,).
 
     Returns:
-        ``pearson`` and ``spearman``, (methods,) each; NaN where one side is the same for all.
+        ``pearson`` and ``spearman``, (methods,) each; NaN where all scores, or all
+        increases, are equal.
     """
     from scipy.stats import rankdata
 
@@ -125,19 +125,19 @@ def _with_last(columns: np.ndarray) -> np.ndarray:
 def correlation_table(
     table: pd.DataFrame, methods: Sequence[str], constants: Mapping[str, str], seed: int
 ) -> pd.DataFrame:
-    """Correlation of each method's score with the increase in loss, in all and by layer.
+    """Correlation of each method's score with the increase in loss, over all layers and by layer.
 
     Args:
-        table: as :func:`measured` gives it.
-        methods: its columns of scores.
+        table: the result of :func:`measured`.
+        methods: columns of scores in ``table``.
         constants: experiment, model and dataset.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Returns:
         Columns :data:`COLUMNS`, one row for each device, sigma, method and layer, and
         :data:`ALL` layers together. ``_low`` and ``_high`` are the ends of a 95 % interval: the
-        percentiles over :data:`RESAMPLINGS` resamplings of the weights, each layer's among
-        themselves (bootstrap; Efron, 1979); NaN from fewer than :data:`FEWEST` weights. A
+        percentiles over :data:`RESAMPLINGS` resamplings of the weights within each layer
+        (bootstrap; Efron, 1979); NaN from fewer than :data:`FEWEST` weights. A
         coefficient is NaN where all scores, or all increases, are the same.
     """
     records: list[dict[str, Any]] = []
@@ -160,7 +160,7 @@ def correlation_table(
 def _values(
     rows: pd.DataFrame, methods: Sequence[str], generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """The coefficients and the ends of their intervals, (methods,) each."""
+    """Coefficients and the ends of their intervals: (methods,) each."""
     scores, increase = rows[list(methods)].to_numpy(), rows["increase"].to_numpy()
     found = coefficients(scores, increase)
     strata = list(rows.reset_index(drop=True).groupby("layer", sort=False).indices.values())
@@ -180,8 +180,8 @@ def markdown(correlations: pd.DataFrame, table: pd.DataFrame) -> str:
     """Rows sigma x method x coefficient, columns layers, with notes on what was measured.
 
     Args:
-        correlations: as :func:`correlation_table` gives it.
-        table: as :func:`measured` gives it.
+        correlations: the result of :func:`correlation_table`.
+        table: the result of :func:`measured`.
     """
     lines = []
     for (experiment, device), part in correlations.groupby(["experiment", "device"], sort=False):
@@ -206,11 +206,11 @@ def markdown(correlations: pd.DataFrame, table: pd.DataFrame) -> str:
 
 
 def _notes(table: pd.DataFrame) -> list[str]:
-    """What a reader must know of the numbers, one line a sigma."""
+    """What was measured, and the signs of the increases, one line per sigma."""
     lines = [
         "One weight at a time is changed up and down by the standard deviation that an unverified "
-        "device leaves; its increase in mean loss is over both signs. In brackets the bootstrap's "
-        f"95 % interval. `{ALL}` weighs layers as they are sampled, not as they are large.",
+        "device leaves; the increase in mean loss is averaged over both signs. In brackets the "
+        f"bootstrap's 95 % interval. `{ALL}` weights layers by their samples, not by their size.",
         "",
     ]
     for sigma, part in table.groupby("sigma", sort=False):
@@ -230,5 +230,5 @@ def _cell(row: pd.Series, name: str) -> str:
 
 
 def two_digits(coefficient: float) -> str:
-    """A coefficient as it is printed; a dash where there is none."""
+    """A coefficient with two digits; a dash where it is undefined."""
     return "–" if np.isnan(coefficient) else f"{coefficient:z.2f}".replace("-", "−")

@@ -1,10 +1,10 @@
-"""Cycles to accuracy: write cycles from which on a method is nearly as accurate as all verified.
+"""Cycles to accuracy: the NWC from which on a method is nearly as accurate as full write-verify.
 
-A method's curve is its mean accuracy over chips against its mean NWC, points joined by straight
-lines. It is *within* w points from where it is, and at every larger budget stays, at most w below
-the mean of everything verified: a point that is good by luck, with a worse one above it, does not
-count. Where accuracy rises ever more slowly, a straight line lies below the curve, so that NWC is
-rather too large than too small, the more so the wider points are apart.
+A method's curve is its mean accuracy over chips against its mean NWC, with points joined by
+straight lines. It is *within* w points from the NWC at which its accuracy is, and at every larger
+budget stays, at most w percentage points below full write-verify. A point that is good by chance,
+with a worse point at a larger budget, does not count. Where accuracy rises ever more slowly, a
+straight line lies below the curve: NWC is then overestimated, the more the wider points are apart.
 """
 
 import os
@@ -31,7 +31,7 @@ RESAMPLES = 2000
 SAME = 1e-12  # accuracies that differ by rounding are equal
 _BLOCK = 100  # resamples at once
 Files = Iterable[str | os.PathLike[str]]
-Chips = Mapping[tuple[str, str], pd.DataFrame]  # (method, fraction) -> one row a chip
+Chips = Mapping[tuple[str, str], pd.DataFrame]  # (method, fraction) -> one row per chip
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Means:
     """Means over chips at the points of one network, device and sigma.
 
     Attributes:
-        points: method, fraction, nwc, reads a device, and column in the arrays, of each point.
+        points: of each point: method, fraction, nwc, reads per device, its column in the arrays.
         accuracy: (1 + resamples, points): row 0 over the chips, the others over resamples of them.
-        nwc: alike.
-        chips: how many there are.
+        nwc: shaped like ``accuracy``.
+        chips: number of chips.
     """
 
     points: pd.DataFrame
@@ -52,15 +52,15 @@ class Means:
 
 
 def means(chips: Chips, *purpose: str | int, resamples: int = RESAMPLES) -> Means:
-    """Means of each point over its chips, and over chips drawn with replacement.
+    """Means of each point over its chips, and over chips resampled with replacement.
 
-    A draw is of the same chips for every point, since a chip's luck is. A chip that only some
-    points have counts for these.
+    Every point has the same resampled chips, since a chip has the same noise realisation at every
+    point. A chip that only some points have counts for these points.
 
     Args:
         chips: the points.
-        purpose: key of the draws.
-        resamples: how many.
+        purpose: key of the random generator.
+        resamples: number of resamples.
     """
     numbers = sorted(set().union(*(table["chip"] for table in chips.values())))
     aligned = [table.set_index("chip").reindex(numbers) for table in chips.values()]
@@ -78,7 +78,7 @@ def means(chips: Chips, *purpose: str | int, resamples: int = RESAMPLES) -> Mean
 
 
 def _times_drawn(chips: int, resamples: int, *purpose: str | int) -> Iterator[np.ndarray]:
-    """How often each chip counts: once each, then in blocks of resamples, (block, chips)."""
+    """Multiplicity of each chip: once each, then blocks of resamples, (block, chips)."""
     yield np.ones((1, chips))
     generator = rng.generator(0, "resampled chips", *purpose)
     for start in range(0, resamples, _BLOCK):
@@ -87,14 +87,14 @@ def _times_drawn(chips: int, resamples: int, *purpose: str | int) -> Iterator[np
 
 
 def place(above: np.ndarray) -> np.ndarray:
-    """Where curves come to be at or above zero for good, as a place between their points.
+    """The position on each curve from which on it stays at or above zero.
 
     Args:
         above: heights of the points: (curves, points).
 
     Returns:
-        (curves,): 1.25 is a quarter of the way from point 1 to point 2, 0 is the first point, inf
-        is never.
+        (curves,): 1.25 is a quarter of the way from point 1 to point 2, 0 is the first point, and
+        inf means that the curve ends below zero.
     """
     below = ~(above >= -SAME)
     most = above.shape[1] - 1
@@ -107,7 +107,7 @@ def place(above: np.ndarray) -> np.ndarray:
 
 
 def at(places: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (curves, points) at a place (curves,) of each curve; inf at inf."""
+    """Values (curves, points) interpolated at one position (curves,) of each curve; inf at inf."""
     most = values.shape[1] - 1
     ended = np.isinf(places)
     start = np.minimum(np.where(ended, 0, places), most).astype(int)
@@ -117,7 +117,7 @@ def at(places: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _reached(own: Means, method: str, within: float) -> tuple[np.ndarray, float, pd.DataFrame]:
-    """NWC (1 + resamples,), reads a device, and the points of the curve."""
+    """NWC (1 + resamples,), reads per device, and the points of the curve."""
     curve = accuracy_tables.curve(own.points, method)
     columns = curve["column"].to_numpy()
     (best,) = own.points.loc[own.points["method"] == "all", "column"]
@@ -128,7 +128,7 @@ def _reached(own: Means, method: str, within: float) -> tuple[np.ndarray, float,
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resamples, as two of them; NaN where any is undefined."""
+    """The 95 % percentile interval of resamples; NaN where any resample is undefined."""
     if np.isnan(draws).any():
         return np.nan, np.nan
     ordered, cut = np.sort(draws), int(0.025 * len(draws))
@@ -140,23 +140,24 @@ def table(
 ) -> pd.DataFrame:
     """Cycles to accuracy of every device, sigma and method.
 
-    With several seeds, networks that were trained and programmed from each, NWC, its resamples
-    and reads are averages over them: ``nwc_low`` to ``nwc_high`` is what chips leave open about
-    these networks. ``seeds_low`` to ``seeds_high`` is what networks do about others: Student's t
-    interval over the seeds' own NWC. (Resampling three seeds would make it too short: by a factor
-    of 0.8 in width, and with quantiles of the normal in place of t's.)
+    With several seeds (networks trained and programmed from each), NWC, its resamples and reads are
+    averages over the seeds. ``nwc_low`` to ``nwc_high`` is the interval over chips for these
+    networks. ``seeds_low`` to ``seeds_high`` is the interval for other networks: Student's t over
+    the seeds' own NWC. (Resampling three seeds would make it too short: by a factor of 0.8 in
+    width, and with quantiles of the normal instead of t's.)
 
     Args:
-        seeds: of each seed its chips files, in ``swim summarise``'s folders.
+        seeds: the chips files of each seed, in ``swim summarise``'s folders.
         experiment: name in the first column.
-        within: points of accuracy below everything verified, as decimals.
-        resamples: of the chips, for the 95 % percentile intervals.
+        within: accuracy drops from full write-verify, in percentage points, as decimals.
+        resamples: number of resamples of the chips, for the 95 % percentile intervals.
 
     Returns:
-        Columns :data:`COLUMNS`, one row a device, sigma, within and method. ``nwc`` is empty where
-        not all seeds reach it (``reached`` do), an interval's end where a resample there does not,
-        a ratio where ``swim`` is within at no cycle or not at all. ``reads`` are a device's;
-        ``first`` is the smallest NWC of the curves beyond none, ``last`` the largest.
+        Columns :data:`COLUMNS`, one row per device, sigma, within and method. ``nwc`` is empty
+        where not all seeds reach it (``reached`` is the number that do), an interval's end where a
+        resample does not reach it, a ratio where ``swim`` is within at NWC 0 or never. ``reads``
+        are per device; ``first`` is the smallest NWC above zero of the curves, ``last`` the
+        largest.
 
     Raises:
         DataError: a file is incomplete, seeds differ in their points, or ``all/1`` is missing.
@@ -223,7 +224,7 @@ def _rows(own: Sequence[Means], within: str) -> Iterator[dict[str, Any]]:
 
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read ``cycles_to_accuracy.csv`` with sigma and within as the decimal strings that they are.
+    """Read ``cycles_to_accuracy.csv``, with sigma and within as decimal strings.
 
     Raises:
         DataError: the file is missing or lacks a column.
@@ -233,16 +234,17 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def markdown(found: pd.DataFrame) -> str:
-    """A table an experiment, device and within: rows sigma x method."""
+    """One table per experiment, device and within: rows sigma x method."""
     lines = []
     for (experiment, device), part in found.groupby(["experiment", "device"], sort=False):
         seeds, chips = part["seeds"].iloc[0], part["chips"].iloc[0]
         lines += [f"### {experiment}: cycles to accuracy, device `{device}`", ""]
         text = (
-            "Normalised write cycles (NWC) from which on the mean accuracy stays within so many "
-            "points of everything verified, by straight lines between a method's points; reads a "
-            f"device there; and NWC over that of swim. In brackets 95 % intervals over {chips} "
-            "chips, resampled alike for all methods; … is an end where some do not reach it."
+            "Normalised write cycles (NWC) from which on the mean accuracy stays within an "
+            "accuracy drop of so many percentage points from full write-verify, by straight lines "
+            "between a method's points; reads per device there; and NWC over that of swim. In "
+            f"brackets 95 % intervals over {chips} chips, with the same resampled chips for all "
+            "methods; … is an end that some resamples do not reach."
         )
         if seeds > 1:
             text += (
@@ -262,7 +264,7 @@ def markdown(found: pd.DataFrame) -> str:
 
 def _grid(rows: pd.DataFrame, seeds: bool) -> list[str]:
     heads = ["sigma", "method", "NWC", *(["over seeds"] if seeds else []),
-             "reads a device", "NWC / swim's", "note"]  # fmt: skip
+             "reads per device", "NWC / swim's", "note"]  # fmt: skip
     lines: list[list[str]] = []
     for _, row in rows.iterrows():
         cells = [row["sigma"], row["method"], _cell(row["nwc"], row["nwc_low"], row["nwc_high"])]
@@ -277,7 +279,7 @@ def _grid(rows: pd.DataFrame, seeds: bool) -> list[str]:
 
 
 def note(row: pd.Series) -> str:
-    """What a number alone would not say: never there, there at no cycle, or between no points."""
+    """A remark on the NWC: not reached, reached at no rewrite, or below the first point."""
     if row["reached"] < row["seeds"]:
         some = f" by {row['seeds'] - row['reached']} of {row['seeds']} seeds"
         return f"not reached by NWC {row['last']:.3g}" + (some if row["seeds"] > 1 else "")
@@ -293,7 +295,7 @@ def _cell(value: float, low: float, high: float) -> str:
 
 
 def _brackets(low: float, high: float) -> str:
-    """An interval; an end that is not known is left out."""
+    """An interval in brackets; empty if both ends are undefined."""
     if np.isnan(low) and np.isnan(high):
         return ""
     return f"[{low:.3g}, {'…' if np.isnan(high) else f'{high:.3g}'}]"

@@ -1,4 +1,4 @@
-"""How much devices vary at what a network's weights make them hold."""
+"""Variance of devices at the levels that a network's weights give them."""
 
 import os
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ COLUMNS = ("variance", "sigma_factor")
 
 
 def markdown(files: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """A table of the devices whose error depends on what they hold; nothing if there are none.
+    """A table of the devices whose error depends on their level; an empty list if there are none.
 
     Args:
         files: clean.csv files of one experiment, which have the columns :data:`COLUMNS`; others
-            are passed over.
+            are ignored.
     """
     rows = []
     for path in files:
@@ -31,10 +31,10 @@ def markdown(files: Iterable[str | os.PathLike[str]]) -> list[str]:
     if not rows:
         return []
     heading = [
-        "### Devices whose error depends on what they hold",
+        "### Devices whose error depends on their level",
         "",
-        "Mean variance of unverified weights, over that of devices of one sigma, and what all",
-        "sigmas were multiplied by to bring it there (`equal_variance`).",
+        "Mean variance of unverified weights, relative to devices of one sigma, and the factor of",
+        "all sigmas that makes both equal (`equal_variance`).",
         "",
     ]
     heads = ["device", "sigma", "mean variance", "sigmas times"]

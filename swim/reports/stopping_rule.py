@@ -1,8 +1,8 @@
-"""SWIM's rule for when to stop: verify group after group until the accuracy drop is within a bound.
+"""SWIM's stopping rule: verify group after group until the accuracy drop is within a bound.
 
-The rule looks at each chip by itself, as its maker would (SWIM, DAC 2022, arXiv:2202.08395): after
-each group its accuracy is measured, and no more is verified once it is close enough to that before
-programming. Groups are the steps between the points that chips were measured at.
+The rule looks at each chip alone (SWIM, DAC 2022, arXiv:2202.08395): the chip's accuracy is
+measured after each group, and verifying stops once it is close enough to the accuracy before
+programming. Groups are the steps between the points at which chips were measured.
 """
 
 import os
@@ -26,17 +26,17 @@ def stops(files: Iterable[str | os.PathLike[str]], max_drop: float) -> pd.DataFr
 
     Args:
         files: chips files of one experiment, clean.csv and the end points among them.
-        max_drop: accuracy that may be lost against the network before programming, in [0, 1].
+        max_drop: allowed accuracy drop from the network before programming, in [0, 1].
 
     Returns:
-        One row a device, sigma and method with :data:`COLUMNS`: how many chips, which part of them
-        comes within the bound at any point, and over these the mean NWC at which they stop, its
-        95th percentile, and reads a device.
+        One row per device, sigma and method with :data:`COLUMNS`: the number of chips, the fraction
+        of them that stops at any point, and over these the mean NWC at which they stop, its 95th
+        percentile, and reads per device.
 
     Raises:
         SettingError: ``max_drop`` is not in [0, 1].
-        DataError: a sigma lacks its clean accuracy, or chips saw samples of the images, whose
-            accuracy is not a chip's own.
+        DataError: a sigma lacks its clean accuracy, or chips were measured on samples of the
+            images, which do not give the accuracy of a single chip.
     """
     if not 0 <= max_drop <= 1:
         raise SettingError(f"max_drop must be between 0 and 1, not {max_drop}; 0.001 is 0.1 points")
@@ -61,7 +61,7 @@ def stops(files: Iterable[str | os.PathLike[str]], max_drop: float) -> pd.DataFr
 
 
 def _points(methods: dict[str, dict[str, pd.DataFrame]], method: str) -> list[pd.DataFrame]:
-    """A method's points by what they spend, with the ends that it shares."""
+    """A method's points by what they spend, with its end points."""
     points = dict(methods[method])
     if method not in traits.FREE and "none" in methods:
         points["0"] = methods["none"]["0"]
@@ -92,9 +92,9 @@ def _stop(points: list[pd.DataFrame], enough: float) -> dict[str, float]:
 
 
 def markdown(table: pd.DataFrame, max_drop: float) -> str:
-    """The table, and what it says."""
+    """The table, with a sentence that explains it."""
     heads = ["device", "sigma", "method", "chips that stop", "NWC", "95 % of them by",
-             "reads a device"]  # fmt: skip
+             "reads per device"]  # fmt: skip
     rows = [
         [
             row.device, row.sigma, row.method, f"{row.stopped:.0%} of {row.chips}",
@@ -104,8 +104,8 @@ def markdown(table: pd.DataFrame, max_drop: float) -> str:
         for row in table.itertuples()
     ]  # fmt: skip
     lines = [
-        f"Write cycles until a chip loses at most {100 * max_drop:g} points of accuracy, group "
-        "after group; NWC and reads over the chips that stop.",
+        f"Write cycles until a chip loses at most {100 * max_drop:g} percentage points of "
+        "accuracy, group after group; NWC and reads over the chips that stop.",
         "",
         *markdown_table(heads, rows, "lllrrrr"),
     ]

@@ -24,7 +24,7 @@ def load(root: Path, download: bool) -> dict[str, np.ndarray]:
     """
     try:
         parts = _read(root)
-    except RuntimeError:  # a file is missing or has not its checksum
+    except RuntimeError:  # a file is missing, or its checksum differs
         _unpack(root, download)
         parts = _read(root)
     arrays = {}

@@ -1,6 +1,6 @@
-"""Images of the user's own, from a folder of image files.
+"""A user's own images, from a folder of image files.
 
-Two layouts are known: torchvision's ``ImageFolder``, once for training and once for testing, and
+Two layouts are read: torchvision's ``ImageFolder``, once for training and once for testing, and
 Tiny ImageNet's::
 
     train/{class}/*.png    (or .jpg and others, in further folders too)
@@ -10,8 +10,8 @@ Tiny ImageNet's::
     train/{class}/images/*.JPEG
     val/images/*.JPEG, val/val_annotations.txt
 
-Classes are numbered in the order of their names. Images are in turn one of each class, so that the
-first few of a split hold all classes alike.
+Classes are numbered in the order of their names. Images are ordered in turn, one of each class, so
+that the first few of a split contain all classes.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ Labelled = list[tuple[str, int]]  # names and class numbers
 
 
 def load(own: OwnDataSet) -> dict[str, np.ndarray]:
-    """Both splits, as the other data sets give them; gray if all images are, else RGB.
+    """Both splits, as in the other data sets; gray if all images are, else RGB.
 
     Raises:
         DataError: there is no such folder, its layout is neither of the two, or an image is

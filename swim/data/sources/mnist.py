@@ -36,7 +36,7 @@ def load(root: Path, download: bool) -> dict[str, np.ndarray]:
     for split in ("train", "test"):
         try:
             data = MNIST(str(root), train=split == "train", download=False)
-        except Exception as error:  # torchvision raises whatever a file gave
+        except Exception as error:  # torchvision raises errors of any kind
             raise DataError(
                 f"MNIST could not be read from {root / 'MNIST' / 'raw'}: {error}. Delete the files "
                 "there and place them, or let them be downloaded, again"
@@ -47,7 +47,7 @@ def load(root: Path, download: bool) -> dict[str, np.ndarray]:
 
 
 def _obtain(archive: Path, urls: list[str], md5: str, download: bool) -> None:
-    """See to it that one of the four files is unpacked and whole."""
+    """Make sure that one of the four files is unpacked and complete."""
     unpacked = archive.with_suffix("")
     if downloading.is_original(unpacked, _UNPACKED[unpacked.name]):
         return

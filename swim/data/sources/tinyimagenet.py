@@ -1,6 +1,6 @@
 """The 100,000 and 10,000 labelled images of Tiny ImageNet, 64x64 in 200 classes.
 
-Stanford's course CS231n gives them out as one zip file of 248,100,043 bytes, without a checksum;
+Stanford's course CS231n distributes them as one zip file of 248,100,043 bytes, without a checksum;
 the MD5 sum is the one that Avalanche (``avalanche.benchmarks.datasets.tiny_imagenet``) and others
 check. Its test images have no labels, so the validation images are the test set here, as is usual.
 The zip file is read where it is: nothing is unpacked and no file moved.
@@ -29,7 +29,7 @@ NAME = "tiny-imagenet-200"
 
 @dataclass(frozen=True)
 class Original:
-    """What the original is: where it can be had, its sum, and how many images a class has."""
+    """The original file: its addresses, its MD5 sum, and its numbers of classes and images."""
 
     urls: tuple[str, ...] = ("http://cs231n.stanford.edu/tiny-imagenet-200.zip",)
     md5: str = "90528d7ca1a48142e341f4ef8d21d0de"
@@ -47,7 +47,7 @@ def load(root: Path, download: bool, original: Original = ORIGINAL) -> dict[str,
     Args:
         root: has ``tiny-imagenet-200.zip`` or what it unpacks to, ``tiny-imagenet-200/``.
         download: whether the zip file may be downloaded into it.
-        original: what to expect.
+        original: the expected file.
 
     Raises:
         DataError: neither is there, or it is incomplete; the message says what belongs where.

@@ -1,4 +1,4 @@
-"""Figures from ``accuracy.csv``: what is drawn is what the table says."""
+"""Figures from ``accuracy.csv``."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colour, marker and dashes. Okabe and Ito's colours, which colour-blind readers tell apart; the
-# methods of the paper keep their own, the others take what is spare in turn, and then those of the
-# paper's methods that are not drawn.
+# Colour, marker and dashes: Okabe and Ito's colours, which colour-blind readers can distinguish.
+# The paper's methods have fixed styles. Other methods take the remaining colours in turn, then
+# the colours of the paper's methods that are not drawn.
 _KNOWN = {
     "swim": ("#0072B2", "o", "-"),
     "magnitude": ("#D55E00", "s", "-"),
@@ -54,13 +54,13 @@ def order(methods: Iterable[str]) -> list[str]:
 
 
 def accuracy_figure(table: pd.DataFrame, sigma: str, log: bool = False) -> "Figure":
-    """Accuracy against normalised write cycles at one sigma, one panel a device.
+    """Accuracy against normalised write cycles at one sigma, one panel per device.
 
     Each line's ``gid`` is its method; its points, and the 95 % band of the mean, are the rows
     of ``table``.
 
     Args:
-        table: as :func:`swim.reports.accuracy_tables.read_accuracy` gives it.
+        table: the result of :func:`swim.reports.accuracy_tables.read_accuracy`.
         sigma: one of its sigmas.
         log: a logarithmic axis, linear from 0 to the smallest NWC beyond it.
     """
@@ -72,7 +72,7 @@ def accuracy_figure(table: pd.DataFrame, sigma: str, log: bool = False) -> "Figu
             _logarithmic(axes, part["nwc"])
             return
         axes.set_xlim(-0.02, max(1.02, most))
-        if most > 1.02:  # on-device training goes on beyond verifying everything
+        if most > 1.02:  # on-device training may spend more than full write-verify
             axes.set_xscale("symlog", linthresh=1, linscale=2)
             ticks = [0, 0.2, 0.4, 0.6, 0.8, *(t for t in (1, 2, 5, 10, 20, 50, 100) if t <= most)]
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -82,10 +82,10 @@ def accuracy_figure(table: pd.DataFrame, sigma: str, log: bool = False) -> "Figu
 
 
 def reads_figure(table: pd.DataFrame, sigma: str) -> "Figure":
-    """Accuracy against reads a device, as :func:`accuracy_figure`; for methods that read any."""
+    """Accuracy against reads per device, as :func:`accuracy_figure`; for methods that read."""
 
     def scale(axes: "Axes", part: pd.DataFrame) -> None:
-        axes.set_xlabel("reads a device")
+        axes.set_xlabel("reads per device")
         axes.set_xlim(-0.02 * part["reads"].max(), 1.02 * part["reads"].max())
 
     return _panels(table, sigma, "reads", scale)
@@ -156,7 +156,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame, str], "Figure"]] = {
 
 
 def fitting(table: pd.DataFrame) -> list[str]:
-    """The figures that a table has something for: reads are drawn where a policy reads."""
+    """The figures that a table has data for: reads are drawn where there are policies."""
     policies = set(table["method"]) & set(registry.POLICIES)
     return [name for name in FIGURES if name != "reads" or policies]
 
@@ -170,8 +170,8 @@ def draw_all(
     """Write ``{name}-sigma-{sigma}.png`` and ``.svg`` of each figure and sigma; yield their paths.
 
     Args:
-        table: as :func:`swim.reports.accuracy_tables.read_accuracy` gives it.
-        folder: where to.
+        table: the result of :func:`swim.reports.accuracy_tables.read_accuracy`.
+        folder: folder of the files.
         sigmas: all by default.
         names: of :data:`FIGURES`, by default those that are :func:`fitting`.
 

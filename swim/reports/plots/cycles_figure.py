@@ -1,4 +1,4 @@
-"""Figure of ``cycles_to_accuracy.csv``: a bar a method, a panel a device and within."""
+"""Figure of ``cycles_to_accuracy.csv``: one bar per method, one panel per device and within."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def cycles_figure(table: pd.DataFrame, sigma: str) -> "Figure":
-    """NWC from which on each method is within some points of everything verified, at one sigma.
+    """NWC from which on each method is within some points of full write-verify, at one sigma.
 
-    One row of panels a device (and experiment), one panel a within, bars on a logarithmic axis.
-    A bar's ``gid`` is its method, its end the row's ``nwc``, which is also written; thick lines are
-    the interval over chips, thin ones that over seeds, arrows an end that chips do not reach.
-    Where there is no bar, a text says why.
+    One row of panels per device (and experiment), one panel per within, bars on a logarithmic
+    axis. A bar's ``gid`` is its method, its end the row's ``nwc``, which is also written. Thick
+    lines are intervals over chips, thin lines intervals over seeds, arrows an end that some
+    resamples do not reach. Where there is no bar, a text says why.
 
     Args:
-        table: as :func:`swim.reports.cycles_to_accuracy.read` gives it.
+        table: the result of :func:`swim.reports.cycles_to_accuracy.read`.
         sigma: one of its sigmas.
     """
     rows = table[table["sigma"] == sigma]
@@ -56,9 +56,9 @@ def cycles_figure(table: pd.DataFrame, sigma: str) -> "Figure":
 
 
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """From below the smallest value to room for a number beyond the largest.
+    """Axis limits, with space for a number beyond the largest value.
 
-    What lies far below all methods' first points is a straight line's word, and may be cut off.
+    Values far below all methods' first points rest on a straight line alone and may be cut off.
     """
     values = rows[["nwc", "nwc_low", "nwc_high", "seeds_high", "first"]].to_numpy(dtype=float)
     values = values[np.isfinite(values) & (values > 0)]

@@ -1,4 +1,4 @@
-"""Scatter plots: what each method's score said of a weight, and what the weight cost."""
+"""Scatter plots: measured increase in loss of single weights against each method's score."""
 
 import math
 import os
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# Panels a row; more methods go on in the next.
+# Panels per row.
 ACROSS = 4
 # Okabe and Ito's colours; networks of more layers take a scale from dark to light.
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C564B", "0.4"]
-# Part of an axis between the smallest positive value and the place where zeros are drawn.
+# Fraction of an axis between the smallest positive value and the position of zeros.
 _STRIP = 0.07
-# Increases below that part of the largest are rounding, even in float64.
+# Smaller increases, relative to the largest, are rounding errors even in float64.
 _FLOOR = 1e-12
 
 
 def correlation_figure(
     table: pd.DataFrame, correlations: pd.DataFrame, methods: Sequence[str]
 ) -> "Figure":
-    """Increase in loss against score, one panel a method, device and sigma; log-log.
+    """Increase in loss against score, one panel per method, device and sigma; log-log.
 
     A weight's colour is its layer. A filled point's increase is positive, a hollow one's negative
-    and drawn at its magnitude. Logarithms have no zero, so it is drawn below, and to the left of,
-    the dotted lines: a score of zero or less to the left, an increase of exactly zero (or of
-    rounding alone) below. The grey line is proportion: it goes through the medians at slope one.
+    and drawn at its magnitude. A logarithmic axis has no zero, so scores of zero or less are drawn
+    to the left of a dotted line, and increases of exactly zero (or of rounding alone) below one.
+    The grey line is proportionality: it has slope one and goes through the medians.
 
     Args:
-        table: as :func:`swim.reports.correlation.measured` gives it.
-        correlations: of the same, as :func:`swim.reports.correlation.correlation_table` gives it.
+        table: the result of :func:`swim.reports.correlation.measured`.
+        correlations: the result of :func:`swim.reports.correlation.correlation_table` for it.
         methods: columns of scores to draw.
     """
     groups = list(table.groupby(KEYS, sort=False))
@@ -111,7 +111,7 @@ def _draw(axes: "Axes", part: pd.DataFrame, method: str, colours: dict[str, Any]
 
 
 def _with_strip(values: np.ndarray, zero: np.ndarray) -> tuple[np.ndarray, float | None]:
-    """Values for a logarithmic axis, those at ``zero`` in a strip; where the strip ends."""
+    """Values for a logarithmic axis, with zeros in a strip; and the edge of the strip."""
     if not zero.any():
         return values, None
     if zero.all():
@@ -124,7 +124,7 @@ def _with_strip(values: np.ndarray, zero: np.ndarray) -> tuple[np.ndarray, float
 def _label_strip(
     axis: "Axis", limits: tuple[float, float], edge: float, strip: float, label: str
 ) -> None:
-    """Keep the axis's own powers of ten beyond ``edge``, and name the strip."""
+    """Keep the axis's powers of ten beyond ``edge``, and label the strip of zeros."""
     minor = [t for t in axis.get_minorticklocs() if edge < t <= limits[1]]
     kept = [float(t) for t in axis.get_majorticklocs() if edge < t <= limits[1]]
     powers = [rf"$10^{{{round(math.log10(t))}}}$" for t in kept]

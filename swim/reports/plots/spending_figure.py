@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 4  # panels in a row
-_FLOOR = 1e-4  # parts below it look alike
+_FLOOR = 1e-4  # smaller fractions have one colour
 
 
 def where_figure(table: pd.DataFrame, title: str) -> "Figure":
-    """The part of devices that each method rewrites, a row a layer and a column a slice.
+    """The fraction of devices that each method rewrites, one row per layer, one column per slice.
 
-    One panel a method, whose image's ``gid`` is the method; one logarithmic colour scale for all.
-    Parts below 0.01 % look like none.
+    One panel per method, whose image's ``gid`` is the method; one logarithmic colour scale for all.
+    Fractions below 0.01 % have the colour of zero.
 
     Args:
-        table: as :func:`swim.reports.accuracy_tables.read_where` gives it.
-        title: above all panels.
+        table: the result of :func:`swim.reports.accuracy_tables.read_where`.
+        title: title of the figure.
     """
     from matplotlib.colors import LogNorm
 
@@ -51,7 +51,7 @@ def where_figure(table: pd.DataFrame, title: str) -> "Figure":
     for axes in list(grid.flat)[len(methods) :]:
         axes.set_axis_off()
     bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.9)
-    bar.set_label("part of devices rewritten", fontsize=9)
+    bar.set_label("fraction of devices rewritten", fontsize=9)
     figure.supxlabel("slice, the most significant first", fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
@@ -69,7 +69,7 @@ def draw(table: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Itera
 
     Args:
         table: ``.../{device}/sigma-{sigma}/{budget}.csv``.
-        folder: where to.
+        folder: folder of the files.
     """
     path = Path(table)
     device, sigma = path.parent.parent.name, path.parent.name.removeprefix("sigma-")

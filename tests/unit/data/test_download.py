@@ -49,7 +49,7 @@ def test_a_later_run_goes_on_where_it_was(web, tmp_path):
     web.drops = [300_000, 0]
     with pytest.raises(DataError) as caught:
         obtain(web, tmp_path)
-    for part in (web.url, str(tmp_path / "big.zip"), MD5, "broke off after 300,000", "is kept"):
+    for part in (web.url, str(tmp_path / "big.zip"), MD5, "was closed after 300,000", "is kept"):
         assert part in str(caught.value)
     assert not (tmp_path / "big.zip").exists()
     obtain(web, tmp_path)
@@ -80,7 +80,7 @@ def test_what_was_complete_but_not_yet_in_its_place(web, tmp_path):
 
 def test_a_wrong_file_is_not_kept(web, tmp_path):
     web.files["big.zip"] = b"<html>log in first</html>"
-    with pytest.raises(DataError, match=f"{web.url}big.zip: what came has the MD5 sum"):
+    with pytest.raises(DataError, match=f"{web.url}big.zip: the downloaded file has the MD5 sum"):
         obtain(web, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -114,6 +114,6 @@ def test_without_a_network_the_message_says_what_to_place_where(web, tmp_path):
 def test_a_download_that_never_ends_is_given_up(web, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "TRIES", 3)
     web.drops = [1] * 20
-    with pytest.raises(DataError, match="broke off after 3 of"):
+    with pytest.raises(DataError, match="was closed after 3 of"):
         obtain(web, tmp_path)
     assert len(web.asked) == 3

@@ -65,7 +65,7 @@ def test_a_bound_that_nothing_meets(folder):
 
 def test_the_command_prints_and_writes(folder, tmp_path):
     text = run("budget", folder, "--max-drop", 0.03, "--out", tmp_path / "stops.csv")
-    assert "at most 3 points of accuracy" in text
+    assert "at most 3 percentage points of accuracy" in text
     assert "| release | 0.3 | swim | 67% of 3 | 0.1005 |" in text
     assert list(pd.read_csv(tmp_path / "stops.csv")) == stopping_rule.COLUMNS
 

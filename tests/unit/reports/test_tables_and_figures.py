@@ -95,7 +95,7 @@ def test_chips_measured_on_samples_of_the_images_have_no_spread(chips):
     assert row[["std", "p05"]].isna().all()
     assert row[["mean", "ci95", "chips"]].notna().all()
     assert f"| {100 * row['mean']:.2f} |" in accuracy_tables.markdown(table)
-    assert "samples of the images" in accuracy_tables.markdown(table)
+    assert "samples of images" in accuracy_tables.markdown(table)
 
 
 def test_the_order_of_the_files_does_not_matter(chips):
@@ -170,7 +170,7 @@ def test_the_markdown_table(table):
     assert "| 0.3 | own |" in text
     assert "20 chips" in text
     assert "before programming 98.00%" in text
-    assert "NWC is the verified part of the weights." in text
+    assert "NWC is the verified fraction of the weights." in text
     spent = table.assign(method=table["method"].replace("own", "marginal"))
     assert "or a policy's budget of write cycles" in accuracy_tables.markdown(spent)
 
@@ -257,7 +257,7 @@ def test_training_on_the_chip_has_budgets_and_an_axis_beyond_one(chips, tmp_path
         .any()
         .any()
     )
-    assert "in_situ spends what whole steps fit" in accuracy_tables.markdown(table)
+    assert "in_situ spends the whole steps that fit" in accuracy_tables.markdown(table)
     axes = accuracy_figure.accuracy_figure(table, "0.3").axes[0]
     assert axes.get_xlim()[1] > 9.98
     drawn = {line.get_gid(): line.get_xdata() for line in axes.get_lines()}
