@@ -7,10 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick test lint bench schema clean
+.PHONY: help install quick check test test-all lint bench schema clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -49,8 +49,20 @@ lint: $(VENV)/installed-dev  ## formatting, lint, order of the rooms, types
 	snakemake --lint
 	mypy
 
-test: $(VENV)/installed-dev  ## set up and run all tests
-	pytest -n $(CORES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+# Files are dealt out to the cores as they become free, the longest first.
+# Python 3.12 and newer can count covered lines at next to no cost.
+export COVERAGE_CORE := $(shell $(PYTHON) -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')")
+PYTEST := pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+check: lint  ## lint, and the unit tests that are quick: two minutes, for every edit
+	$(PYTEST) -m "not slow and not long" tests/unit $(PYTEST_ARGS)
+
+test: $(VENV)/installed-dev  ## the tests that every change must pass, with coverage
+	$(PYTEST) -m "not slow" --cov --cov-report= $(PYTEST_ARGS)
+	@python -m tests.coverage_by_room
+
+test-all: $(VENV)/installed-dev  ## all tests, before a release: many kills, every network
+	$(PYTEST) $(PYTEST_ARGS)
 
 $(VENV)/installed-bench: envs/requirements-bench.txt $(VENV)/installed-dev
 	$(PIP) -r envs/requirements-bench.txt

@@ -3,7 +3,6 @@
 import re
 
 import pandas as pd
-import pytest
 
 from tests.workflow.conftest import Project, copy_of_the_pipeline
 from tests.workflow.test_reruns import ran
@@ -17,7 +16,6 @@ def made(project):
     return {job for job in jobs if job[0] not in ("select", "evaluate", "summarise", "plot")}
 
 
-@pytest.mark.slow
 def test_the_study_and_what_changes_it(tmp_path):
     project = Project(copy_of_the_pipeline(tmp_path / "a project"))
     own = project.experiments["tiny"]

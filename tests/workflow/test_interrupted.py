@@ -24,7 +24,8 @@ EXPERIMENT = {
     # Long enough that three seconds from Python's start never see the end.
     "chips": 300,
 }
-KILLS = 7  # of each kind
+# Of each kind; more of them before a release.
+KILLS = pytest.mark.parametrize("kills", [2, pytest.param(7, marks=pytest.mark.slow)])
 FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)$", re.MULTILINE)
 
 
@@ -110,10 +111,11 @@ def kill(process):
     return True
 
 
-def test_a_killed_training_is_started_again_by_the_same_command(project, undisturbed):
+@KILLS
+def test_a_killed_training_is_started_again_by_the_same_command(project, undisturbed, kills):
     chance = random.Random("train")
     finished, log = Counter(), project.folder / "results/tiny/logs/train.log"
-    for _ in range(KILLS):
+    for _ in range(kills):
         run = Run(project)
         job = run.wait_for_job("train")
         assert job is not None, run.end()
@@ -131,34 +133,36 @@ def test_a_killed_training_is_started_again_by_the_same_command(project, undistu
     check(project, undisturbed, finished)
 
 
-def test_a_killed_evaluation_is_started_again_by_the_same_command(project, undisturbed):
+@KILLS
+def test_a_killed_evaluation_is_started_again_by_the_same_command(project, undisturbed, kills):
     chance = random.Random("evaluate")
-    finished, kills = Counter(), 0
-    while kills < KILLS:
+    finished, done = Counter(), 0
+    while done < kills:
         # One core: the killed job is the only one, and the first to run again.
         run = Run(project, cores=1)
         while True:
             job = run.wait_for_job("evaluate")
-            assert job is not None, f"ended after {kills} kills:\n{run.end()}"
+            assert job is not None, f"ended after {done} kills:\n{run.end()}"
             time.sleep(chance.uniform(0, 3))
             if kill(job):
-                kills += 1
+                done += 1
                 break
         finished += Counter(FINISHED.findall(run.end()))
     finished += Counter(FINISHED.findall(project.make("tiny")))
     check(project, undisturbed, finished)
 
 
-def test_after_the_death_of_snakemake_unlock_and_the_same_command(project, undisturbed):
+@KILLS
+def test_after_the_death_of_snakemake_unlock_and_the_same_command(project, undisturbed, kills):
     chance = random.Random("snakemake")
-    finished, kills = Counter(), 0
-    while kills < KILLS:
+    finished, done = Counter(), 0
+    while done < kills:
         run = Run(project)
         # From Python's start to well into the later jobs; its own jobs live on for a while.
         time.sleep(chance.uniform(0, 12))
         if run.process.poll() is None:
             run.process.kill()
-            kills += 1
+            done += 1
             finished += Counter(FINISHED.findall(run.end()))
             project.make("--unlock")
         else:  # a fast machine was done before all kills: it starts from nothing again

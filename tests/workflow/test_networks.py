@@ -50,8 +50,15 @@ def experiment(name):
 
 
 # vgg11 is left out: its 129 million weights would take minutes a step here.
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(registry.NETWORKS) - {"vgg11"}))
+# Before a release, all; at every change, one with batch norm and the two that go by every method.
+ALWAYS = ("convnet", "lenet", "mlp3")
+NAMES = sorted(set(registry.NETWORKS) - {"vgg11"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+)
 def test_a_network_from_data_to_figure(project, images, name):
     settings = experiment(name)
     if name == "lenet":  # one network goes by every method, and trains on the chip

@@ -84,16 +84,21 @@ def by_category(page):
     return {name: sum(map(len, own.values())) for name, own in page.categories.items()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", REPORTS)
+def reports(*always):
+    """All of them before a release, some at every change."""
+    return [
+        name if name in always else pytest.param(name, marks=pytest.mark.slow) for name in REPORTS
+    ]
+
+
+@pytest.mark.parametrize("name", reports("one sigma", "several experiments"))
 def test_every_click_in_a_report_shows_what_it_says(opened, name):
     page = opened(name)
     assert by_category(page) == REPORTS[name][1]
     page.walk()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("name", reports("one sigma"))
 def test_a_search_shows_all_results_that_it_finds(opened, name):
     page = opened(name)
     paths = list(page.results)

@@ -27,15 +27,29 @@ CHOICES = {
 }
 
 
+def copied(folder):
+    for path in code_digest.ROOT.rglob("*.py"):
+        write_text(folder / path.relative_to(code_digest.ROOT), path.read_text())
+    return folder
+
+
 @pytest.fixture
 def code(tmp_path, monkeypatch):
     """A copy of the package's sources that may be edited."""
-    for path in code_digest.ROOT.rglob("*.py"):
-        write_text(tmp_path / path.relative_to(code_digest.ROOT), path.read_text())
+    copied(tmp_path)
     monkeypatch.setattr(code_digest, "ROOT", tmp_path)
     forget_sources()
     yield tmp_path
     forget_sources()
+
+
+@pytest.fixture(scope="module")
+def unedited(tmp_path_factory):
+    """Another, which each test leaves as it was, and the digests of its steps."""
+    folder = copied(tmp_path_factory.mktemp("code"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code_digest, "ROOT", folder)
+        return folder, digests()
 
 
 def digests():
@@ -97,12 +111,17 @@ def identifier(value):
 
 
 @pytest.mark.parametrize(("file", "old", "new", "changed"), EDITS, ids=identifier)
-def test_an_edit_changes_the_steps_that_run_it(code, file, old, new, changed):
-    before = digests()
-    text = (code / file).read_text()
+def test_an_edit_changes_the_steps_that_run_it(unedited, monkeypatch, file, old, new, changed):
+    folder, before = unedited
+    monkeypatch.setattr(code_digest, "ROOT", folder)
+    text = (folder / file).read_text()
     assert old in text
-    (code / file).write_text(text.replace(old, new))
-    after = digests()
+    (folder / file).write_text(text.replace(old, new))
+    try:
+        after = digests()
+    finally:
+        (folder / file).write_text(text)
+        forget_sources()
     assert {step for step in CHOICES if before[step] != after[step]} == changed
 
 
