@@ -43,6 +43,7 @@ def test_help_shows_the_settings_own_words():
     assert "falls to zero along a cosine" in " ".join(text.split())
 
 
+@pytest.mark.long
 def test_settings_come_as_json_or_flags_and_flags_win(folder):
     settings = '{"training": {"epochs": 0, "quantised_epochs": 0}, "seed": 5}'
     out = folder / "other"
@@ -51,6 +52,7 @@ def test_settings_come_as_json_or_flags_and_flags_win(folder):
     assert (stored["training"]["epochs"], stored["seed"]) == (0, 6)
 
 
+@pytest.mark.long
 def test_selecting_and_evaluating(folder):
     base = folder / "chips" / "mine" / "sigma-0.2"
     for method, fraction in (("swim", "0.1"), ("magnitude", "0.1")):
@@ -103,6 +105,7 @@ def test_selecting_and_evaluating(folder):
     assert printed.split()[0].endswith("cycles-sigma-0.2.png")
 
 
+@pytest.mark.long
 def test_programming_by_a_policy(folder):
     """Cycles are counted, and more chips go on from those that are done."""
     out = folder / "programmed.csv"
@@ -144,6 +147,7 @@ def test_an_estimators_file_says_what_made_it_and_suits_its_method(folder):
     assert sum(int(layer.sum()) for layer in mask.values()) == 10_592
 
 
+@pytest.mark.long
 def test_perturbing_and_correlating(folder):
     base = folder / "perturbation" / "mine"
     perturb = ["perturb", "--model", folder / "model", "--data", folder / "data", "--weights", 30,
@@ -177,6 +181,7 @@ def test_perturbing_and_correlating(folder):
     assert (folder / "f.svg").exists()
 
 
+@pytest.mark.long
 def test_a_killed_measurement_goes_on(folder, monkeypatch):
     from swim.evaluation import perturbation
 
@@ -215,6 +220,7 @@ def test_the_mask_step_loads_no_torch(folder):
     assert (folder / "m2").exists()
 
 
+@pytest.mark.long
 def test_logs_say_where_it_ran_and_hold_no_progress_bars(folder):
     command = [sys.executable, "-m", "swim", "evaluate", "--model", folder / "model", "--data",
                folder / "data", "--verify", "all", "--out", folder / "o.csv", "--chips", "3",
@@ -227,6 +233,7 @@ def test_logs_say_where_it_ran_and_hold_no_progress_bars(folder):
     assert f"1 arithmetic thread, torch {torch.__version__.partition('+')[0]}" in line
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("environment", [{"OMP_NUM_THREADS": "2"}, {"MKL_NUM_THREADS": "2"}])
 def test_arithmetic_threads_are_the_settings_not_what_a_scheduler_hands_out(folder, environment):
     """A reduction over two threads would round differently; so would a network trained by it."""

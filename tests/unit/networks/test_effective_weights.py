@@ -87,6 +87,7 @@ def made(package, digits_path, kind, state):
     return out
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_steps_use_the_effective_weights(package, digits, digits_path, kind):

@@ -145,10 +145,12 @@ def run(tmp_path, script, *arguments):
     assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-2000:]}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", [ENGINE, GRADIENTS], ids=["engine", "gradients"])
 def test_every_convolution_gives_what_it_gives_in_the_order_of_dimensions(tmp_path, script):
     run(tmp_path, NETWORKS + script)
 
 
+@pytest.mark.long
 def test_training_survives_dilated_convolutions_of_narrow_images(tmp_path):
     run(tmp_path, TRAINING, tmp_path / "noise.safetensors")

@@ -56,6 +56,7 @@ def run(digits, unfinished=None, model=FOUR, seen=None, **settings):
 
 
 # In the first epoch, at an epoch's end, in the quantised epoch, at the very end.
+@pytest.mark.long
 @pytest.mark.parametrize("stops", [[5], [14], [28, 3], [1, 1, 20, 15], [42]], ids=str)
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_the_same_weights_and_history(digits, tmp_path, stops, optimizer):

@@ -40,6 +40,7 @@ print((status("VmHWM") - before) / (4 * weights))
 
 
 # Measured: 25, 8 and 43 times; the whole of all devices at once took 140.
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's own account of memory")
 @pytest.mark.parametrize(
     ("layers", "kind", "most"), [(1, "redraw", 40), (20, "redraw", 20), (1, "pulse", 65)]
@@ -58,6 +59,7 @@ DEVICES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["redraw", "pulse"])
 @pytest.mark.parametrize("settings", DEVICES)
 @pytest.mark.parametrize("name", ["mask", "uswim", "read_first", "compensate", "reslice"])

@@ -101,6 +101,7 @@ def test_the_table_in_all_and_by_layer(table, correlations):
         assert (many[name] < many[f"{name}_high"]).all()
 
 
+@pytest.mark.long
 def test_an_interval_depends_on_the_seed_and_on_no_order(table, scores, correlations):
     again = correlation.correlation_table(table, list(scores)[::-1], CONSTANTS, seed=0)
     both = [t.sort_values(["sigma", "method", "layer"], ignore_index=True)
@@ -196,6 +197,7 @@ def test_deep_networks_and_many_methods(weights):
     assert "Spearman –" in figure.axes[0].get_title()
 
 
+@pytest.mark.long
 def test_equal_figures_are_equal_bytes(table, correlations, tmp_path):
     for folder in ("a", "b"):
         made = scatter_figure.draw(tmp_path / folder / "f.png", table, correlations, ["square"])

@@ -206,6 +206,7 @@ def test_two_devices_are_two_panels(table):
     assert [axes.get_title().split(", ")[1] for axes in figure.axes] == ["release", "another"]
 
 
+@pytest.mark.long
 def test_files_are_written_and_reproducible(table, tmp_path):
     first = list(accuracy_figure.draw_all(table, tmp_path / "a"))
     names = [path.name for path in first]
@@ -379,6 +380,7 @@ def test_bars_far_below_the_first_points_do_not_stretch_the_axis():
     assert "1e-07" in {text.get_text() for text in axes.texts}
 
 
+@pytest.mark.long
 def test_bars_are_reproducible_and_sigmas_checked(tmp_path):
     one, other = (list(cycles_figure.draw_all(CYCLES, tmp_path / name)) for name in "ab")
     assert [path.name for path in one] == ["cycles-sigma-0.3.png", "cycles-sigma-0.3.svg"]

@@ -110,6 +110,7 @@ def identifier(value):
     return " ".join(sorted(value)) or "nothing" if isinstance(value, set) else value[:24]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("file", "old", "new", "changed"), EDITS, ids=identifier)
 def test_an_edit_changes_the_steps_that_run_it(unedited, monkeypatch, file, old, new, changed):
     folder, before = unedited
@@ -240,6 +241,7 @@ def modules_of(*arguments):
     return set(done.stdout.rsplit("MODULES", 1)[1].split())
 
 
+@pytest.mark.long
 def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
     at = {name: tmp_path / name for name in ("data", "model", "second", "mask", "table.csv")}
     files = ["--model", at["model"], "--data", at["data"]]

@@ -49,6 +49,7 @@ def evaluate(folder, out, chips, *more):
     return run(*arguments(folder, out, chips, *more))
 
 
+@pytest.mark.long
 def test_more_chips_extend_and_fewer_cut(folder, tmp_path):
     whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
     evaluate(folder, whole, 9)
@@ -80,6 +81,7 @@ def test_another_network_starts_over(folder, tmp_path):
     assert "going on" not in evaluate(folder, out, 2, "--model", str(tmp_path / "other"))
 
 
+@pytest.mark.long
 def test_a_killed_evaluation_goes_on(folder, tmp_path):
     """Saved after every chip here; SIGKILL once some are there."""
     whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
@@ -102,6 +104,7 @@ def test_a_killed_evaluation_goes_on(folder, tmp_path):
     assert killed.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.long
 def test_a_precision_stops_at_a_blocks_end(folder, tmp_path):
     out = tmp_path / "x.csv"
     evaluate(folder, out, 100)

@@ -23,6 +23,7 @@ def test_an_old_name_is_the_same_module_and_warns(old):
     assert f"import {MOVED[old]} instead" in done.stdout
 
 
+@pytest.mark.long
 def test_old_imports_of_names_work():
     code = (
         "from swim.policies import Chip, of_name; from swim.methods.base import Inputs\n"

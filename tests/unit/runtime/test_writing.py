@@ -122,6 +122,7 @@ def _hold(path, order, number):
         order.append(f"{number} out")
 
 
+@pytest.mark.long
 def test_one_holds_a_lock_at_a_time_and_leaves_nothing(tmp_path):
     context = get_context("spawn")
     with context.Manager() as manager:

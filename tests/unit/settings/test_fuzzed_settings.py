@@ -319,6 +319,7 @@ def prepare(folder):
     (folder / "elsewhere").symlink_to(folder / "results/data")
 
 
+@pytest.mark.long
 def test_faulty_settings_are_refused_by_name_and_valid_ones_mean_what_they_say(
     tmp_path, monkeypatch
 ):
