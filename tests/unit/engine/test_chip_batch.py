@@ -507,7 +507,7 @@ def test_a_pass_with_large_activations_is_not_recorded(monkeypatch):
     with torch.no_grad():
         network.answers(weights_of_chips(network))
     assert seen == [20] * 10
-    assert not network._replays
+    assert not network.passes.replays
 
 
 def test_under_autocast_nothing_is_replayed():
@@ -527,6 +527,6 @@ def test_groups_of_other_sizes_have_recordings_of_their_own():
     with torch.no_grad():
         _, losses = network.answers(chips)
         _, fewer = network.answers(chips[:3])
-    assert len(network._replays) == 2
-    assert None not in network._replays.values()
+    assert len(network.passes.replays) == 2
+    assert None not in network.passes.replays.values()
     torch.testing.assert_close(fewer, losses[:3])

@@ -72,7 +72,7 @@ with torch.no_grad():
         shown = batches(images)
         engine = Network(model, shown, "cross_entropy")
         together += engine.group > 1
-        engine._size = {False: 4, True: 3}  # so that passes are recorded, too
+        engine.passes.way.images_alone, engine.passes.way.images_together = 4, 3  # so that passes are recorded, too
         chips = [{k: w * (1 + 0.1 * torch.randn_like(w)) for k, w in engine.targets.items()}
                  for _ in range(engine.group)]
         for group in {1, engine.group}:

@@ -52,7 +52,7 @@ def losses(model, batches):
     groups = [chips[i : i + network.group] for i in range(0, GROUP, network.group)]
     with torch.no_grad():
         result = torch.cat([network.answers(group)[1] for group in groups])
-    return result, sum(replay is not None for replay in network._replays.values())
+    return result, sum(replay is not None for replay in network.passes.replays.values())
 
 
 def both_ways(model, batches, monkeypatch):
@@ -91,7 +91,7 @@ def test_a_network_keeps_the_setting_that_it_began_with(monkeypatch):
     monkeypatch.setenv("SWIM_COMPILED", "1")
     with torch.no_grad():
         network.answers([network.targets] * GROUP)
-    assert not any(network._replays.values())
+    assert not any(network.passes.replays.values())
 
 
 @pytest.mark.parametrize("value", ["maybe", "", "2", "off", " 1"])
