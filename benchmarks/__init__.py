@@ -1,1 +1,1 @@
-"""How fast, against what: each module is a command that measures and writes its own results."""
+"""Speed, compared with other implementations: each module is a command that writes its results."""

@@ -1,4 +1,4 @@
-"""Seconds a chip with aihwkit, in the environment that has it; prints JSON.
+"""Seconds per chip with aihwkit, in an environment that has it; prints JSON.
 
 The same network and images as the engine benchmark's, read from a file; Gaussian programming noise
 of the same standard deviation; a perfect forward otherwise (no converters, no read noise, no
@@ -23,7 +23,7 @@ BATCH = 500
 
 
 def main(path: str, std: float, repeats: int) -> None:
-    """Program and run ``repeats`` chips after a first, which warms up."""
+    """Program and run ``repeats`` chips, after a first one that is not counted."""
     torch.set_num_threads(1)
     subject = torch.load(path, weights_only=False)
     model: nn.Module = subject["model"]

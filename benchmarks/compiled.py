@@ -1,8 +1,8 @@
-"""What compiled passes give, by network: CPU seconds a chip with them and without, in pairs.
+"""What compiled passes gain, by network: CPU seconds per chip with them and without, in pairs.
 
 ``python -m benchmarks.compiled``: one thread, one process, the two ways in turn
-(``SWIM_COMPILED=0`` and ``1``). A shared processor disturbs both of a pair alike, so the median of
-the pairs' ratios is what to read.
+(``SWIM_COMPILED=0`` and ``1``). A shared processor disturbs both runs of a pair, so the result
+is the median of the pairs' ratios.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from benchmarks.engine import DEVICE
 from swim.cli.accelerator import start
 from swim.engine.evaluator import GROUP
 from swim.evaluation import monte_carlo
+from swim.runtime import markdown
 from swim.settings import Compute
 
 # name -> network, bits, images a chip, chips at once
@@ -70,19 +71,18 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9, help="pairs of each network")
     chosen = parser.parse_args()
     place = start(Compute(accelerator="cpu"))
-    content, table = {}, [
-        "| network, images a chip | CPU seconds a chip without | with | without / with, median "
-        "(min–max) | first chip without | with |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]  # fmt: skip
+    content: dict[str, Any] = {}
+    cells: list[list[str]] = []
     for name, case in CASES.items():
         row = content[name] = measure(case, chosen.pairs)
         s, r, first = row["seconds_a_chip"], row["ratio"], row["first_chip_seconds"]
-        table.append(
-            f"| {name}, {row['images']:,} | {s['0']:.3f} | {s['1']:.3f} | {r['median']:.2f} "
-            f"({r['min']:.2f}–{r['max']:.2f}) | {first['0']:.1f} | {first['1']:.1f} |"
-        )
-        print(table[-1], flush=True)
+        ratio = f"{r['median']:.2f} ({r['min']:.2f}–{r['max']:.2f})"
+        cells.append([f"{name}, {row['images']:,}", f"{s['0']:.3f}", f"{s['1']:.3f}", ratio,
+                      f"{first['0']:.1f}", f"{first['1']:.1f}"])  # fmt: skip
+        print(cells[-1], flush=True)
+    heads = ["network, images per chip", "CPU seconds per chip without", "with",
+             "without / with, median (min–max)", "first chip without", "with"]  # fmt: skip
+    table = markdown.table(heads, cells, "lrrrrr")
     record.save("compiled", "python -m benchmarks.compiled", content, table, place)
 
 

@@ -89,7 +89,7 @@ def images() -> dict[str, Tensor]:
 
 
 def sample(case: Case) -> tuple[Tensor, Tensor]:
-    """The 500 training images, in float64, and what the loss compares the outputs with."""
+    """The 500 training images, in float64, and the targets of the loss."""
     data = images()
     x, y = data["train_images"][::EVERY].double(), data["train_labels"][::EVERY]
     return x, _targets(case, y)
@@ -124,7 +124,7 @@ def trained(case: Case, seed: int) -> tuple[nn.Module, float]:
 
 
 def _epochs(case: Case, model: nn.Module, count: int) -> None:
-    """Adam, the learning rate falling along a cosine."""
+    """Train with Adam; the learning rate falls along a cosine."""
     data = images()
     x, y = data["train_images"], _targets(case, data["train_labels"])
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)

@@ -1,7 +1,7 @@
-"""Image-chips a second: this engine, a naive twin, aihwkit, and the machine's limit.
+"""Image-chips per second: this engine, a naive twin, aihwkit, and the machine's limit.
 
 ``python -m benchmarks.engine``: one thread, all ways in turn, in one process (aihwkit in its own).
-``--accelerator cuda``: on a GPU, where ConvNet and ResNet-18 have more images too.
+``--accelerator cuda``: on a GPU, where ConvNet and ResNet-18 also have more images.
 The naive twin does what the paper's first release does (facts of its source): one chip after the
 other, noise drawn slice by slice (here where the weights are), layers that quantise their weight
 and add the noise in every forward and quantise their input by the batch's own range, and one more
@@ -112,7 +112,7 @@ def naive(model: nn.Module, bits: int | None) -> nn.Module:
 
 
 def naive_chip(model: nn.Module, batches: Batches) -> int:
-    """How many images one chip classifies rightly."""
+    """Number of images that one chip classifies correctly."""
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, NaiveLayer):
@@ -123,7 +123,7 @@ def naive_chip(model: nn.Module, batches: Batches) -> int:
 
 
 def aihwkit_seconds(python: str, model: nn.Module, x: Tensor, repeats: int) -> list[float]:
-    """Seconds a chip, from the interpreter that has aihwkit."""
+    """Seconds per chip, from the interpreter that has aihwkit."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "subject.pt"
         torch.save({"model": model, "images": x}, path)
@@ -137,7 +137,7 @@ def aihwkit_seconds(python: str, model: nn.Module, x: Tensor, repeats: int) -> l
 def measure(
     subject: tuple[str, int | None, int], repeats: int, aihwkit: str | None, place: torch.device
 ) -> dict[str, Any]:
-    """Seconds a chip of each way, and the share of the matrix-product rate."""
+    """Seconds per chip of each way, and the fraction of the matrix-product rate."""
     name, bits, count = subject
     model, (x, y) = subjects.network(name, bits).to(place), subjects.images(name, count)
     work = subjects.operations(model, x[:1].to(place))
@@ -200,7 +200,7 @@ def main() -> None:
     table = markdown.table(heads, cells, "llrrr")
     limit = "on the GPU" if on_gpu else "on one thread"
     table += ["", "The engine's useful operations a second (linear and convolutional layers), as a "
-              f"part of what torch's matrix product reaches {limit}:", ""]  # fmt: skip
+              f"fraction of the rate of torch's matrix product {limit}:", ""]  # fmt: skip
     for case, row in content.items():
         table.append(
             f"- {case}: {row['share_of_matrix_product_rate']:.0%} of the rate of a float32 matrix "

@@ -2,15 +2,15 @@
 
 ``python -m benchmarks.estimators``: the networks of :mod:`benchmarks.digits`, in float64, three
 seeds each, 500 training images. The Hessian's diagonal comes from a second backward pass for each
-weight, that of the Gauss-Newton matrix from each sample's Jacobian; no estimator has a part in it.
+weight, that of the Gauss-Newton matrix from each sample's Jacobian; neither uses an estimator.
 All are compared as scores, times the square of the layer's full scale, as selection ranks them:
 
 - Spearman's rank correlation, equal scores sharing their mean rank, over the weights whose exact
-  diagonal is not zero: every estimator finds a dead unit, which would flatter all;
-- the part of the best 5 % and 10 % of all weights that an estimator's 5 % and 10 % hold, chosen as
-  masks are (equal scores by |W|, then by position);
-- the sum of exact scores of its 10 %, against that of the best 10 %: the part of the loss that
-  verifying so many can save.
+  diagonal is not zero: every estimator recognises a dead unit, which would raise all correlations;
+- the fraction of the true best 5 % and 10 % of all weights among an estimator's, chosen as masks
+  are (equal scores by |W|, then by position);
+- the sum of exact scores of its 10 %, against that of the best 10 %: the fraction of
+  the loss that verifying so many weights can save.
 """
 
 import argparse
@@ -37,7 +37,7 @@ FRACTIONS = ("0.05", "0.1")
 
 @dataclass(frozen=True)
 class Way:
-    """A method, and the estimator and draws behind its scores."""
+    """A method, with the estimator and the number of samples of its scores."""
 
     method: str
     estimator: str | None = None
@@ -73,7 +73,7 @@ def weights_of(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def hessian_diagonal(model: nn.Module, x: Tensor, y: Tensor, loss: str) -> Layers:
-    """The exact one, of the loss summed over samples: a backward pass for each weight."""
+    """The exact diagonal, of the loss summed over samples: a backward pass for each weight."""
     weights = weights_of(model)
     total = losses.total(loss, model(x), y)
     first = torch.autograd.grad(total, list(weights.values()), create_graph=True)
@@ -88,7 +88,7 @@ def hessian_diagonal(model: nn.Module, x: Tensor, y: Tensor, loss: str) -> Layer
 
 
 def gauss_newton_diagonal(model: nn.Module, x: Tensor, loss: str) -> Layers:
-    """The exact one: ``(J^T H J)_ii`` from the whole Jacobian J of each sample's outputs."""
+    """The exact diagonal ``(J^T H J)_ii``, from the whole Jacobian J of each sample's outputs."""
     weights = weights_of(model)
     found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for sample in x.split(1):
@@ -107,7 +107,7 @@ def gauss_newton_diagonal(model: nn.Module, x: Tensor, loss: str) -> Layers:
 
 
 def flat(layers: Layers) -> np.ndarray:
-    """All layers in a row."""
+    """All layers concatenated."""
     return np.concatenate([layer.ravel() for layer in layers.values()])
 
 
@@ -125,7 +125,7 @@ def compare(found: Layers, exact: Layers, weights: Layers) -> dict[str, float]:
 
 
 def scores(way: Way, model: nn.Module, batch: Any, loss: str, seed: int) -> Layers:
-    """What the method ranks by."""
+    """The scores of a method."""
     weights = {name: p.detach().numpy() for name, p in weights_of(model).items()}
     given = None
     if way.estimator:
@@ -138,7 +138,7 @@ def scores(way: Way, model: nn.Module, batch: Any, loss: str, seed: int) -> Laye
 
 
 def study(name: str, seed: int) -> dict[str, Any]:
-    """One trained network: its facts, and every way against both exact diagonals."""
+    """One trained network: its properties, and every way compared with both exact diagonals."""
     case = digits.CASES[name]
     model, accuracy = digits.trained(case, seed)
     x, y = digits.sample(case)
@@ -212,7 +212,7 @@ def table_of(measure: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 
 def facts_of(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """The networks: size, accuracy, and what is special about their exact diagonals."""
+    """The networks: size, accuracy, and zeros and negative values of their exact diagonals."""
     rows: list[list[object]] = []
     for name, own in runs.items():
         mean = {key: statistics.mean(run[key] for run in own)

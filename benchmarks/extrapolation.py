@@ -1,8 +1,9 @@
 """What the paper's four experiments would cost at full size: an estimate, not a measurement.
 
-``python -m benchmarks.extrapolation``, after the engine benchmark. CPU times are its image-chips a
-second of one core, multiplied up; GPU times assume a share of a vendor's figure and were not
-measured. Tiny ImageNet's images have four times the pixels, so four times the operations.
+``python -m benchmarks.extrapolation``, after the engine benchmark. CPU times are its image-chips
+per second of one core, multiplied by the size; GPU times assume a fraction of a vendor's figure
+and were not measured. Tiny ImageNet's images have four times the pixels, so four times the
+operations.
 """
 
 import argparse

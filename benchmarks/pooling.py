@@ -3,7 +3,7 @@
 ``python -m benchmarks.pooling --model results/EXPERIMENT/model.safetensors --data
 results/data/DATASET.safetensors`` takes a few training images, since the exact diagonal costs as
 many backward passes of each image as there are classes. Scores are compared, not second
-derivatives: the squared full scale of the layer is in all.
+derivatives: all contain the squared full scale of the layer.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FRACTIONS = ("0.0003", "0.001", "0.003", "0.01", "0.03", "0.1", "0.3")
 
 
 def against(found: Layers, exact: Layers, ties: Layers) -> dict[str, dict[str, float]]:
-    """At each fraction the part of the best weights that it holds, and of their scores."""
+    """At each fraction: the fraction of the true best weights selected, and of their scores."""
     rows, reference = {}, flat(exact)
     for fraction in FRACTIONS:
         own, best = (flat(mask_of(s, fraction, ties)).astype(bool) for s in (found, exact))

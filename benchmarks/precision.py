@@ -1,9 +1,9 @@
 """How many image-chips a given interval costs: every image on every chip, or fresh samples.
 
 ``python -m benchmarks.precision --model results/lenet_mnist/model.safetensors --data
-results/data/mnist.safetensors`` measures, at sigmas 0.1 and 0.2 with nothing verified, the spread
-over 300 chips on the whole test set, hence the half-width that 3,000 such chips have, and then
-goes on with sampled chips until their half-width is the same.
+results/data/mnist.safetensors`` measures, at sigmas 0.1 and 0.2 with no write-verify, the
+spread over 300 chips on the whole test set, which gives the half-width of 3,000 such chips; then
+it adds chips on sampled images until their half-width is the same.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="checkpoint")
     parser.add_argument("--data", required=True, help="prepared data set")
-    parser.add_argument("--images", type=int, default=200, help="images a chip")
+    parser.add_argument("--images", type=int, default=200, help="images per chip")
     parser.add_argument("--full", type=int, default=300, help="chips on all images")
     chosen = parser.parse_args()
     torch.set_num_threads(1)

@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def seconds(run: Callable[[], Any], repeats: int) -> list[float]:
-    """Wall-clock seconds of each of ``repeats`` calls, with what they leave a GPU to do."""
+    """Wall-clock seconds of each of ``repeats`` calls, until a GPU has finished their work."""
     times = []
     for _ in range(repeats):
         _finish()

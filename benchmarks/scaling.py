@@ -1,7 +1,7 @@
 """How cost grows with weights, chips, methods and jobs: fitted exponents, with a plot.
 
-``python -m benchmarks.scaling``: one thread. An exponent of 1 is cost in proportion. Below it, a
-fixed cost is shared out: Python's start, one forward's overhead.
+``python -m benchmarks.scaling``: one thread. An exponent of 1 is a proportional cost. A
+smaller one includes a fixed cost: the start of Python, the overhead of a forward pass.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def exponent(points: list[Point]) -> float:
 
 
 def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
-    """One panel a curve, both axes logarithmic, with a line of exponent 1 through the last."""
+    """One panel per curve, both axes logarithmic, with a line of exponent 1 through the last."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.sensitivity``: one thread; every way in turn, in one process, for the time;
 each in a process of its own for the memory (growth of the peak resident size in one pass).
-``--accelerator cuda``: on a GPU, on more images; memory is then what PyTorch takes of the GPU.
+``--accelerator cuda``: on a GPU, on more images; memory is then what PyTorch allocates on the GPU.
 BackPACK and curvlinops come with envs/requirements-bench.txt; they measure other quantities (the
 diagonal of the generalised Gauss-Newton matrix, exact or by random probes), which are what a
 sensitivity could be taken from instead.
@@ -79,7 +79,7 @@ WAYS: dict[str, Callable[[nn.Module, Tensor, Tensor], Any]] = {
 
 
 def times(name: str, place: torch.device) -> dict[str, dict[str, Any]]:
-    """Per way its seconds, or why it cannot run."""
+    """Seconds of each way, or the reason why it cannot run."""
     count = (GPU_IMAGES if place.type == "cuda" else IMAGES)[name]
     x, y = (part.to(place) for part in subjects.images(name, count))
     found: dict[str, list[float]] = {}
@@ -100,7 +100,7 @@ def times(name: str, place: torch.device) -> dict[str, dict[str, Any]]:
 
 
 def gpu_peak(name: str, way: str, place: torch.device) -> float:
-    """MiB of the GPU that one pass takes beyond what it holds before."""
+    """MiB of the GPU that one pass allocates in addition."""
     model = subjects.network(name).to(place)
     x, y = (part.to(place) for part in subjects.images(name, GPU_IMAGES[name]))
     WAYS[way](model, x[:1], y[:1])
@@ -111,7 +111,7 @@ def gpu_peak(name: str, way: str, place: torch.device) -> float:
 
 
 def peak(name: str, way: str) -> float:
-    """MiB by which one pass raises a fresh process above what it holds (Linux only)."""
+    """MiB by which one pass increases the memory of a fresh process (Linux only)."""
     command = [sys.executable, "-m", "benchmarks.sensitivity", "--peak", name, way]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     growth: float = json.loads(run.stdout.splitlines()[-1])

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.steps`` copies the pipeline to an empty folder and runs ``quick`` on all
 cores; ``--experiment lenet_mnist --config data_root=... `` another one. Times are Snakemake's own
-records of its jobs; what no job accounts for is Snakemake, and cores without a job.
+records of its jobs; the rest is Snakemake itself, and cores without a job.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the benchmarks measure: the paper's networks, with made-up weights and images."""
+"""Subjects of the benchmarks: the paper's networks, with random weights and images."""
 
 from collections.abc import Callable
 
@@ -49,7 +49,7 @@ def operations(model: nn.Module, image: Tensor) -> int:
 
 
 def matrix_product_rate(place: torch.device = record.CPU) -> float:
-    """Floating-point operations a second of a float32 matrix product."""
+    """Floating-point operations per second of a float32 matrix product."""
     size = 8192 if place.type == "cuda" else 2048
     a, b = torch.randn(size, size, device=place), torch.randn(size, size, device=place)
     return 2 * size**3 / min(record.seconds(lambda: a @ b, 3))

@@ -1,7 +1,7 @@
 """What Snakemake costs: a dry run as experiments are added, and a job through SLURM.
 
 ``python -m benchmarks.workflow`` measures the dry runs; ``--slurm`` also starts a SLURM of one
-node (as root, see tests/workflow/cluster.py) and sends jobs that do next to nothing through it.
+node (as root, see tests/workflow/cluster.py) and sends nearly empty jobs through it.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SMALL = {
 
 
 def pipeline(folder: Path, experiments: dict[str, Any] | None) -> Path:
-    """A copy of the pipeline, with its own experiments if they are given."""
+    """A copy of the pipeline, with these experiments, or those shipped."""
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, folder / part)
@@ -46,7 +46,7 @@ def pipeline(folder: Path, experiments: dict[str, Any] | None) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str) -> str:
-    """Run Snakemake there; its output."""
+    """Run Snakemake in a folder; returns its output."""
     command = [sys.executable, "-m", "snakemake", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout + done.stderr
@@ -58,7 +58,7 @@ def jobs_in(text: str) -> int:
 
 
 def dry_run(experiments: int | None, repeats: int) -> dict[str, Any]:
-    """Time of ``snakemake -n`` for the shipped experiments, or so many small ones."""
+    """Time of ``snakemake -n`` for the shipped experiments, or for this number of small ones."""
     small = experiments and {f"e{i:04d}": {**SMALL, "seed": i} for i in range(experiments)}
     with tempfile.TemporaryDirectory() as folder:
         place = pipeline(Path(folder), small or None)
@@ -68,7 +68,7 @@ def dry_run(experiments: int | None, repeats: int) -> dict[str, Any]:
 
 
 def slurm_overhead(jobs: int) -> dict[str, Any]:
-    """Seconds a job of ``jobs`` evaluations of two chips, locally and through SLURM."""
+    """Seconds per job of ``jobs`` evaluations of two chips, locally and through SLURM."""
     from tests.workflow.cluster import Cluster
 
     fractions = [f"0.{i:02d}".rstrip("0") for i in range(1, jobs + 1)]
@@ -111,7 +111,7 @@ def main() -> None:
             "",
             f"{cost['jobs']} evaluations of 2 chips on {cost['cores']} cores: {cost['local']} s "
             f"locally, {cost['slurm']} s through SLURM, "
-            f"{cost['overhead_per_job']} s more a job.",
+            f"{cost['overhead_per_job']} s more per job.",
         ]
     record.save("workflow", "python -m benchmarks.workflow --slurm", content, table)
 
