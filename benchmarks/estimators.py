@@ -67,14 +67,14 @@ MEASURES = {
 }
 
 
-def weights_of(model: nn.Module) -> dict[str, nn.Parameter]:
+def layer_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights of linear and convolutional layers."""
     return {name: p for name, p in model.named_parameters() if p.dim() > 1}
 
 
 def hessian_diagonal(model: nn.Module, x: Tensor, y: Tensor, loss: str) -> Layers:
     """The exact diagonal, of the loss summed over samples: a backward pass for each weight."""
-    weights = weights_of(model)
+    weights = layer_weights(model)
     total = losses.total(loss, model(x), y)
     first = torch.autograd.grad(total, list(weights.values()), create_graph=True)
     found = {}
@@ -89,7 +89,7 @@ def hessian_diagonal(model: nn.Module, x: Tensor, y: Tensor, loss: str) -> Layer
 
 def gauss_newton_diagonal(model: nn.Module, x: Tensor, loss: str) -> Layers:
     """The exact diagonal ``(J^T H J)_ii``, from the whole Jacobian J of each sample's outputs."""
-    weights = weights_of(model)
+    weights = layer_weights(model)
     found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for sample in x.split(1):
         outputs = model(sample)[0]
@@ -126,7 +126,7 @@ def compare(found: Layers, exact: Layers, weights: Layers) -> dict[str, float]:
 
 def scores(way: Way, model: nn.Module, batch: Any, loss: str, seed: int) -> Layers:
     """The scores of a method."""
-    weights = {name: p.detach().numpy() for name, p in weights_of(model).items()}
+    weights = {name: p.detach().numpy() for name, p in layer_weights(model).items()}
     given = None
     if way.estimator:
         raw = second_derivative(
@@ -142,7 +142,7 @@ def study(name: str, seed: int) -> dict[str, Any]:
     case = digits.CASES[name]
     model, accuracy = digits.trained(case, seed)
     x, y = digits.sample(case)
-    weights = {name: p.detach().numpy() for name, p in weights_of(model).items()}
+    weights = {name: p.detach().numpy() for name, p in layer_weights(model).items()}
     raw = {"Hessian": hessian_diagonal(model, x, y, case.loss),
            "Gauss-Newton": gauss_newton_diagonal(model, x, case.loss)}  # fmt: skip
     exact = {key: by_full_scale(Inputs(weights, h, seed)) for key, h in raw.items()}
@@ -188,7 +188,7 @@ def columns(runs: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, A
     return found
 
 
-def table_of(measure: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
+def measure_table(measure: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Means over seeds, and the cell that differs most from seed to seed."""
     rows: list[list[str]] = []
     widest = (-1.0, "")
@@ -211,7 +211,7 @@ def table_of(measure: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
     ]
 
 
-def facts_of(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+def networks_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     """The networks: size, accuracy, and zeros and negative values of their exact diagonals."""
     rows: list[list[object]] = []
     for name, own in runs.items():
@@ -230,7 +230,7 @@ def facts_of(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     ]
 
 
-def costs_of(times: dict[str, dict[str, float]]) -> list[str]:
+def costs_table(times: dict[str, dict[str, float]]) -> list[str]:
     """Time of each way, in gradient passes."""
     base = times["gradient"]["median"]
     rows: list[list[str]] = []
@@ -253,10 +253,12 @@ def main() -> None:
         runs[name] = [study(name, seed) for seed in range(chosen.seeds)]
         print(f"{name}: done", flush=True)
     times = costs(repeats=5)
-    tables = [line for measure in MEASURES for line in table_of(measure, columns(runs))]
+    tables = [line for measure in MEASURES for line in measure_table(measure, columns(runs))]
     content = {"images": 500, "networks": runs, "cost": times}
     command = "python -m benchmarks.estimators"
-    record.save("estimators", command, content, [*facts_of(runs), *tables, *costs_of(times)])
+    record.save(
+        "estimators", command, content, [*networks_table(runs), *tables, *costs_table(times)]
+    )
 
 
 if __name__ == "__main__":

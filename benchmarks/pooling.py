@@ -61,7 +61,7 @@ def measure(model: Any, batch: Any) -> dict[str, Any]:
     }
 
 
-def table_of(found: dict[str, Any]) -> list[str]:
+def comparison_tables(found: dict[str, Any]) -> list[str]:
     """Overlaps by fraction, then the layers' ratios."""
     overlaps = [
         [way, *(f"{r['overlap']:.3f} ({r['saved']:.3f})" for r in row["fractions"].values())]
@@ -93,7 +93,7 @@ def main() -> None:
     data = DataSet(chosen.data)
     first = next(iter(data.batches("train", chosen.images, chosen.images)))
     found = measure(model, first)
-    table = table_of(found)
+    table = comparison_tables(found)
     content = {"network": settings["model"], "images": chosen.images, "ways": found}
     record.save("pooling", "python -m benchmarks.pooling --model MODEL --data DATA", content, table)
 

@@ -192,7 +192,7 @@ def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
     return points.sort_values("nwc", ignore_index=True)
 
 
-def methods_of(table: pd.DataFrame) -> list[str]:
+def method_names(table: pd.DataFrame) -> list[str]:
     """The selection methods of a table, alphabetically."""
     return sorted(set(table["method"]) - {*ENDS, "clean"})
 
@@ -267,7 +267,7 @@ def _grid(part: pd.DataFrame) -> list[str]:
     fractions = sorted(set(points["fraction"]), key=float)
     lines: list[list[object]] = []
     for sigma, rows in points.groupby("sigma", sort=False):
-        for method in methods_of(rows):
+        for method in method_names(rows):
             cells = curve(rows, method).set_index("fraction")
             lines.append([sigma, method, *(_cell(cells, fraction) for fraction in fractions)])
     heads = ["sigma", "method", *(f"NWC {fraction}" for fraction in fractions)]

@@ -86,7 +86,7 @@ def _times_drawn(chips: int, resamples: int, *purpose: str | int) -> Iterator[np
         yield generator.multinomial(chips, np.full(chips, 1 / chips), size=size).astype(float)
 
 
-def place(above: np.ndarray) -> np.ndarray:
+def crossing(above: np.ndarray) -> np.ndarray:
     """The position on each curve from which on it stays at or above zero.
 
     Args:
@@ -106,7 +106,7 @@ def place(above: np.ndarray) -> np.ndarray:
     return np.where(last < 0, 0.0, np.where(last == most, np.inf, between))
 
 
-def at(places: np.ndarray, values: np.ndarray) -> np.ndarray:
+def interpolate(places: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Values (curves, points) interpolated at one position (curves,) of each curve; inf at inf."""
     most = values.shape[1] - 1
     ended = np.isinf(places)
@@ -122,9 +122,9 @@ def _reached(own: Means, method: str, within: float) -> tuple[np.ndarray, float,
     columns = curve["column"].to_numpy()
     (best,) = own.points.loc[own.points["method"] == "all", "column"]
     above = own.accuracy[:, columns] - own.accuracy[:, [best]] + within / 100
-    places = place(above)
-    reads = at(places[:1], curve["reads"].to_numpy(dtype=float)[None])
-    return at(places, own.nwc[:, columns]), float(reads[0]), curve
+    places = crossing(above)
+    reads = interpolate(places[:1], curve["reads"].to_numpy(dtype=float)[None])
+    return interpolate(places, own.nwc[:, columns]), float(reads[0]), curve
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
@@ -197,7 +197,7 @@ def _places(files: Files) -> dict[tuple[str, str], dict[tuple[str, str], pd.Data
 
 
 def _rows(own: Sequence[Means], within: str) -> Iterator[dict[str, Any]]:
-    methods = accuracy_tables.methods_of(own[0].points)
+    methods = accuracy_tables.method_names(own[0].points)
     reached = {
         method: [_reached(network, method, float(within)) for network in own]
         for method in sorted(methods, key=lambda name: (name != "swim", name))

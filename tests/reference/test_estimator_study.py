@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.estimators import compare, gauss_newton_diagonal, hessian_diagonal, weights_of
+from benchmarks.estimators import compare, gauss_newton_diagonal, hessian_diagonal, layer_weights
 from swim.curvature import losses
 from swim.curvature.estimate import second_derivative
 from swim.data import labels
@@ -52,7 +52,7 @@ def test_exact_gauss_newton(loss):
         hessian = hessian_diagonal(model, x, y, loss)["0.weight"]
         assert np.allclose(found["0.weight"], hessian, rtol=1e-9, atol=1e-12) is same
         ours = second_derivative(model, [(x, y)], estimator="gauss_newton", loss=loss)
-        for name in weights_of(model):
+        for name in layer_weights(model):
             np.testing.assert_allclose(found[name], ours[name].numpy(), rtol=1e-9, atol=1e-12)
 
 

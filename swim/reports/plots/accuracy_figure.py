@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from swim.errors import SettingError
-from swim.reports.accuracy_tables import ENDS, curve, methods_of
+from swim.reports.accuracy_tables import ENDS, curve, method_names
 from swim.reports.plots.canvas import new_figure, save
 from swim.settings import registry
 
@@ -108,7 +108,7 @@ def _panels(
 ) -> "Figure":
     rows = table[table["sigma"] == sigma]
     devices = list(dict.fromkeys(rows["device"]))
-    many = len(methods_of(rows)) > _FEW
+    many = len(method_names(rows)) > _FEW
     figure = new_figure(5.6 * len(devices) + 1.6 * many, 4.6)
     panels = figure.subplots(1, len(devices), squeeze=False, sharey=True)[0]
     for axes, device in zip(panels, devices, strict=True):
@@ -130,7 +130,7 @@ def _panels(
 def _draw(axes: "Axes", part: pd.DataFrame, against: str) -> None:
     references = {"clean": ("before programming", "-"), "all": (ENDS["all"], "--"),
                   "none": (ENDS["none"], ":")}  # fmt: skip
-    methods = order(methods_of(part))
+    methods = order(method_names(part))
     alpha = 0.2 if len(methods) <= _FEW else 0.1
     for name, (colour, marker, dashes) in styles(methods).items():
         points = curve(part, name)

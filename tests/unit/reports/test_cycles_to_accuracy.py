@@ -96,7 +96,7 @@ def test_what_reads_all_devices_first_has_read_them_where_nothing_is_rewritten(t
     ([1], 0.0), ([-1], np.inf), ([-1, 0, 0, 0], 1.0), ([-1, np.nan], np.inf),
 ])  # fmt: skip
 def test_where_a_curve_is_above_for_good(heights, place):
-    assert cycles_to_accuracy.place(np.array([heights], dtype=float)) == pytest.approx([place])
+    assert cycles_to_accuracy.crossing(np.array([heights], dtype=float)) == pytest.approx([place])
 
 
 def test_equal_accuracies_are_equal_whatever_the_rounding(tmp_path):
