@@ -56,7 +56,7 @@ def test_exact_gauss_newton(loss):
             np.testing.assert_allclose(found[name], ours[name].numpy(), rtol=1e-9, atol=1e-12)
 
 
-def test_compare():
+def test_study_measures_rank_top_fractions_and_saved_loss():
     """Of 20 weights, 10 % are two and 5 % one; ties go by magnitude, zeros do not rank."""
     exact = {"a": np.array([9.0, 8, 1, *[0.5] * 7]), "b": np.zeros(10)}
     weights = {"a": np.linspace(1, 0.1, 10), "b": np.ones(10)}

@@ -235,7 +235,7 @@ def test_hutchinson_is_z_times_hz_of_each_block(kind, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["average pool", "average pool without padding's count",
                                   "adaptive pool", "batch-norm"])  # fmt: skip
-def test_coherent_averages(kind, monkeypatch):
+def test_coherent_recursion_through_averages_equals_the_twin(kind, monkeypatch):
     model, x = networks.build(kind, 1), networks.inputs(1)
     monkeypatch.setattr(twin.Pool, "power", 1)
     _, expected = twin.second_derivatives(twin.twin_of(model), x.numpy())
@@ -289,7 +289,7 @@ class Unscaled(twin.Layer):
 
 
 @pytest.mark.parametrize("bits", [None, 4])
-def test_release(bits, monkeypatch):
+def test_release_estimator_equals_the_twin_of_the_first_release(bits, monkeypatch):
     """Two batches: plain averages, 1 / max|W| of later layers if quantised, twice the gradient."""
     monkeypatch.setattr(twin.Pool, "power", 1)
     model = made(lambda: quantised(True)) if bits else networks.build("average pool", 1)

@@ -109,7 +109,7 @@ def made(build, shape):
 
 
 @pytest.mark.parametrize("case", EXACT)
-def test_exact(case):
+def test_recursion_equals_the_hessian_diagonal(case):
     build, loss, shape = EXACT[case]
     model, x = made(build, shape)
     found = second_derivative(model, [(x, None)], loss=loss)
@@ -121,7 +121,7 @@ def test_exact(case):
 
 
 @pytest.mark.parametrize("case", GAUSS_NEWTON)
-def test_exactly_gauss_newton(case):
+def test_recursion_equals_the_gauss_newton_diagonal(case):
     """``sum 2 (d output / d weight)^2`` for the sum of squared errors."""
     model, x = made(GAUSS_NEWTON[case], VECTOR)
     name = "0.weight"
@@ -135,7 +135,7 @@ def test_exactly_gauss_newton(case):
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
-def test_different(case):
+def test_recursion_differs_from_the_hessian_diagonal_where_it_is_documented_to(case):
     build, loss, shape, name = DIFFERENT[case]
     model, x = made(build, shape)
     found = second_derivative(model, [(x, None)], loss=loss)[name]

@@ -198,7 +198,7 @@ def test_with_one_sigma_the_top_of_swims_ranking_is_verified(policy, K, budget):
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", ["redraw", "noise", "pulse"])
-def test_spending(name, policy):
+def test_policy_with_a_larger_budget_spends_no_less_and_stays_within_one_offer(name, policy):
     """More is never less, and no more than an offer beyond what was planned."""
     device = swim.Device(**settings(name))
     chip, curvature = chip_of(device)

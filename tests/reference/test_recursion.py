@@ -187,7 +187,7 @@ ARITHMETIC = {
 
 
 @pytest.mark.parametrize("name", ARITHMETIC)
-def test_arithmetic(name):
+def test_recursion_through_sums_and_differences_equals_the_twin(name):
     combine, factors = ARITHMETIC[name]
     model, x = Between(combine), networks.inputs(4)
     parts = {key: twin.twin_of(getattr(model, key), key) for key in ("conv", "a", "b", "fc")}
@@ -389,7 +389,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(name):
+def test_recursion_refuses_operations_without_a_rule_and_names_another_estimator(name):
     company = dict.fromkeys(["item", "no_grad", "slope that is an activation"], "share a batch")
     text = {"dropout": "random numbers", **company}
     with pytest.raises(UnsupportedOperationError, match=text.get(name, 'estimator="hutchinson"')):
@@ -443,7 +443,7 @@ def test_unknown_operations_on_the_images_themselves_are_fine():
         torch.testing.assert_close(found[f"net.{name}"], value)
 
 
-def test_wrong_arguments():
+def test_wrong_arguments_of_second_derivative_are_named():
     model = networks.build("linear")
     with pytest.raises(swim.SwimError, match="known: recursion"):
         second_derivative(model, [(networks.inputs(), None)], estimator="recursoin")

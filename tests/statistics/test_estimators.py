@@ -87,7 +87,7 @@ def flat_gradient(scalar, weights):
 
 
 @pytest.mark.parametrize("estimator", ["monte_carlo_fisher", "hutchinson"])
-def test_seeds(estimator):
+def test_estimator_repeats_with_its_seed_and_changes_with_another(estimator):
     model, x, y = subject()
     one, again, other = (
         flat(second_derivative(model, [(x, y)], estimator=estimator, seed=seed))

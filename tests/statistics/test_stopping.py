@@ -74,7 +74,7 @@ def test_without_a_precision_the_number_is_fixed():
     assert stopping.chips_needed(np.zeros(500), chips=30, precision=None, most=10_000) == 30
 
 
-def test_the_maximum_ends_it():
+def test_most_chips_end_a_run_that_misses_its_precision():
     values = np.random.default_rng(1).random(1000)
     assert stopping.chips_needed(values, chips=100, precision=1e-9, most=430) == 430
     assert stopping.chips_needed(values, chips=100, precision=1e-9, most=100) == 100

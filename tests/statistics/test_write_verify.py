@@ -215,7 +215,7 @@ def test_what_is_planned_is_what_it_takes(name):
         assert abs(row.mean()) < Z * error, row.mean() / plan.mean()
 
 
-def test_expected_rewrites():
+def test_expected_rewrites_are_those_of_the_formula_and_of_written_devices():
     p = math.erf(0.6 / math.sqrt(2))
     assert expected_rewrites(swim.Device(0.1)) == pytest.approx((1 - p) / p)
     short = (1 - p) * sum((1 - p) ** k for k in range(3))
@@ -270,7 +270,7 @@ PULSES = {0.0: (3.14, 0.0350, 0.0), 0.5: (10.31, 0.0366, -0.0222), 1.0: (13.42, 
 
 
 @pytest.mark.parametrize("level", PULSES)
-def test_pulses(level):
+def test_pulse_writing_has_the_distribution_of_devices_written_one_by_one(level):
     """Two samples of one distribution, and the documented numbers to their last digit."""
     errors, readings, cycles = devices_of(Pulse, 40_000, 0.1, level, 0.0)
     slow = pulses_one_by_one(10_000, 0.1, level)

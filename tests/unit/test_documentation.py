@@ -300,23 +300,6 @@ def test_commands_of_a_page_exist_with_their_options_and_targets(page):
             pytest.fail(f"{where}: {' '.join(words)}: {error}")
 
 
-# Files that a page tells its reader to write.
-TO_WRITE = {ROOT / "swim/selection/scores/gain.py"}
-FILE = re.compile(r"(?:swim|tests|docs|rules|benchmarks|envs|profiles|examples)/[\w./-]+\.\w+")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_files_that_a_page_names_exist(page):
-    """Links within the repository, and paths of its files in text and code."""
-    text = page.read_text()
-    links = re.findall(r"\]\(([^)#\s]+)", text)
-    wanted = {page.parent / link for link in links if not re.match(r"\w+:", link)}
-    wanted |= {ROOT / path for path in FILE.findall(re.sub(r"\]\([^)]*\)|https?:\S+", "", text))}
-    assert [
-        str(path) for path in sorted(wanted) if not path.exists() and path not in TO_WRITE
-    ] == []
-
-
 def test_examples_in_docstrings_give_what_they_show():
     for module in pkgutil.walk_packages(swim.__path__, "swim."):
         path = ROOT / (module.name.replace(".", "/") + "/__init__.py" * module.ispkg)

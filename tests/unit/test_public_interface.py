@@ -46,7 +46,7 @@ def test_the_arithmetic_of_a_computing_step_is_deterministic_and_full_float32():
     torch.set_deterministic_debug_mode("default")
 
 
-def test_unknown_names():
+def test_an_unknown_attribute_of_swim_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing"):
         _ = swim.nothing
     assert set(swim.__all__) <= set(dir(swim))
@@ -123,7 +123,7 @@ def test_a_policy_takes_a_masks_place():
     assert repaired.nwc == 0.25
 
 
-def test_regression():
+def test_regression_has_losses_and_no_accuracy():
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
     batches = [(torch.randn(40, 6), torch.randn(40, 2))]
     scores = swim.sensitivity(model, batches, loss="mse")

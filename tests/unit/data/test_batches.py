@@ -354,7 +354,7 @@ def test_a_model_made_in_inference_mode_is_named():
 
 
 @pytest.mark.parametrize("form", ["inside", "whole"])
-def test_one_key_is_one_input(form):
+def test_inputs_names_one_key_of_a_batch_as_the_input(form):
     batch = ({"image": x, "id": k}, y) if form == "inside" else {"image": x, "target": y, "id": k}
     found = swim.evaluate(network(), [batch], device=EXACT, chips=1, inputs="image")
     assert found.mean == pytest.approx(plain()[0])

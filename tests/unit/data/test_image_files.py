@@ -81,7 +81,7 @@ def test_extensions_are_torchvisions():
     assert set(image_files.EXTENSIONS) == set(IMG_EXTENSIONS)
 
 
-def test_classes_take_turns(tmp_path):
+def test_images_of_a_folder_alternate_between_classes(tmp_path):
     """So that the first 2,000 images, which fix ranges, are not of four classes only."""
     _, arrays = prepared(image_folder(tmp_path / "own"))
     assert arrays["train_labels"].tolist() == [0, 1, 2] * 3 + [1]

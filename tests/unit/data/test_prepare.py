@@ -87,7 +87,7 @@ def own(tmp_path, **changes):
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW", "NHW"])
-def test_own_images(tmp_path, layout):
+def test_users_images_are_prepared_the_same_from_every_layout(tmp_path, layout):
     settings, arrays = own(tmp_path)
     x = {split: arrays[f"x_{split}"] for split in ("train", "test")}
     if layout == "NCHW":

@@ -138,7 +138,7 @@ def compare(model, batches):
 
 
 @pytest.mark.parametrize("name", TOGETHER)
-def test_the_same_answers(name):
+def test_chips_at_once_predict_as_each_alone(name):
     compare(made(TOGETHER[name]), images())
 
 
@@ -285,7 +285,7 @@ def test_layers_of_other_kinds(kind):
 
 
 @pytest.mark.parametrize("deployed", [True, False])
-def test_quantised_lenet(deployed):
+def test_chips_of_a_quantised_lenet_predict_as_each_alone(deployed):
     """Weights on the grid, or quantised in every forward; inputs of layers quantised."""
     torch.manual_seed(0)
     model, batches = LeNet().eval(), images(50, (1, 28, 28))
@@ -323,7 +323,7 @@ def test_a_quantised_skip_connection():
     hardly_tipped(Network(model, batches, "cross_entropy"))
 
 
-def test_regression_together():
+def test_losses_of_regression_are_those_of_each_chip_alone():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
     network = Network(model, [(torch.randn(40, 6), torch.randn(40, 2))], "mse")

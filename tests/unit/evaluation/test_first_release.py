@@ -92,7 +92,7 @@ def test_a_file_of_the_release_by_its_header(place):
         (["--model", "Lenet5"], SystemExit, "is not one of 'MLP3'"),
     ],
 )
-def test_mistakes(place, flags, kind, text):
+def test_wrong_flags_are_refused_with_what_is_allowed(place, flags, kind, text):
     output, error = call(place, *flags)
     assert isinstance(error, kind)
     assert re.search(text, output + str(error))

@@ -137,7 +137,7 @@ def test_what_is_no_table_is_refused(tmp_path):
         accuracy_tables.read_where(tmp_path / "none.csv")
 
 
-def test_from_files(tmp_path):
+def test_where_step_writes_the_table_from_files(tmp_path):
     """The step: a checkpoint, a mask and second derivatives in, the table out."""
     from swim.cli import cli
 

@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said(package, digits, function, arguments, text):
         checkpoint.initial(settings(package, function, **arguments), digits, 0)
 
 
-def test_too_few_outputs(package, digits):
+def test_network_with_fewer_outputs_than_classes_is_refused(package, digits):
     with pytest.raises(DataError, match=r"gives \(1, 4\).*at least 10 classes"):
         checkpoint.initial(settings(package, width=3, classes=4), digits, 0)
 

@@ -55,7 +55,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_weights(digits, trained, tmp_path, kind):
+def test_imported_weights_equal_those_of_the_file(digits, trained, tmp_path, kind):
     content, name = KINDS[kind]({n: v.contiguous() for n, v in trained.state_dict().items()})
     model, said = take(written(tmp_path, content, name), digits)
     assert not model.training

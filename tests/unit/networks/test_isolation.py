@@ -97,7 +97,7 @@ RUNS = {
 
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("grad", [True, False])
-def test_nothing_changes(run, grad, model):
+def test_model_and_process_are_the_same_after_each_function(run, grad, model):
     data = shuffled()
     with torch.set_grad_enabled(grad):
         before = state(model)
@@ -107,7 +107,7 @@ def test_nothing_changes(run, grad, model):
 
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("calls", [1, 3, 5, 9])
-def test_nothing_changes_when_the_model_fails_midway(run, calls, model):
+def test_model_and_process_are_the_same_after_a_failure_midway(run, calls, model):
     data = shuffled()
     model.fail_at = model.passes.count + calls
     before = state(model)
@@ -117,7 +117,7 @@ def test_nothing_changes_when_the_model_fails_midway(run, calls, model):
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_nothing_changes_when_an_operation_is_refused(run, model):
+def test_model_and_process_are_the_same_after_a_refusal(run, model):
     model.fc = nn.Sequential(nn.GELU(), nn.MultiheadAttention(8, 1), nn.Linear(8, 3))
     data = shuffled()
     before = state(model)

@@ -43,7 +43,7 @@ def densenet_blocks():
         ("densenet121", 3, 10, 27 * 64 + densenet_blocks() + 1024 * 10),
     ],
 )
-def test_the_papers_networks(name, channels, classes, weights):
+def test_networks_of_the_paper_have_its_numbers_of_weights(name, channels, classes, weights):
     model = registry.find("network", name)(channels, classes)
     assert sum(p.numel() for p in model.parameters() if p.dim() > 1) == weights
 

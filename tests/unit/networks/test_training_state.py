@@ -59,7 +59,9 @@ def run(digits, unfinished=None, model=FOUR, seen=None, **settings):
 @pytest.mark.long
 @pytest.mark.parametrize("stops", [[5], [14], [28, 3], [1, 1, 20, 15], [42]], ids=str)
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_the_same_weights_and_history(digits, tmp_path, stops, optimizer):
+def test_resumed_training_ends_with_the_weights_and_history_of_an_undisturbed_run(
+    digits, tmp_path, stops, optimizer
+):
     settings = {"optimizer": optimizer, "weight_noise": 0.05, "warmup_epochs": 0.5}
     whole, history = run(digits, **settings)
     for steps in stops:

@@ -112,7 +112,7 @@ def test_an_interval_depends_on_the_seed_and_on_no_order(table, scores, correlat
     assert other["pearson"].equals(correlations["pearson"])
 
 
-def test_markdown(table, correlations):
+def test_markdown_shows_the_rows_of_the_table(table, correlations):
     text = correlation.markdown(correlations, table)
     part = table[table["sigma"] == "0.1"]["increase"]
     assert f"positive for {(part > 0).sum()}, exactly zero for {(part == 0).sum()}" in text

@@ -70,7 +70,7 @@ def test_the_command_prints_and_writes(folder, tmp_path):
     assert list(pd.read_csv(tmp_path / "stops.csv")) == stopping_rule.COLUMNS
 
 
-def test_mistakes(folder, tmp_path):
+def test_wrong_files_and_bounds_are_refused(folder, tmp_path):
     with pytest.raises(SettingError, match="max_drop must be between 0 and 1"):
         table_of(folder, -0.1)
     with pytest.raises(DataError, match=r"clean\.csv is missing"):

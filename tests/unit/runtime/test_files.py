@@ -78,7 +78,7 @@ def test_equal_content_gives_equal_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1,), (8,), (9,), (3, 5, 2), (0,)])
-def test_masks_come_back(tmp_path, shape):
+def test_saved_mask_loads_to_the_same_values(tmp_path, shape):
     mask = {"x.weight": np.random.default_rng(0).random(shape) < 0.5, "y": np.ones(3, bool)}
     files.save_mask(tmp_path / "m.npz", mask, {"method": "swim"})
     found, settings = files.load_mask(tmp_path / "m.npz")
@@ -122,7 +122,7 @@ def test_missing_and_foreign_files_are_named(tmp_path):
         files.load_arrays(tmp_path / "foreign")
 
 
-def test_streams_are_keyed():
+def test_random_generators_differ_by_every_part_of_their_key():
     def draw(*key):
         return rng.generator(*key).standard_normal(4).tolist()
 

@@ -41,7 +41,7 @@ def slow_mask(scores, fraction, ties=None):
     st.integers(0, 10_000),
     st.booleans(),
 )
-def test_equals_sorting_tuples(shapes, fraction, seed, tied):
+def test_mask_equals_sorting_by_score_magnitude_and_position(shapes, fraction, seed, tied):
     scores = layers(*shapes, seed=seed, levels=2)
     ties = layers(*shapes, seed=seed + 1, levels=2) if tied else None
     found, expected = (f(scores, fraction, ties) for f in (masks.mask_of, slow_mask))
@@ -62,17 +62,17 @@ def test_masks_are_nested(one, other):
     [("0", 7, 0), ("1", 7, 7), ("0.5", 7, 4), ("0.1", 5, 1), ("0.1", 4, 0), (0.3, 105_918, 31775),
      ("0.29", 100, 29), (0.29, 100, 29), (Decimal("0.015"), 100, 2), (1, 3, 3)],
 )  # fmt: skip
-def test_count_is_exact(fraction, total, expected):
+def test_count_of_a_fraction_is_exact(fraction, total, expected):
     assert masks.count(fraction, total) == expected
 
 
 @pytest.mark.parametrize("fraction", ["-0.1", 1.01, "x", float("nan"), "inf"])
-def test_a_fraction_out_of_range(fraction):
+def test_fraction_out_of_range_is_refused(fraction):
     with pytest.raises(swim.SwimError, match="fraction"):
         masks.count(fraction, 10)
 
 
-def test_faults_are_named():
+def test_scores_of_another_shape_or_with_nan_are_refused_by_layer():
     scores = layers((3, 2), (4,))
     with pytest.raises(swim.SwimError, match=r"'l1'.*shape"):
         masks.mask_of(scores, "0.5", {"l0": np.ones((3, 2)), "l1": np.ones(5)})
@@ -137,7 +137,7 @@ SCORES = {
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_scores(name):
+def test_score_of_each_method_is_its_formula(name):
     method, given_ = find("method", name), inputs()
     estimator, expected = SCORES[name]
     assert estimator == method.NEEDS

@@ -38,7 +38,7 @@ ATTENTION = {
 
 
 @pytest.mark.parametrize("name", ATTENTION)
-def test_attention(name):
+def test_attention_weights_are_programmed_and_the_recursion_names_another_estimator(name):
     settings, weight = ATTENTION[name]
     model, x = Attending(**settings).eval(), torch.randn(20, 3, 8)
     labels = torch.arange(20) % 5
