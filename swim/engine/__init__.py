@@ -1,7 +1,9 @@
-"""Faster passes, same predictions.
+"""Faster forward passes, same predictions.
 
-:mod:`.evaluator` runs a network for many programmed chips: several at once where that is exact
-(:mod:`.chip_batch`), by kernels that take less time (:mod:`.kernels`), and by compiled blocks
-(:mod:`.compiled`, which can be turned off). Whatever is added must predict as the plain network
-does, chip by chip; a test compares the two.
+:mod:`.evaluator` holds a network with its test images and predicts with the weights of programmed
+chips. :mod:`.passes` runs the forward: of one chip, or of several at once where that gives the same
+predictions (:mod:`.chip_batch`), with operations that take less time (:mod:`.kernels`) and with
+compiled passes (:mod:`.compiled`, turned off by ``SWIM_COMPILED=0``). A new way to be faster must
+predict as the plain network does, chip by chip, and is tried on two images before it is used; a
+test compares the two ways.
 """

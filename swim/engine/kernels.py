@@ -39,11 +39,17 @@ def one_step(function: Callable[_Arguments, Tensor]) -> Callable[_Arguments, Ten
 
 
 def keep_freed_memory() -> None:
-    """Have glibc reuse the memory of activations instead of handing it back to the system.
+    """Have glibc keep the memory of freed activations, and use it again.
 
-    Every activation would otherwise be paid for in page faults, up to half of a small network's
-    time. Freeing one large block raises the limit above which memory is handed back (mallopt(3),
-    M_MMAP_THRESHOLD); no other allocator minds.
+    glibc hands large blocks back to the system when they are freed, and asks for new ones, whose
+    pages the system fills with zeros: a page fault each. Freeing one block of just under 32 MiB
+    raises the limit from which blocks are handed back to that size (mallopt(3),
+    M_MMAP_THRESHOLD). Other allocators, and threads' other arenas, are not affected.
+
+    The gain, as CPU time without over with this call, median of five pairs: 1.08 for LeNet at 4
+    bits, 1.02 for LeNet, 0.98 for ConvNet, 1.05 for ResNet-18. Page faults of eight chips of
+    LeNet at 4 bits fall from about 1,050 to 8 (compiled passes on, torch 2.14, Intel Xeon with
+    AVX-512, November 2026).
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
 

@@ -1,7 +1,7 @@
 """The experiment of the paper's first release: train, program, select, program again.
 
-What ``selective_write.py`` did, by the steps of this package; the numbers that it printed, by
-name, in the order in which they become known.
+It does what ``selective_write.py`` did, by the steps of this package, and yields the numbers that
+the script printed in the order in which they become known.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ from swim.selection import masks
 from swim.selection.scores.base import Inputs, estimator_of
 from swim.settings import TrainingSettings, registry
 
-# Where the release's networks learn, and how.
+# The release's training data of each network, and which networks it trains by SGD.
 DATA_SETS = {
     **dict.fromkeys(("MLP3", "MLP4", "LeNet", "QLeNet"), "mnist"),
     **dict.fromkeys(("CIFAR", "QCIFAR", "Res18", "QRes18", "QDENSE"), "cifar10"),
@@ -54,9 +54,9 @@ class Outcome:
 
     Attributes:
         name: what was measured.
-        value: accuracy, or part of the weights, in [0, 1].
-        std: over chips; None where there are none.
-        chips: how many.
+        value: accuracy, or fraction of the weights, in [0, 1].
+        std: standard deviation over chips; None for a number without chips.
+        chips: number of chips; None for a number without chips.
     """
 
     name: str
@@ -87,14 +87,14 @@ def selective_write(
     Args:
         model: the network, in eval mode.
         data: a prepared data set; training images for the sensitivity, test images for accuracy.
-        fraction: part of the weights to verify.
-        method: how they are chosen.
+        fraction: fraction of the weights to verify.
+        method: selection method.
         device: with its sigma before and after write-verify.
-        chips: programmed accelerators a mean.
+        chips: number of programmed chips per mean.
         div: divides the batch of 128 images in which second derivatives are calculated.
-        seed: of all draws.
-        batch_size: test images at once.
-        progress: called with a step's name, how much of it is done, and of how much.
+        seed: seed of all random draws.
+        batch_size: test images per batch.
+        progress: called with a step's name, the number of finished items, and their total.
     """
     batches = list(data.batches("test", batch_size))
     yield Outcome("clean accuracy", clean(model, batches)[0])

@@ -1,6 +1,6 @@
-"""What each weight's error costs, measured: one weight changed at a time, the loss looked at.
+"""The loss increase that one weight's error causes, measured by changing one weight at a time.
 
-A score is worth what it foretells. For a weight that is off by +d or -d,
+A score should predict this increase. For a weight that is off by +d or -d,
 
     [L(w + d) + L(w - d)] / 2 - L(w) = 1/2 H d^2 + O(d^4),
 
@@ -30,18 +30,18 @@ Row = tuple[str, int, float, float, float, float, float]
 
 
 def sample(sizes: Mapping[str, int], weights: int, seed: int) -> dict[str, np.ndarray]:
-    """Weights to look at: as many of each layer, and all of a layer that has fewer.
+    """Weights to change: equally many of each layer, or all of a layer that has fewer.
 
-    What a small layer lacks, the others share. A layer's weights are drawn without replacement,
-    and more of them include the fewer.
+    What a small layer lacks, the others share. A layer's weights are drawn without replacement; a
+    larger sample contains the smaller ones.
 
     Args:
         sizes: layer -> number of its weights, in the network's order.
-        weights: how many in all.
+        weights: number of weights in all.
         seed: the experiment's seed.
 
     Returns:
-        layer -> rising row-major positions in its weight, in the order of ``sizes``.
+        layer -> row-major positions in its weight, ascending; layers in the order of ``sizes``.
 
     Raises:
         SettingError: ``weights`` is not positive.
@@ -77,22 +77,22 @@ def stream(
 
     Args:
         model: any ``nn.Module``.
-        batches: iterable of (inputs, labels), best those that the scores are of.
-        std: the change of a weight, d, in units of its layer's ``max|W|``: the standard
-            deviation that a device leaves, :meth:`swim.Device.weight_std`, or a function of
-            ``|W| / max|W_layer|`` that gives it, :meth:`swim.Device.weight_std_at`.
-        weights: how many, over all layers (:func:`sample`).
-        seed: of the sample.
-        first_weight: go on from this one of the sample, for a run that was interrupted.
+        batches: iterable of (inputs, labels), best those that the scores were computed on.
+        std: the change d of a weight in units of its layer's ``max|W|``: the standard deviation
+            of the device, :meth:`swim.Device.weight_std`, or a function of
+            ``|W| / max|W_layer|`` that returns it, :meth:`swim.Device.weight_std_at`.
+        weights: number of weights over all layers (:func:`sample`).
+        seed: seed of the sample.
+        first_weight: position in the sample to begin with, for a run that was interrupted.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         inputs: where inputs or batches are dicts, the key or keys of what the model takes.
         digital: names or patterns of weights that no device holds.
 
     Yields:
-        ``layer``; ``index``, row-major in its weight; ``weight``, its value; ``delta``, the d;
-        ``increase`` of the mean loss of an image (or of a label that counts, where
-        images have several), over both signs; ``plus`` and ``minus``, those
-        of w + d and w - d.
+        ``layer``; ``index``, row-major position in the layer's weight; ``weight``, its value;
+        ``delta``, its change d; ``increase``, the increase of the mean loss per image (per label
+        that counts, if images have several), averaged over both signs; ``plus`` and ``minus``,
+        the increases of w + d and w - d.
 
     Raises:
         SettingError: ``std`` is not positive, ``weights`` is not, or the loss is unknown.
@@ -130,10 +130,10 @@ def _of_layer(
     std: float | Callable[[Tensor], Tensor],
     skipped: int,
 ) -> Iterator[Row]:
-    """The rows of a layer's weights, but for the first so many."""
+    """Rows of the weights of one layer, without the first ``skipped``."""
     target = network.targets[name]
     deltas = _deltas(target, indices, std)
-    # Both signs of a weight share a pass, where the network has room for them.
+    # Both signs of a weight share a pass if the network runs several chips at once.
     pairs = max(1, network.group // 2)
     clean: Tensor | None = None
     for start in range(skipped - skipped % pairs, len(indices), pairs):
@@ -156,7 +156,7 @@ def _of_layer(
 def _deltas(
     target: Tensor, indices: np.ndarray, std: float | Callable[[Tensor], Tensor]
 ) -> dict[int, float]:
-    """How far each of these weights of a layer goes up and down, by its position."""
+    """Position -> change of each of these weights of a layer."""
     positions = [int(index) for index in indices]
     scale = float(target.abs().max())
     if not callable(std):
@@ -172,10 +172,10 @@ def _changed(target: Tensor, index: int, delta: float) -> Tensor:
 
 
 def _losses(network: Network, name: str, layer: Sequence[Tensor]) -> Tensor:
-    """Loss of each image, (len(layer), images), with these weights of one layer.
+    """Loss of each image, (len(layer), images), with each of these weights of one layer.
 
-    A layer is a tensor of its own on each chip, so it runs for each; those before it, which are the
-    same tensors on all, run once for a group.
+    The changed layer is another tensor on each chip, so it runs for each chip; the layers before
+    it are the same tensors on all chips and run once for a group.
     """
     chips = [{**network.targets, name: weight.clone()} for weight in layer]
     if network.group == 1:

@@ -1,4 +1,4 @@
-"""Where write cycles go: the devices of each layer and slice that a method rewrites."""
+"""Where a method spends its write cycles: rewritten devices by layer and slice."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -12,10 +12,10 @@ from swim.programming.chip import Chip
 
 
 class Spending(Protocol):
-    """What says which devices of a chip it rewrites: a mask, or a policy that keeps account."""
+    """A mask or policy that says how many cycles it spends on each device of a chip."""
 
     def spent(self, chip: Chip) -> Mapping[str, Tensor]:
-        """Cycles of each device, layer by layer: (slices, weights)."""
+        """Cycles of each device beyond its first write, layer -> (slices, weights)."""
 
 
 def table(
@@ -26,20 +26,20 @@ def table(
     seed: int,
     chips: int,
 ) -> pd.DataFrame:
-    """Program chips, without evaluating them, and count.
+    """Program chips, without evaluating them, and count cycles.
 
     Args:
-        methods: by name; each spends its own budget.
+        methods: name -> mask or policy; each spends its own budget.
         targets: layer -> ideal weight.
         device: the memory device.
-        seed: of the devices' draws: chips are those of ``swim evaluate``.
-        chips: how many.
+        seed: seed of the noise; the chips are those of ``swim evaluate``.
+        chips: number of chips.
 
     Returns:
-        One row a method, layer and slice (0 is the most significant): devices, the part of them
-        with at least one cycle beyond their first (rewritten), and their mean number of these
-        (cycles), averaged over chips. In the closed form, whose cycles are expected ones,
-        ``rewritten`` is the part that is verified.
+        One row per method, layer and slice (0 is the most significant): the number of devices,
+        the fraction of them with at least one cycle beyond the first (rewritten), and the mean
+        number of these cycles (cycles), averaged over chips. In the closed form, whose cycles are
+        expected values, ``rewritten`` is the fraction that is verified.
     """
     records = []
     for method, spending in methods.items():
@@ -48,11 +48,11 @@ def table(
             with torch.no_grad():
                 spent = spending.spent(Chip(targets, device, seed, index))
             for layer, cycles in spent.items():
-                own = torch.stack([(cycles > 0).double().mean(1), cycles.double().mean(1)])
-                sums[layer] = sums[layer] + own if layer in sums else own
-        for layer, own in sums.items():
-            for place, (rewritten, cycles) in enumerate((own / chips).T.tolist()):
-                row = {"method": method, "layer": layer, "slice": place}
+                means = torch.stack([(cycles > 0).double().mean(1), cycles.double().mean(1)])
+                sums[layer] = sums[layer] + means if layer in sums else means
+        for layer, total in sums.items():
+            for number, (rewritten, cycles) in enumerate((total / chips).T.tolist()):
+                row = {"method": method, "layer": layer, "slice": number}
                 row["devices"] = targets[layer].numel()
                 records.append({**row, "rewritten": rewritten, "cycles": cycles})
     return pd.DataFrame(records)

@@ -1,4 +1,4 @@
-"""Summaries over chips."""
+"""Statistics over chips: mean, spread, confidence interval, low percentiles."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ class Summary:
     """Statistics over chips.
 
     Attributes:
-        chips: how many.
-        mean: their mean.
+        chips: number of chips.
+        mean: mean over chips.
         std: standard deviation over chips (n - 1); NaN for one chip.
-        ci95: half-width of the mean's 95 % interval (Student's t); NaN for one chip.
+        ci95: half-width of the 95 % confidence interval of the mean (Student's t); NaN for one
+            chip.
         p05: fifth percentile over chips.
-        p01: first percentile; NaN below 300 chips, where it would be an anecdote.
+        p01: first percentile over chips; NaN below 300 chips, which would be too few.
     """
 
     chips: int
@@ -32,6 +33,9 @@ class Summary:
 
 def summarise(values: Sequence[float] | np.ndarray) -> Summary:
     """Mean, spread and low percentiles over chips.
+
+    Args:
+        values: a value per chip, such as its accuracy.
 
     Raises:
         ValueError: there are no values.

@@ -1,4 +1,4 @@
-"""How many chips are enough: the mean's interval, and when to stop."""
+"""How many chips are enough: the confidence interval of the mean, and when to stop."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-BLOCK = 50  # chips between two looks at the precision
+BLOCK = 50  # chips between two checks of the precision
 
 
 def half_width(values: Sequence[float] | np.ndarray) -> float:
-    """Half-width of the mean's 95 % interval (Student's t); NaN for one value."""
+    """Half-width of the 95 % confidence interval of the mean (Student's t); NaN for one value."""
     array = np.asarray(values, dtype=np.float64)
     count = len(array)
     t = float(stdtrit(count - 1, 0.975)) if count > 1 else math.nan
@@ -21,14 +21,23 @@ def half_width(values: Sequence[float] | np.ndarray) -> float:
 def chips_needed(
     values: Sequence[float] | np.ndarray, *, chips: int, precision: float | None, most: int
 ) -> int:
-    """How many chips the values so far call for; no more than there are values if they suffice.
+    """How many chips are needed, judging by the values of the chips so far.
 
-    Without a precision that is ``chips``. With one, the half-width of the mean's 95 % interval is
-    looked at after ``chips`` of them and after every :data:`BLOCK` more, until it is at most
-    ``precision`` or ``most`` are done. Only the chips' order decides, so a run that was
-    interrupted, extended or split stops at the same chip. Stopping early makes an interval a
-    little too short; with at least 100 chips it covers 93 to 95 times in 100 even on skewed chips
-    (tests/statistics/test_stopping.py).
+    Without a precision, ``chips`` are needed. With a precision, the half-width of the mean's 95 %
+    confidence interval is checked after ``chips`` chips and after every :data:`BLOCK` more, until
+    the half-width is at most ``precision`` or ``most`` chips are done. Only the order of the chips
+    decides, so a run that was interrupted, extended or split stops at the same chip. Stopping
+    early makes the interval a little too short; with at least 100 chips it contains the true mean
+    in 93 to 95 of 100 runs, even for skewed distributions (tests/statistics/test_stopping.py).
+
+    Args:
+        values: a value per finished chip, in the order of the chips.
+        chips: number of chips; with a precision, the least number.
+        precision: half-width to reach, or None.
+        most: largest number of chips.
+
+    Returns:
+        The number of chips, at most ``len(values)`` if these suffice.
     """
     if precision is None:
         return chips

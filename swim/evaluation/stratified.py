@@ -1,10 +1,10 @@
-"""Which test images a chip is measured on, where not on all of them.
+"""Which test images a chip is measured on, if not on all of them.
 
-Most images keep a wide margin on every chip; what differs from chip to chip are the few near a
-decision boundary. So images are sorted by difficulty into strata, a chip is measured on a fresh
-random sample of each, and the answers are weighted back: the estimate of a chip's accuracy is
-unbiased whatever the strata, and as good as one from many more images (stratified sampling with
-Neyman's allocation; Cochran, Sampling Techniques, chapter 5).
+Most images are far from a decision boundary on every chip; the predictions that differ from chip
+to chip are those of the few images near one. So images are sorted by difficulty into strata, a
+chip is measured on a fresh random sample of each stratum, and the predictions are weighted: the
+estimate of a chip's accuracy is unbiased for any strata, and as precise as that of many more images
+drawn alike (stratified sampling with Neyman's allocation; Cochran, Sampling Techniques, chapter 5).
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ import numpy as np
 
 from swim.runtime import rng
 
-PILOT = 16  # chips that are measured on every image, to learn which images are hard
-# Upper ends of the strata, as parts of the images from the hardest to the easiest.
+PILOT = 16  # chips that are measured on all images, to learn which images are hard
+# Upper ends of the strata, as fractions of the images from the hardest to the easiest.
 _ENDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0)
 
 
@@ -23,8 +23,8 @@ class Sampling:
     """Strata of images, and how many of each a chip is measured on.
 
     Attributes:
-        strata: positions of the images of each, none empty.
-        counts: how many are drawn from each, at least one.
+        strata: positions of the images of each stratum, none empty.
+        counts: number of images drawn from each stratum, at least one.
     """
 
     strata: tuple[np.ndarray, ...]
@@ -32,11 +32,11 @@ class Sampling:
 
     @property
     def images(self) -> int:
-        """How many images a chip is measured on."""
+        """Number of images that a chip is measured on."""
         return sum(self.counts)
 
     def draw(self, seed: int, chip: int) -> tuple[np.ndarray, np.ndarray]:
-        """A chip's own images, and the weight of each answer in the chip's mean.
+        """A chip's images, and the weight of each prediction in the chip's mean.
 
         Returns:
             Positions (images,), without repeats, and weights (images,), which add up to one.
@@ -51,30 +51,31 @@ class Sampling:
 
 
 def plan(wrong: np.ndarray, losses: np.ndarray, images: int) -> Sampling:
-    """Strata and their shares, from what the pilot chips got wrong.
+    """Strata, and how many images are drawn from each, by the errors of the pilot chips.
 
-    Images are ordered by the number of pilot chips that were wrong about them, then by their loss
-    before programming, which tells how wide their margin is. Each stratum gets images in
-    proportion to its size times the standard deviation of an answer in it (Neyman); that is taken
-    from the pilot's errors, one added on each side so that a stratum without any is not neglected.
+    Images are ordered by the number of pilot chips that misclassify them, then by their loss
+    before programming, which tells how near a decision boundary is. The number of images of a
+    stratum is proportional to its size times the standard deviation of a prediction in it
+    (Neyman), estimated from the pilot's errors with one error and one correct prediction added, so
+    that a stratum without errors is drawn from, too.
 
     Args:
-        wrong: number of pilot chips, of :data:`PILOT`, that were wrong about an image: (N,).
+        wrong: number of pilot chips, of :data:`PILOT`, that misclassify an image: (N,).
         losses: cross-entropy of an image before programming: (N,).
-        images: how many images a chip is to be measured on, at least one a stratum.
+        images: number of images that a chip is to be measured on, at least one a stratum.
     """
     order = np.lexsort((-losses, -wrong))
     ends = sorted({max(1, round(part * len(order))) for part in _ENDS})
     strata = np.split(order, ends[:-1])
-    answers = np.array([PILOT * len(stratum) for stratum in strata])
+    predictions = np.array([PILOT * len(stratum) for stratum in strata])
     errors = np.array([int(wrong[stratum].sum()) for stratum in strata])
-    rate = (errors + 1) / (answers + 2)
+    rate = (errors + 1) / (predictions + 2)
     sizes = np.array([len(stratum) for stratum in strata])
     return Sampling(tuple(strata), _shares(sizes, sizes * np.sqrt(rate * (1 - rate)), images))
 
 
 def _shares(sizes: np.ndarray, need: np.ndarray, images: int) -> tuple[int, ...]:
-    """``images`` in proportion to ``need``; what a full stratum cannot take goes to the others."""
+    """``images`` in proportion to ``need``; what exceeds a stratum's size goes to the others."""
     full = np.zeros(len(sizes), dtype=bool)
     while True:
         left = images - sizes[full].sum()
