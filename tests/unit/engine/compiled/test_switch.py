@@ -108,6 +108,7 @@ def test_without_the_variable_compiled_passes_are_on(monkeypatch):
     assert compiled.is_on()
 
 
+@pytest.mark.long
 def test_llvm_is_loaded_only_for_a_pass_that_is_compiled():
     code = (
         "import sys, torch; from torch import nn; from swim.engine.evaluator import Network\n"
@@ -125,6 +126,7 @@ def evaluate(folder, out, *more):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_chips_file_says_that_compiled_passes_were_off(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SWIM_COMPILED", "0")
     assert "compiled passes are off (SWIM_COMPILED=0)" in evaluate(folder, tmp_path / "off.csv")
@@ -134,6 +136,7 @@ def test_a_chips_file_says_that_compiled_passes_were_off(folder, tmp_path, monke
     assert "compiled" not in read_record(tmp_path / "on.csv")
 
 
+@pytest.mark.long
 def test_rows_with_and_without_compiled_passes_are_not_mixed(folder, tmp_path, monkeypatch):
     evaluate(folder, tmp_path / "x.csv")
     assert "going on after 3 chips" in evaluate(folder, tmp_path / "x.csv")
