@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swim.runtime import rng
-from swim.settings import registry, traits
+from swim.settings import estimator_traits, registry
 from swim.settings.arguments import number, whole
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _estimated(
     seed = whole("seed", drawing["seed"])
     drawing = {"seed": seed, "samples": whole("samples", drawing["samples"], 1)}
     run = registry.find("estimator", estimator)
-    own = drawing if estimator in traits.DRAWING else {}
+    own = drawing if estimator in estimator_traits.DRAWING else {}
 
     def estimate(noisy: "Subject", batch: list[Any], number: int) -> "dict[str, Tensor]":
         keyed = own and {**own, "seed": rng.key(seed, "estimator", number)}

@@ -162,6 +162,17 @@ class Device:
             digit = (code >> (self.K * j)) & (2**self.K - 1)
             yield digit.to(magnitudes.dtype) / (2**self.K - 1)
 
+    def clipped(self, errors: Tensor, levels: Tensor) -> Tensor:
+        """Errors that keep each conductance between zero and full scale, if the device clips.
+
+        Args:
+            errors: beyond the target level, as fractions of full scale, any shape.
+            levels: the target level of each, of a shape that broadcasts with ``errors``.
+        """
+        if not self.clip:
+            return errors
+        return torch.minimum(torch.maximum(errors, -levels), 1 - levels)
+
     def weight_std_at(self, magnitudes: Tensor) -> Tensor:
         """Standard deviation of each weight, its devices written once.
 

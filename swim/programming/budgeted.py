@@ -73,20 +73,33 @@ class Budgeted(abc.ABC):
     def spent(self, chip: Chip) -> Mapping[str, Tensor]:
         """Cycles of each device beyond its first: name -> (slices, weights)."""
 
-    def _planned(self, layers: Iterable[Cells]) -> float:
-        """The budget in cycles."""
+    def _start(self, chip: Chip) -> Iterator[tuple[Cells, Tensor]]:
+        """How every policy begins: the devices of one layer after the other, and its scores.
+
+        Returns:
+            Pairs of devices and float64 (weights,); the scores are copies, made layer by layer to
+            save memory.
+
+        Raises:
+            DataError: a layer has no scores, or scores of another shape.
+        """
+        for name in chip.targets:
+            cells = Cells(chip, name)
+            yield cells, self._curvature(cells)
+
+    def _budget_cycles(self, layers: Iterable[Cells]) -> float:
+        """The budget in write cycles: a fraction of what full write-verify is expected to take."""
         unit = sum(float(cells.planned.sum()) for cells in layers)
         return self._budget * unit if unit else 0.0
 
-    def _of(self, cells: Cells) -> Tensor:
-        """The scores of a layer: float64 (weights,)."""
-        found = self._scores.get(cells.name)
-        if found is None or found.shape != cells.target.shape:
-            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
+    def _curvature(self, cells: Cells) -> Tensor:
+        scores = self._scores.get(cells.name)
+        if scores is None or scores.shape != cells.target.shape:
+            has = "nothing" if scores is None else f"shape {tuple(scores.shape)}"
             raise DataError(
                 f"scores have {has} for {cells.name!r}, whose shape is {tuple(cells.target.shape)}"
             )
-        return found.to(cells.target.device).double().flatten()
+        return scores.to(cells.target.device).double().flatten()
 
 
 class Greedy(Budgeted):
@@ -132,19 +145,21 @@ class Greedy(Budgeted):
 
     def _decide(self, chip: Chip) -> tuple[list[Cells], list[Offers], list[Tensor]]:
         """Each layer, what is offered there, and what of it is taken."""
-        layers = [Cells(chip, name) for name in chip.targets]
-        offers = [self._rule.offers(cells, self._of(cells)) for cells in layers]
-        return layers, offers, self._taken(offers, self._planned(layers))
+        layers, offers = [], []
+        for cells, curvature in self._start(chip):
+            layers.append(cells)
+            offers.append(self._rule.offers(cells, curvature))
+        return layers, offers, self._taken(offers, self._budget_cycles(layers))
 
     @staticmethod
-    def _taken(offers: list[Offers], planned: float) -> list[Tensor]:
+    def _taken(offers: list[Offers], budget: float) -> list[Tensor]:
         keys = _joined([offer.keys.flatten() for offer in offers])
         cycles = _joined([offer.cycles.flatten() for offer in offers])
         ties = [
             (torch.zeros_like(o.keys[0]) if o.ties is None else o.ties).expand(o.keys.shape)
             for o in offers
         ]
-        taken = affordable(keys, cycles, planned, _joined([part.flatten() for part in ties]))
+        taken = affordable(keys, cycles, budget, _joined([part.flatten() for part in ties]))
         parts = taken.split([offer.keys.numel() for offer in offers])
         return [part.view(o.keys.shape) for part, o in zip(parts, offers, strict=True)]
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swim.devices.write_verify import Redraw, in_range, residual, residual_at, writer
+from swim.devices.redraw import Redraw
+from swim.devices.write_verify import residual, residual_at, writer
 from swim.errors import SettingError
 from swim.programming.chip import Chip
 from swim.runtime import rng
@@ -55,7 +56,10 @@ class Cells:
         self._writer = writer(self.device)
         # A zero is held by the positive side.
         self.sign = torch.where(self.target.flatten() < 0, -1.0, 1.0)
-        self._levels = levels
+        # Filled when they are first asked for; a big layer keeps no more than it needs.
+        self._levels = None if self._alike else levels
+        self._normals: Tensor | None = None
+        self._verified: Verified | None = None
         self._verifying: float | None = None
         self.sides = torch.ones(1, 1, device=self.place) if sides is None else sides
 
@@ -75,19 +79,23 @@ class Cells:
         device = self.device
         return not (device.clip or device.variation or device.write_verify == "pulse")
 
-    @cached_property
+    @property
     def levels(self) -> Tensor:
-        """What each device is meant to hold; zeros, at no cost, where nothing depends on it."""
-        if self._alike:
-            return torch.zeros(1, 1, device=self.place).expand(self.shape)
-        return self.device.levels(self.magnitudes) if self._levels is None else self._levels
+        """Target level of each device; zeros, without memory, where nothing depends on it."""
+        if self._levels is None:
+            if self._alike:
+                self._levels = torch.zeros(1, 1, device=self.place).expand(self.shape)
+            else:
+                self._levels = self.device.levels(self.magnitudes)
+        return self._levels
 
     def _rows(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Level and sigma of each slice in turn, kept only if they are already."""
-        if self._alike or "levels" in self.__dict__ or self._levels is not None:
-            rows: Iterable[Tensor] = self.levels
-        else:
+        """Level and sigma of one slice after the other; levels are made here but not kept."""
+        rows: Iterable[Tensor]
+        if self._levels is None and not self._alike:
             rows = self.device.rows(self.magnitudes)
+        else:
+            rows = self.levels
         return ((row, self.sigma_at(row)) for row in rows)
 
     @cached_property
@@ -114,24 +122,31 @@ class Cells:
         variance = self.sigma_at(levels) ** 2
         return variance / (variance + self.device.read_noise**2).clamp(min=1e-30)
 
-    @cached_property
+    @property
     def normals(self) -> Tensor:
         """Standard normals of the first writes."""
+        if self._normals is None:
+            self._normals = self._draw_normals()
+        return self._normals
+
+    def _draw_normals(self) -> Tensor:
         return self.chip.normals(self.name).flatten(1).mul_(self.sign)
+
+    def _release_normals(self) -> Tensor:
+        """The same, no longer kept: the caller may overwrite them."""
+        normals, self._normals = self._normals, None
+        return self._draw_normals() if normals is None else normals
 
     @cached_property
     def errors(self) -> Tensor:
         """What the first writes left."""
-        if self.device.write_verify == "closed_form":  # needs its normals again
+        if self.device.write_verify == "closed_form":  # whose verified errors use the same normals
             return self.normals * self.sigma
-        errors = self.__dict__.pop("normals", None)
-        errors = (
-            self.chip.normals(self.name).flatten(1).mul_(self.sign) if errors is None else errors
-        )
+        errors = self._release_normals()
         for error, (level, sigma) in zip(errors, self._rows(), strict=True):
             error.mul_(sigma)
             if self.device.clip:
-                error.copy_(in_range(self.device, error, level))
+                error.copy_(self.device.clipped(error, level))
         return errors
 
     @cached_property
@@ -156,13 +171,19 @@ class Cells:
             found[:, at] = readings.abs_() >= self.device.tolerance
         return found
 
-    @cached_property
+    @property
     def verified(self) -> Verified:
         """Every device after write-verify; those that were inside at once have no cycles.
 
-        The same for every policy, so that differences between policies are not those of luck. In
-        the closed form a verified device keeps its luck, and cycles are what is expected.
+        The noise realisation is the same for every policy, so that the differences between
+        policies are due to the policies alone. In the closed form a verified device keeps its
+        standard normal, and its cycles are the expected ones.
         """
+        if self._verified is None:
+            self._verified = self._verify_all()
+        return self._verified
+
+    def _verify_all(self) -> Verified:
         if self.device.write_verify == "closed_form":
             return Verified(self.normals * self.device.verified_sigma, self.planned)
         at, errors = self.outside, self.errors.clone()
@@ -179,8 +200,8 @@ class Cells:
         """Rewrites of each device that verifying all takes on this chip, or is expected to."""
         if self.device.write_verify == "closed_form":
             return self.planned
-        if "verified" in self.__dict__:
-            return self.verified.cycles
+        if self._verified is not None:
+            return self._verified.cycles
         at = self.outside
         cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
         made = self._writer.cycles(self.draws("rewrites"), *self._to_verify())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from swim.devices.normals import SQRT_TAU, between, normal
-from swim.devices.write_verify import in_range, writer
+from swim.devices.write_verify import writer
 from swim.programming.budgeted import Budgeted, account
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
@@ -71,7 +71,7 @@ class Layer:
         level, sigma = cells.levels[place], cells.sigma[place]
         centre = self._centres(at, self._rest(at)[1]).gather(0, best[None])[0]
         mean, spread = self._writer.once(self.errors[place] * side, centre, sigma)
-        error = in_range(device, mean + spread * normal(self._draws, at), level)
+        error = device.clipped(mean + spread * normal(self._draws, at), level)
         reading = (
             error + device.read_noise * normal(self._draws, at) if device.read_noise else error
         )
@@ -200,37 +200,17 @@ class Marginal(Budgeted):
 
     def _spend(self, chip: Chip) -> tuple[list[Cells], list[Layer]]:
         """Devices as they are without the policy, and layers with the budget spent."""
-        own = [Cells(chip, name) for name in chip.targets]
-        layers = [self.start(cells, self._of(cells)) for cells in own]
-        left = self._planned(own)
+        own, layers = [], []
+        for cells, curvature in self._start(chip):
+            own.append(cells)
+            layers.append(self.start(cells, curvature))
+        left = self._budget_cycles(own)
         while left > 0:
             most = max(float(layer.worth.max()) for layer in layers)
             if not most > 0:
                 break
-            price = FALL * most
-            dear = [(layer.worth > price).nonzero().squeeze(1) for layer in layers]
-            while left > 0 and any(len(at) for at in dear):
-                chosen = self._affordable(layers, dear, left)
-                for layer, at in zip(layers, chosen, strict=True):
-                    if len(at):
-                        layer.cycle(at)
-                left -= sum(len(at) for at in chosen)
-                # What was not written is worth what it was.
-                dear = [at[layer.worth[at] > price] for layer, at in zip(layers, dear, strict=True)]
+            left = _buy(layers, FALL * most, left)
         return own, layers
-
-    @staticmethod
-    def _affordable(layers: list[Layer], dear: list[Tensor], left: float) -> list[Tensor]:
-        """These weights, or no more than the best of them that the budget reaches."""
-        count = sum(len(at) for at in dear)
-        if count <= left:
-            return dear
-        worth = torch.cat([layer.worth[at] for layer, at in zip(layers, dear, strict=True)])
-        best = torch.zeros(count, dtype=torch.bool, device=worth.device)
-        order = torch.sort(worth, descending=True, stable=True).indices
-        best[order[: math.ceil(left)]] = True
-        parts = best.split([len(at) for at in dear])
-        return [at[part] for at, part in zip(dear, parts, strict=True)]
 
     @staticmethod
     def _accounts(
@@ -239,3 +219,41 @@ class Marginal(Budgeted):
         for cells, layer in zip(own, layers, strict=True):
             cycles = float(layer.spent.sum())
             yield cells, layer.programmed(), cycles, math.prod(cells.shape) + cycles
+
+
+def _buy(layers: list[Layer], price: float, left: float) -> float:
+    """Give cycles to all weights for which the next one is worth more than a price.
+
+    A weight gets one cycle after another until its next one is worth no more than the price.
+
+    Args:
+        layers: which are written to.
+        price: expected saving of loss for one cycle.
+        left: cycles that may be spent.
+
+    Returns:
+        The cycles that are left, 0 or less if the budget is spent.
+    """
+    dear = [(layer.worth > price).nonzero().squeeze(1) for layer in layers]
+    while left > 0 and any(len(at) for at in dear):
+        chosen = _affordable(layers, dear, left)
+        for layer, at in zip(layers, chosen, strict=True):
+            if len(at):
+                layer.cycle(at)
+        left -= sum(len(at) for at in chosen)
+        # A weight that was not written is worth what it was.
+        dear = [at[layer.worth[at] > price] for layer, at in zip(layers, dear, strict=True)]
+    return left
+
+
+def _affordable(layers: list[Layer], dear: list[Tensor], left: float) -> list[Tensor]:
+    """The weights ``dear`` of each layer, or the best of them if the budget is less than all."""
+    count = sum(len(at) for at in dear)
+    if count <= left:
+        return dear
+    worth = torch.cat([layer.worth[at] for layer, at in zip(layers, dear, strict=True)])
+    best = torch.zeros(count, dtype=torch.bool, device=worth.device)
+    order = torch.sort(worth, descending=True, stable=True).indices
+    best[order[: math.ceil(left)]] = True
+    parts = best.split([len(at) for at in dear])
+    return [at[part] for at, part in zip(dear, parts, strict=True)]

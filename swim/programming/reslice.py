@@ -9,7 +9,6 @@ for what was programmed is shown in hardware by Song et al., Science 383:903 (20
 import torch
 from torch import Tensor
 
-from swim.devices.write_verify import in_range
 from swim.programming.cells import Cells
 from swim.programming.marginal import Layer, Marginal
 
@@ -29,7 +28,7 @@ class Reslice(Marginal):
             level = self._digit(left, share, sum(shares[j + 1 :]), cells.device.K)
             side = torch.where(level < 0, -1.0, 1.0)
             level = level.abs()
-            own = in_range(cells.device, side * cells.normals[j] * cells.sigma_at(level), level)
+            own = cells.device.clipped(side * cells.normals[j] * cells.sigma_at(level), level)
             error = side * own
             reading = error + cells.read_noise[j]
             left -= share * side * level

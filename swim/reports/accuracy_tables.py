@@ -13,8 +13,8 @@ from swim.evaluation import statistics
 from swim.runtime.csv_files import read_table
 from swim.runtime.markdown import table as markdown_table
 from swim.runtime.provenance import place_of
-from swim.settings import registry, traits
-from swim.settings.registry import IN_SITU
+from swim.settings import policies, registry
+from swim.settings.policies import IN_SITU
 
 COLUMNS = [
     "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
@@ -180,15 +180,13 @@ def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:
 def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """One method's points at one device and sigma by rising NWC, with its end points.
 
-    The last point is full write-verify (``all``), except for on-device training and policies that
-    do not end by verifying all devices. The first point is no write-verify (``none``), except for
-    policies that change a chip without a rewrite. Policies that read all devices before they
-    rewrite any have read each device once at the first point.
+    :func:`swim.settings.policies.shared_points` says which end points these are.
     """
-    ends = {"none": method not in traits.FREE, "all": traits.ends_verified(method)}
-    points = table[table["method"].isin([method, *(end for end, on in ends.items() if on)])]
-    if method in traits.READING:
-        points = points.assign(reads=points["reads"].mask(points["method"] == "none", 1.0))
+    shared = policies.shared_points(method)
+    points = table[table["method"].isin([method, *shared])]
+    for end, columns in shared.items():
+        at = points["method"] == end
+        points = points.assign(**{c: points[c].mask(at, value) for c, value in columns.items()})
     return points.sort_values("nwc", ignore_index=True)
 
 

@@ -15,8 +15,8 @@ from swim.errors import DataError, SettingError
 from swim.reports.accuracy_tables import ENDS, read_chips
 from swim.runtime import provenance
 from swim.runtime.markdown import table as markdown_table
-from swim.settings import traits
-from swim.settings.registry import IN_SITU
+from swim.settings import policies
+from swim.settings.policies import IN_SITU
 
 COLUMNS = ["device", "sigma", "method", "chips", "stopped", "nwc", "nwc_p95", "reads"]
 
@@ -63,12 +63,9 @@ def stops(files: Iterable[str | os.PathLike[str]], max_drop: float) -> pd.DataFr
 def _points(methods: dict[str, dict[str, pd.DataFrame]], method: str) -> list[pd.DataFrame]:
     """A method's points by what they spend, with its end points."""
     points = dict(methods[method])
-    if method not in traits.FREE and "none" in methods:
-        points["0"] = methods["none"]["0"]
-        if method in traits.READING:  # which have read every device by then
-            points["0"] = points["0"].assign(reads=1.0)
-    if traits.ends_verified(method) and "all" in methods:
-        points["1"] = methods["all"]["1"]
+    for end, columns in policies.shared_points(method).items():
+        for fraction, table in methods.get(end, {}).items():
+            points[fraction] = table.assign(**columns)
     return [points[fraction].set_index("chip") for fraction in sorted(points, key=float)]
 
 

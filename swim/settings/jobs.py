@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from swim.settings import registry, traits
+from swim.settings import estimator_traits, policies, registry
 from swim.settings.sections import (
     LARGEST_SEED,
     LONGEST_LIST,
@@ -110,7 +110,7 @@ class SensitivityJob(Compute):
 
     def without_effect(self) -> dict[str, Any]:
         """Most estimators draw nothing."""
-        drawing = self.estimator in traits.DRAWING
+        drawing = self.estimator in estimator_traits.DRAWING
         unused = {} if drawing else {"estimator_samples": True}
         return unused if drawing or self.curvature_noise else {**unused, "seed": True}
 
@@ -260,9 +260,12 @@ class SummariseJob(Section):
             spent = self.fractions
             if method in registry.POLICIES:
                 spent = self.fractions if self.budgets is None else self.budgets
-            ends = {"0", "1"} if traits.ends_verified(method) else {"0"}
+            ends = {"0", "1"} if policies.ends_verified(method) else {"0"}
             own = [part for part in spent if part not in ends]
-            points += [f"{method}/{p}" for p in (["0"] if method in traits.FREE else []) + own]
+            points += [
+                f"{method}/{p}"
+                for p in (["0"] if policies.acts_without_cycles(method) else []) + own
+            ]
         points += [f"in_situ/{budget}" for budget in self.in_situ]
         return [
             f"{device}/sigma-{sigma}/{point}.csv"

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from swim.errors import SettingError, short
-from swim.settings.traits import OTHERWISE, VERIFYING
+from swim.settings import policies
 
 # Functions of (in_channels, classes) that give an nn.Module.
 NETWORKS = {
@@ -40,7 +40,7 @@ OWN_DATASETS = {
 }
 
 # Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw, which
-# swim.settings.traits names, too.
+# swim.settings.estimator_traits names, too.
 DRAWING = {
     "monte_carlo_fisher": "swim.curvature.monte_carlo_fisher:monte_carlo_fisher",
     "hutchinson": "swim.curvature.hutchinson:hutchinson",
@@ -75,22 +75,10 @@ METHODS = {
     "random": "swim.selection.scores.random",
 }
 
-# Policies that decide on each chip, by what is read, within a budget of write cycles: modules with
-# offers(cells, curvature), see swim.programming.budgeted, or classes, made of a budget and scores.
-POLICIES = {
-    "uswim": "swim.programming.uswim",
-    "swim_device": "swim.programming.swim_device",
-    "magnitude_device": "swim.programming.magnitude_device",
-    "top_slice": "swim.programming.top_slice",
-    "read_first": "swim.programming.read_first",
-    "compensate": "swim.programming.compensate",
-    "marginal": "swim.programming.marginal:Marginal",
-    "reslice": "swim.programming.reslice:Reslice",
-    "reslice_pair": "swim.programming.reslice_pair:ReslicePair",
-}
-# How their curves begin and end, and whether they read all devices first, is in traits.py.
-# On-device training: no method to choose, but a curve beside theirs, with budgets beyond 1.
-IN_SITU = "in_situ"
+# Policies that decide on each chip, by what is read, within a budget of write cycles; their lines
+# are in swim/settings/policies.py.
+POLICIES = {name: entry.home for name, entry in policies.ENTRIES.items()}
+IN_SITU = policies.IN_SITU
 
 # Functions of levels that give factors of sigma; see swim.devices.
 VARIATIONS = {
@@ -132,14 +120,6 @@ KINDS = {
     "variation": VARIATIONS,
     "method": {**METHODS, **POLICIES},
 }
-
-
-for _name in POLICIES:
-    if _name not in VERIFYING | OTHERWISE:
-        raise SettingError(
-            f"policy {_name!r}: say in swim/settings/traits.py whether its curve ends where "
-            "everything is verified (VERIFYING) or not (OTHERWISE)"
-        )
 
 
 def suggest(value: str, known: Collection[str]) -> str:

@@ -17,11 +17,12 @@ from swim.programming.chip import Chip
 from swim.programming.lookup import of_name
 from swim.programming.mask import VerifyMask, verify_all
 from swim.selection.masks import mask_of, relative_magnitude
-from swim.settings import registry, traits
+from swim.settings import policies, registry
 from tests.reference import write_twin
 
 POLICIES = tuple(registry.POLICIES)
-VERIFYING = tuple(sorted(traits.VERIFYING))
+VERIFYING = tuple(sorted(n for n, entry in policies.ENTRIES.items() if entry.ends_verified))
+WITHOUT_CYCLES = {n for n, entry in policies.ENTRIES.items() if entry.acts_without_cycles}
 SIMULATED = ("read_first", "compensate", "marginal")  # not in the closed form
 BUDGETS = (0.0, 0.03, 0.4, 1.0, math.inf)
 
@@ -131,7 +132,7 @@ def test_masks_as_the_twin(name, fraction):
 def test_no_budget_is_written_once(name):
     chip, curvature = chip_of(swim.Device(**settings(name)))
     once = VerifyMask({}).program(chip)
-    for policy in sorted(set(POLICIES) - traits.FREE):
+    for policy in sorted(set(POLICIES) - WITHOUT_CYCLES):
         if not (name.startswith("closed") and policy in SIMULATED):
             made = spend(policy, 0, chip, curvature)
             torch.testing.assert_close(made.weights, once.weights, rtol=1e-5, atol=1e-6)
@@ -308,7 +309,7 @@ def test_where_nothing_is_outside_nothing_is_spent():
     for clip in (False, True):
         device = swim.Device(0.0, M=8, K=2, write_verify="redraw", clip=clip)
         chip, curvature = chip_of(device)
-        for policy in sorted(set(POLICIES) - traits.FREE):
+        for policy in sorted(set(POLICIES) - WITHOUT_CYCLES):
             for budget in (0.5, math.inf):
                 made = spend(policy, budget, chip, curvature)
                 assert made.nwc == 0

@@ -13,7 +13,9 @@ import torch
 from scipy import stats
 
 import swim
-from swim.devices.write_verify import Pulse, Redraw, expected_rewrites, residual
+from swim.devices.pulse import Pulse
+from swim.devices.redraw import Redraw
+from swim.devices.write_verify import expected_rewrites, residual
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip
 from swim.programming.mask import verify_all

@@ -22,8 +22,8 @@ from swim.settings import (
     SensitivityJob,
     TrainingSettings,
     TrainJob,
+    estimator_traits,
     registry,
-    traits,
 )
 
 # All that modules in digests take from those that are not, and why it changes no number there.
@@ -41,7 +41,7 @@ TAKEN = {
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
     # words of captions, KINDS which names of folders are checked.
     "swim.settings.registry": {
-        "ALIASES", "DATASETS", "IN_SITU", "KINDS", "METHODS", "POLICIES", "canonical", "find",
+        "ALIASES", "DATASETS", "KINDS", "METHODS", "POLICIES", "canonical", "find",
     },
     "swim.runtime.code_digest": {"digest_of"},
     # Sections, whose values are in digests; MOST bounds what may be asked for.
@@ -98,11 +98,8 @@ def test_modules_without_a_digest_exist():
     assert set(modules()) >= code_digest.INERT
 
 
-def test_every_policy_says_how_its_curve_ends():
-    assert {*registry.POLICIES, registry.IN_SITU} == traits.VERIFYING | traits.OTHERWISE
-    assert not traits.VERIFYING & traits.OTHERWISE
-    assert set(registry.POLICIES) >= traits.FREE | traits.READING
-    assert set(registry.DRAWING) == traits.DRAWING
+def test_drawing_estimators_are_the_same_in_registry_and_traits():
+    assert set(registry.DRAWING) == estimator_traits.DRAWING
 
 
 OTHER = {"verified_sigma": 0.01, "read_noise": 0.5, "clip": True, "pulse_gain": 0.7,
@@ -162,7 +159,7 @@ def test_an_estimators_settings_without_effect_change_no_score(digits, estimator
     model = checkpoint.initial(settings, digits, 0).eval()
     batches = list(digits.batches("train", 50, 100))
     job = SensitivityJob(estimator=estimator)
-    assert set(left_out(job)) == (set() if estimator in traits.DRAWING else {
+    assert set(left_out(job)) == (set() if estimator in estimator_traits.DRAWING else {
         "estimator_samples", "seed"})  # fmt: skip
 
     def scores(seed, samples):

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from swim.devices import write_verify
+from swim.devices import pulse, redraw
 from swim.devices.bit_sliced import Device
 from swim.devices.four_level import MiddleLevels
 from swim.programming.chip import Chip
@@ -78,7 +78,8 @@ def test_stretches_of_devices_change_no_bit(monkeypatch, name, settings, kind):
     expected = policy.program(Chip(targets, device, 1, 2))
     for at_once in (1, 64):
         monkeypatch.setattr(chunks, "AT_ONCE", at_once)
-        monkeypatch.setattr(write_verify, "AT_ONCE", at_once)
+        monkeypatch.setattr(redraw, "AT_ONCE", at_once)
+        monkeypatch.setattr(pulse, "AT_ONCE", at_once)
         found = policy.program(Chip(targets, device, 1, 2))
         assert (found.nwc, found.reads) == (expected.nwc, expected.reads)
         for key in targets:

@@ -7,7 +7,7 @@ import pytest
 from swim.errors import DataError
 from swim.reports import accuracy_tables, cycles_to_accuracy
 from swim.runtime import files
-from swim.settings import traits
+from swim.settings import policies
 
 COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
 # Means of every chip: crossings of 0.97 - w are exact.
@@ -188,7 +188,7 @@ def test_reading_policies_are_those_that_read_before():
     chip = Chip(targets, device, 0, 0)
     for name in registry.POLICIES:
         made = of_name(name, 0, {"w": torch.ones(5, 8)}).program(chip)
-        assert (made.nwc, made.reads) == (0, float(name in traits.READING)), name
+        assert (made.nwc, made.reads) == (0, float(policies.ENTRIES[name].reads_first)), name
 
 
 def test_methods_and_points_as_the_curves_of_the_figures(tmp_path):

@@ -93,10 +93,10 @@ EDITS = [
     ("evaluation/spending.py", "cycles > 0", "cycles >= 1", {"where"}),
     ("runtime/files.py", "indent=2", "indent=3", set(CHOICES)),
     ("runtime/writing.py", "os.replace", "os.rename", set(CHOICES)),
-    ("settings/traits.py", 'READING = frozenset({"read_first", ', "READING = frozenset({",
-     {"summarise", "cycles", "plot", "sensitivity"}),
-    ("settings/traits.py", 'DRAWING = frozenset({', 'DRAWING = frozenset({"recursion", ',
-     {"summarise", "cycles", "plot", "sensitivity"}),
+    ("settings/policies.py", 'uswim", ends_verified=True', 'uswim", ends_verified=False',
+     {"summarise", "cycles", "plot"}),
+    ("settings/estimator_traits.py", 'DRAWING = frozenset({', 'DRAWING = frozenset({"recursion", ',
+     {"sensitivity"}),
     ("runtime/finished_rows.py", "list(row)", "list(row)[:1]", {"evaluate", "perturb", "train"}),
     ("settings/registry.py", '"random": "swim.sel', '"chance": "swim.sel', set()),
     ("settings/sections.py", "Field(20, ge=0", "Field(21, ge=0", set()),
@@ -274,8 +274,9 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
         if step == "cycles":  # which needs something to compare with
             write_table(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
         covered = set(code_digest.sources(f"swim.cli.{step}", **CHOICES[step])) | code_digest.INERT
-        # Settings read the traits, too; who decides by them imports them itself, see test_left_out.
-        assert modules_of(step, *arguments) <= covered | {"swim.settings.traits"}, step
+        # Settings read these two as well; who decides by them imports them, see test_left_out.
+        settings = {"swim.settings.policies", "swim.settings.estimator_traits"}
+        assert modules_of(step, *arguments) <= covered | settings, step
 
 
 def test_everything_registered_exists():

@@ -1,0 +1,215 @@
+"""Write-verify by fresh writes: each rewrite is a new sample around the target level.
+
+Errors, sigmas, tolerances and read noise are fractions of a device's full scale.
+"""
+
+import copy
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swim.devices.normals import SQRT_TAU, between, normal
+from swim.devices.writer import Writer
+from swim.runtime.chunks import (
+    AT_ONCE,
+    Made,
+    flat,
+    narrow,
+    part_at,
+    stretches,
+)
+
+
+class Redraw(Writer):
+    """Each write is a fresh draw of ``N(0, sigma^2)`` around the target.
+
+    The number of rewrites is geometric with the probability p that one write is read inside the
+    window, and what the device then holds is that draw, given that it was. Both are drawn so,
+    without a loop over cycles.
+    """
+
+    def once(self, error: Tensor, centre: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Zero and sigma: a fresh write forgets the error before it."""
+        return torch.zeros_like(error), sigma.to(error.dtype)
+
+    def chance(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
+        """Probability p that one write is read within the tolerance of ``centre``.
+
+        ``Phi(high / t) - Phi(low / t)``, t^2 = sigma^2 + read noise^2. With clipping, what a write
+        leaves beyond the range lies on its end.
+        """
+        device = self._device
+        low, high = centre - device.tolerance, centre + device.tolerance
+        sigma, level = sigma.to(low.dtype), level.to(low.dtype)
+        if not device.clip:
+            return between(low, high, (sigma**2 + device.read_noise**2).sqrt())
+        bottom, top = -level, 1 - level
+        total = self._in_range(low, high, sigma, bottom, top)
+        for end in (bottom, top):
+            beyond = torch.special.ndtr(-end.abs() / sigma.clamp(min=1e-30))
+            total = total + beyond * between(low - end, high - end, device.read_noise)
+        return total.clamp(max=1)
+
+    def _in_range(
+        self, low: Tensor, high: Tensor, sigma: Tensor, bottom: Tensor, top: Tensor
+    ) -> Tensor:
+        """Probability that an error lies in the range, not on its ends, and is read between.
+
+        The average over the read noise is by Gauss-Legendre quadrature, between the values at
+        which an end of the window meets an end of the range: to 3e-4 up to noise of sigma.
+        """
+
+        def inside(noise: Tensor | float) -> Tensor:
+            left, right = torch.maximum(low - noise, bottom), torch.minimum(high - noise, top)
+            return between(left, torch.maximum(left, right), sigma)
+
+        spread = self._device.read_noise
+        if not spread:
+            return inside(0.0)
+        most = 4.5 * spread
+        one, two = (part.clamp(-most, most) for part in (low - bottom, high - top))
+        cuts = [(low - top).clamp(-most, most), torch.minimum(one, two), torch.maximum(one, two),
+                (high - bottom).clamp(-most, most)]  # fmt: skip
+        total = torch.zeros((), dtype=low.dtype, device=low.device)
+        for start, end in itertools.pairwise(cuts):
+            half = (end - start) / 2
+            for node, share in zip(*np.polynomial.legendre.leggauss(12), strict=True):
+                noise = start + half * (1 + float(node))
+                density = torch.exp(-((noise / spread) ** 2) / 2) / (spread * SQRT_TAU)
+                total = total + float(share) * half * density * inside(noise)
+        return total
+
+    def verifying(self, sigma: Tensor, level: Tensor) -> Tensor:
+        """``(1 - (1 - p)^L) / p``, L the cycle limit."""
+        zero = torch.zeros_like(sigma, dtype=torch.float64)
+        chance = self.chance(sigma, level, zero).clamp(min=1e-300)
+        return -torch.expm1(self._device.cycle_limit * torch.log1p(-chance)) / chance
+
+    def expected(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
+        """``1 / p``; infinite where p is below 5 over the cycle limit.
+
+        At that bound the limit ends one device in 150 before it is inside.
+        """
+        chance = self.chance(sigma, level, centre)
+        return torch.where(chance * self._device.cycle_limit < 5, torch.inf, 1 / chance)
+
+    def cycles(
+        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+    ) -> Tensor:
+        """As :meth:`.Writer.cycles`, without simulating what the devices hold."""
+        return self._tries(draws, *flat(sigma, level, centre))[0].long().view(centre.shape)
+
+    def stream(
+        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+    ) -> tuple[Tensor, Iterator[Made]]:
+        """As :meth:`.Writer.stream`."""
+        parts = flat(sigma, level, centre)
+        cycles, given_up = self._tries(draws, *parts)
+        return cycles, self._made(draws, *parts, given_up)
+
+    def _made(
+        self,
+        draws: np.random.Generator,
+        sigma: Tensor,
+        level: Tensor,
+        centre: Tensor,
+        given_up: Tensor,
+    ) -> Iterator[Made]:
+        if self._device.clip:
+            gave_up = torch.zeros(len(centre), dtype=torch.bool, device=centre.device)
+            gave_up[given_up] = True
+            yield slice(None), *self._tried(draws, sigma, level, centre, gave_up)
+            return
+        uniforms = draws
+        if self._device.read_noise:  # whose normals come after all uniforms
+            uniforms = copy.deepcopy(draws)
+            for at in stretches(len(centre)):
+                draws.random(at.stop - at.start)
+        kept: list[tuple[Tensor, Tensor]] = []
+        for at in stretches(len(centre)):
+            made = self._inside(uniforms, draws, part_at(sigma, at), centre[at])
+            if len(given_up):
+                kept.append(made)
+            else:
+                yield at, *made
+        if not len(given_up):
+            return
+        errors, readings = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        sigma, level = (part_at(part, given_up) for part in (sigma, level))
+        gave_up = torch.ones_like(given_up, dtype=torch.bool)
+        tried = self._tried(draws, sigma, level, centre[given_up], gave_up)
+        errors[given_up], readings[given_up] = tried
+        yield slice(None), errors, readings
+
+    def _tries(
+        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Geometric numbers of rewrites, and which devices meet the limit before success."""
+        limit, place = self._device.cycle_limit, centre.device
+        cycles = torch.empty(len(centre), dtype=narrow(limit), device=place)
+        given_up = []
+        for at in stretches(len(centre)):
+            chance = self.chance(part_at(sigma, at), part_at(level, at), centre[at].double())
+            chance = chance.clamp(max=1 - 1e-15)
+            uniform = 1 - torch.from_numpy(draws.random(at.stop - at.start)).to(place)
+            tries = torch.log(uniform) / torch.log1p(-chance)
+            cycles[at] = tries.clamp(max=limit - 1).long() + 1
+            given_up.append((~(tries < limit)).nonzero().squeeze(1) + at.start)
+        empty = torch.zeros(0, dtype=torch.int64, device=place)
+        return cycles, torch.cat([empty, *given_up])
+
+    def _inside(
+        self,
+        uniforms: np.random.Generator,
+        normals: np.random.Generator,
+        sigma: Tensor,
+        centre: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Errors and readings given that the reading is inside: a truncated normal.
+
+        The reading m has the variance t^2 = sigma^2 + r^2; given m, the error is normal around
+        ``m sigma^2 / t^2`` with the variance ``sigma^2 r^2 / t^2``.
+        """
+        device, sigma, shape = self._device, sigma.double(), tuple(centre.shape)
+        spread = (sigma**2 + device.read_noise**2).sqrt().clamp(min=1e-30)
+        low, high = centre.double() - device.tolerance, centre.double() + device.tolerance
+        side = (low > 0).double() * -2 + 1  # mirrored into the tail that keeps its digits
+        ends = torch.special.ndtr(side * low / spread), torch.special.ndtr(side * high / spread)
+        uniform = torch.from_numpy(uniforms.random(shape)).to(centre.device)
+        readings = torch.special.ndtri(ends[0] + uniform * (ends[1] - ends[0])) * spread * side
+        # Rounding in a far tail may leave the window or reach infinity.
+        readings = torch.minimum(torch.maximum(readings, low), high)
+        errors = readings * (sigma / spread) ** 2
+        if device.read_noise:
+            rest = torch.from_numpy(normals.standard_normal(shape)).to(centre.device)
+            errors = errors + sigma * device.read_noise / spread * rest
+        return errors.to(centre.dtype), readings.to(centre.dtype)
+
+    def _tried(
+        self,
+        draws: np.random.Generator,
+        sigma: Tensor,
+        level: Tensor,
+        centre: Tensor,
+        given_up: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The same by trying: a write that is read inside, or outside where it was given up."""
+        errors = torch.zeros(len(centre), dtype=centre.dtype, device=centre.device)
+        readings = torch.zeros_like(errors)
+        left = torch.arange(len(centre), device=centre.device)
+        while len(left):
+            for part in left.split(AT_ONCE):
+                tried = normal(draws, part) * part_at(sigma, part)
+                errors[part] = self._device.clipped(tried, part_at(level, part))
+            again = []
+            for part in left.split(AT_ONCE):
+                read = errors[part] + self._device.read_noise * normal(draws, part)
+                inside = (read - centre[part]).abs() < self._device.tolerance
+                # A window that is hardly ever met is not tried for: its device was given up.
+                readings[part] = read
+                again.append(part[inside == given_up[part]])
+            left = torch.cat(again)
+        return errors, readings

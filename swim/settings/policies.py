@@ -1,0 +1,82 @@
+"""Policies that settings choose by name: where each lies, and how its curve begins and ends.
+
+To add a policy, write its file in :mod:`swim.programming` and add its line here. Tables and curves
+depend on this module, so it is part of these steps' digests, which the names in
+:mod:`swim.settings.registry` are not.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PolicyEntry:
+    """A policy as settings know it.
+
+    Attributes:
+        home: a module with ``offers(cells, curvature)`` (:mod:`swim.programming.budgeted`), or
+            ``module:class`` of a class that is made of a budget and scores.
+        ends_verified: a growing budget ends in full write-verify, so the curve ends at the point
+            of ``all``. Otherwise the curve ends at the policy's largest budget.
+        reads_first: every device is read before any is rewritten, so the policy takes one read per
+            device even where it rewrites nothing.
+        acts_without_cycles: the policy changes a chip without write cycles, so its curve begins at
+            a point of its own and not at that of ``none``.
+    """
+
+    home: str
+    ends_verified: bool
+    reads_first: bool = False
+    acts_without_cycles: bool = False
+
+
+ENTRIES = {
+    "uswim": PolicyEntry("swim.programming.uswim", ends_verified=True),
+    "swim_device": PolicyEntry("swim.programming.swim_device", ends_verified=True),
+    "magnitude_device": PolicyEntry("swim.programming.magnitude_device", ends_verified=True),
+    "top_slice": PolicyEntry("swim.programming.top_slice", ends_verified=True),
+    "read_first": PolicyEntry("swim.programming.read_first", ends_verified=True, reads_first=True),
+    "compensate": PolicyEntry("swim.programming.compensate", ends_verified=False, reads_first=True),
+    "marginal": PolicyEntry(
+        "swim.programming.marginal:Marginal", ends_verified=False, reads_first=True
+    ),
+    "reslice": PolicyEntry(
+        "swim.programming.reslice:Reslice",
+        ends_verified=False,
+        reads_first=True,
+        acts_without_cycles=True,
+    ),
+    "reslice_pair": PolicyEntry(
+        "swim.programming.reslice_pair:ReslicePair",
+        ends_verified=False,
+        reads_first=True,
+        acts_without_cycles=True,
+    ),
+}
+# On-device training: no method to choose, but a curve beside theirs, with budgets beyond 1.
+IN_SITU = "in_situ"
+
+
+def ends_verified(method: str) -> bool:
+    """Whether a growing budget of a method, or a growing mask, ends in full write-verify."""
+    return method != IN_SITU and (method not in ENTRIES or ENTRIES[method].ends_verified)
+
+
+def acts_without_cycles(method: str) -> bool:
+    """Whether a method changes chips without write cycles; masks and training do not."""
+    return method in ENTRIES and ENTRIES[method].acts_without_cycles
+
+
+def shared_points(method: str) -> dict[str, dict[str, float]]:
+    """The end points that a method's curve shares with others.
+
+    Returns:
+        ``none`` and ``all``, where the curve has them, with the columns that differ from those
+        measured there: a policy that reads first has read each device once where none is verified.
+    """
+    reads_first = method in ENTRIES and ENTRIES[method].reads_first
+    points: dict[str, dict[str, float]] = {}
+    if not acts_without_cycles(method):
+        points["none"] = {"reads": 1.0} if reads_first else {}
+    if ends_verified(method):
+        points["all"] = {}
+    return points
