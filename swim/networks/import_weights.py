@@ -10,7 +10,7 @@ from swim.data.dataset import DataSet
 from swim.data.labels import NotFiniteError, each_loss
 from swim.networks import checkpoint, quantisation
 from swim.networks.diverged import where
-from swim.networks.isolation import left_alone
+from swim.networks.isolation import device_of, left_alone
 from swim.networks.state_files import states
 from swim.networks.state_match import matched
 from swim.networks.subject import subject_of
@@ -49,15 +49,12 @@ def adopt(
     model = checkpoint.initial(settings, data, 0).eval()
     found = states(path)
     calibrated = any("input_quantiser." in name for state in found.values() for name in state)
-    if settings.activation_bits and calibrated:
+    if settings.activation_bits and calibrated:  # the file has a place for their ranges
         quantisation.quantise_activations(model, settings.activation_bits)
     model.load_state_dict(matched(model, found, f"{path} does not fit {settings.label}", report))
-    if settings.activation_bits and not calibrated:
-        quantisation.quantise_activations(model, settings.activation_bits)
-        images = data.batches("train", 500, calibration_images)
-        quantisation.calibrate(model, (inputs for inputs, _ in images))
+    inputs = quantisation.calibration_inputs(data, calibration_images, device_of(model))
+    quantisation.quantise(model, settings, None if calibrated else inputs)
     if settings.weight_bits:
-        quantisation.quantise_weights(model, settings.weight_bits)
         quantisation.deploy(model)
     try:
         report(_accuracy(model, data, calibration_images))

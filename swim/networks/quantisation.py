@@ -7,12 +7,16 @@ to ``2^b`` levels between fixed limits that are calibrated once on training imag
 always one of the levels. Both use the straight-through estimator.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from swim.data.dataset import DataSet
+from swim.networks.layouts import SafeLayouts
+from swim.settings import ModelSettings
 
 LAYERS = (nn.Linear, nn.Conv2d)
 
@@ -69,10 +73,34 @@ def _quantise_input(layer: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Te
     return (quantiser(arguments[0]), *arguments[1:])
 
 
+def quantise(
+    model: nn.Module, settings: ModelSettings, inputs: Iterable[Tensor] | None = None
+) -> None:
+    """Quantise a float network as its settings say: activations, then weights.
+
+    Args:
+        model: the network; in eval mode afterwards if ``inputs`` are given.
+        settings: bits of activations and of weights; None of either leaves them float.
+        inputs: batches of training images, over which activation ranges are calibrated; None
+            leaves the ranges to a state that is loaded afterwards.
+    """
+    if settings.activation_bits:
+        quantise_activations(model, settings.activation_bits)
+        if inputs is not None:
+            calibrate(model.eval(), inputs)
+    if settings.weight_bits:
+        quantise_weights(model, settings.weight_bits)
+
+
+def calibration_inputs(data: DataSet, images: int, place: torch.device) -> Iterator[Tensor]:
+    """Batches of the first training images, without augmentation, on a torch device."""
+    return (inputs.to(place) for inputs, _ in data.batches("train", 500, images))
+
+
 def quantise_activations(model: nn.Module, bits: int) -> None:
-    """Give every linear and convolutional layer a quantiser for its input."""
+    """Give every linear and convolutional layer that has none a quantiser for its input."""
     for layer in model.modules():
-        if isinstance(layer, LAYERS):
+        if isinstance(layer, LAYERS) and not hasattr(layer, "input_quantiser"):
             layer.input_quantiser = ActivationQuantiser(bits).to(layer.weight.device)
             layer.register_forward_pre_hook(_quantise_input)
 
@@ -82,7 +110,7 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     quantisers = [m for m in model.modules() if isinstance(m, ActivationQuantiser)]
     for quantiser in quantisers:
         quantiser.observing, quantiser.low, quantiser.high = True, 0.0, 0.0
-    with torch.no_grad():
+    with torch.no_grad(), SafeLayouts():
         for inputs in batches:
             model(inputs)
     for quantiser in quantisers:

@@ -7,7 +7,7 @@ run that goes on from a saved state gives the bytes of one that was never stoppe
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class _Optimisation:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state of the same settings and data."""
         if state["quantised"]:
-            quantise(self.model, self._model_settings)
+            quantisation.quantise(self.model, self._model_settings)
             self._quantised = True
         self.model.to(self._place).load_state_dict(state["model"])
         self._optimizer = self._new_optimizer()
@@ -163,9 +163,9 @@ class _Optimisation:
         """Turn the float network into a quantised one, with ranges from training images."""
         if self._quantised or not self._model_settings.quantised:
             return
-        few = self._data.batches("train", 500, self._settings.calibration_images)
-        with SafeLayouts():
-            quantise(self.model, self._model_settings, (x.to(self._place) for x, _ in few))
+        images = self._settings.calibration_images
+        inputs = quantisation.calibration_inputs(self._data, images, self._place)
+        quantisation.quantise(self.model, self._model_settings, inputs)
         self.model.to(self._place)
         self._quantised = True
         self._optimizer = self._new_optimizer()
@@ -175,18 +175,6 @@ class _Optimisation:
 
     def _generator(self, *purpose: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(self._key(*purpose))
-
-
-def quantise(
-    model: nn.Module, settings: ModelSettings, inputs: Iterable[Tensor] | None = None
-) -> None:
-    """Quantise activations, over limits seen on ``inputs`` if given, then weights."""
-    if settings.activation_bits:
-        quantisation.quantise_activations(model, settings.activation_bits)
-        if inputs is not None:
-            quantisation.calibrate(model.eval(), inputs)
-    if settings.weight_bits:
-        quantisation.quantise_weights(model, settings.weight_bits)
 
 
 def train(

@@ -1,6 +1,5 @@
 """Passes that are watched, and in which calls are given other weights."""
 
-import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,23 +8,16 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from swim.errors import UnsupportedOperationError
+from swim.networks.weights.attention import attention_in_steps
 from swim.networks.weights.expressions import Operand, Stored, Weights
 from swim.networks.weights.flow import Flow
 from swim.networks.weights.operations import put
-
-# Torch's own attention, without the question whether a mode is active: inside it, the mode sees
-# the linear calls that the weights enter.
-_attention = types.FunctionType(
-    F.multi_head_attention_forward.__code__,
-    {**vars(F), "has_torch_function": lambda tensors: False},
-    argdefs=F.multi_head_attention_forward.__defaults__,
-)
 
 
 class Watch(TorchFunctionMode):
     """While active, every torch function that Python calls goes through :meth:`_call`.
 
-    Multi-head attention does so as the linear layers and products that it consists of.
+    Multi-head attention comes as the linear layers and products that it consists of.
     """
 
     def __torch_function__(
@@ -37,7 +29,7 @@ class Watch(TorchFunctionMode):
     ) -> Any:
         if func is F.multi_head_attention_forward:
             with self:
-                return _attention(*args, **kwargs or {})
+                return attention_in_steps(*args, **kwargs or {})
         if func is Tensor.__iter__:
             with self:
                 return iter(args[0].unbind(0))

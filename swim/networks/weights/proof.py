@@ -5,7 +5,8 @@ not listed as digital is poisoned (NaN; other whole numbers). If an output chang
 it in a way that the trace did not see, and the model is refused by that weight's name.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from swim.data.batches import arguments, each_tensor
 from swim.errors import UnsupportedOperationError
 from swim.networks.isolation import afresh, call
 from swim.networks.layouts import SafeLayouts
-from swim.networks.weights.expressions import Stored
+from swim.networks.weights.expressions import Stored, Weights
 from swim.networks.weights.interception import Handed
 from swim.networks.weights.operations import tensors_in
 
@@ -32,10 +33,56 @@ _NEAR = 1e-3
 Poison = Callable[[Tensor], Tensor]
 
 
+class _Passes:
+    """Passes of one model over the same few images, with stored tensors that the caller chooses."""
+
+    def __init__(
+        self, model: nn.Module, images: Any, found: "Traced", digital: Iterable[str]
+    ) -> None:
+        self._model, self._images = model, images
+        self._found, self._digital = found, tuple(digital)
+
+    def plain(self, state: Weights, images: Any = None, keep: bool = False) -> list[Tensor]:
+        """Outputs of the model as it is.
+
+        Args:
+            state: the stored tensors.
+            images: others than the few, if given.
+            keep: whether the pass meets the attributes that an earlier pass has set.
+        """
+        return self._run(self._copied(state), contextlib.nullcontext(), images, keep)
+
+    def handed(self, state: Weights) -> list[Tensor]:
+        """Outputs with the traced weights put in where the trace saw them used."""
+        own = self._copied(state)
+        stored = Stored(self._model, own, self._digital)
+        return self._run(own, Handed(stored, self._found.weights, self._found.spread))
+
+    def _copied(self, state: Weights) -> Weights:
+        """Copies for a model that writes to its stored tensors."""
+        if not self._found.overwrites:
+            return state
+        return {name: tensor.clone() for name, tensor in state.items()}
+
+    def _run(
+        self,
+        state: Weights,
+        mode: contextlib.AbstractContextManager[Any],
+        images: Any = None,
+        keep: bool = False,
+    ) -> list[Tensor]:
+        if not keep:
+            afresh()
+        images = (self._images if images is None else images).clone()  # the model may write to them
+        with torch.no_grad(), SafeLayouts(), mode:
+            outputs = call(self._model, state, arguments(images))
+        return [tensor.clone() for tensor in tensors_in([outputs])]
+
+
 def prove(
     model: nn.Module,
     inputs: Any,
-    state: Mapping[str, Tensor],
+    state: Weights,
     found: "Traced",
     digital: Iterable[str],
     listed: Iterable[str],
@@ -55,47 +102,48 @@ def prove(
     Raises:
         UnsupportedOperationError: naming what is not as the trace has it.
     """
-
-    def outputs(
-        images: Any, own: Mapping[str, Tensor], handed: bool = True, again: bool = False
-    ) -> list[Tensor]:
-        if not again:
-            afresh()
-        images = images.clone()  # which the model may write to
-        own = {name: tensor.clone() for name, tensor in own.items()} if found.overwrites else own
-        with torch.no_grad(), SafeLayouts():
-            if not handed:
-                made = call(model, own, arguments(images))
-            else:
-                with Handed(Stored(model, own, digital), found.weights, found.spread):
-                    made = call(model, own, arguments(images))
-        return [tensor.clone() for tensor in tensors_in([made])]
-
-    plain = outputs(inputs, state, handed=False)
-    if not _same(plain, outputs(inputs, state, handed=False, again=True)):
+    passes = _Passes(model, inputs, found, digital)
+    plain = passes.plain(state)
+    if not _same(plain, passes.plain(state, keep=True)):
         raise UnsupportedOperationError(
             "the model gives other outputs when it runs again on the same images: it draws random "
             "numbers (dropout left on, torch.randn in the forward) or counts its calls; make it "
             "deterministic in eval mode"
         )
-    _check_company(inputs, lambda images: outputs(images, state, handed=False), _COMPANY[quantised])
-    exact = outputs(inputs, state)
+    _check_company(inputs, lambda images: passes.plain(state, images), _COMPANY[quantised])
+    exact = passes.handed(state)
     if not all(_near(a, b, _NEAR) for a, b in zip(exact, plain, strict=True)):
         raise UnsupportedOperationError(
             "with its own weights handed to the calls that use them the model gives other outputs; "
             "its weights cannot be told apart"
         )
-    exempt = set(listed)
+    _check_poisoned(passes, state, frozenset(listed), exact)
+
+
+def _check_poisoned(
+    passes: _Passes, state: Weights, listed: frozenset[str], exact: list[Tensor]
+) -> None:
+    """Raise if an output changes when all stored tensors but the listed ones are poisoned.
+
+    Args:
+        passes: of the model.
+        state: its stored tensors.
+        listed: names of those that may reach the outputs.
+        exact: the outputs without poison.
+    """
     for poison in (_spoilt, _changed):
         try:
-            spoilt = {n: t if n in exempt else poison(t) for n, t in state.items()}
-            if _same(exact, outputs(inputs, spoilt)):
+            spoilt = {n: t if n in listed else poison(t) for n, t in state.items()}
+            if _same(exact, passes.handed(spoilt)):
                 return
-        except Exception:  # whatever a model says to NaN where it wants a number
+        except Exception:  # a model that cannot run on NaN: the next poison are finite numbers
             continue
-        raise _unseen(name for name in state if name not in exempt and not _same(
-            exact, outputs(inputs, {**state, name: poison(state[name])})
-        ))  # fmt: skip
+        suspects = [name for name in state if name not in listed]
+        raise _unseen(
+            name
+            for name in suspects
+            if not _same(exact, passes.handed({**state, name: poison(state[name])}))
+        )
     raise _unseen(())
 
 

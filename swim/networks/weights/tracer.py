@@ -10,7 +10,7 @@ from swim.data.batches import arguments
 from swim.errors import UnsupportedOperationError
 from swim.networks.weights import operations
 from swim.networks.weights.expressions import OUTSIDE, Expression, Operand, Root, Stored, nameless
-from swim.networks.weights.flow import Seen
+from swim.networks.weights.flow import Flow, Seen
 from swim.networks.weights.operations import operation_name, places, tensors_in
 from swim.networks.weights.products_by_hand import (
     Products,
@@ -37,7 +37,8 @@ class Tracer(Products):
         self.branches = self.quantised = self._left_torch = False
 
     def begin(self, inputs: Any) -> None:
-        """Mark what the pass is given."""
+        """Start a pass and mark its inputs; the notes of earlier passes stay."""
+        self.flow = Flow(self.flow.stored)
         for tensor in arguments(inputs):
             mark(tensor, frozenset())
 

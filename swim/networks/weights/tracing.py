@@ -111,9 +111,7 @@ def trace(
     for batch in more:
         if tracer.branches or not any(alike(batch, known) for known in kinds):
             kinds.append(batch)
-            _look(
-                _again_with(tracer, stored), model, state, batch if tracer.branches else few(batch)
-            )
+            _look(tracer, model, state, batch if tracer.branches else few(batch))
     _check_outputs(outputs)
     # What the model keeps where no one sees it (a cache of a function) comes from nowhere now.
     _look(Tracer(stored), model, state, inputs)
@@ -157,14 +155,8 @@ def _traced(tracer: Tracer, stored: Stored, overwrites: bool) -> Traced:
     return Traced(weights, handed, spread, inventory, tracer.branches, overwrites, unused)
 
 
-def _again_with(tracer: Tracer, stored: Stored) -> Tracer:
-    """The same notes for another pass."""
-    again = Tracer(stored)
-    again.__dict__.update({k: v for k, v in vars(tracer).items() if k != "flow"})
-    return again
-
-
 def _look(tracer: Tracer, model: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Any:
+    """The outputs of one pass, whose notes are added to those of the tracer's earlier passes."""
     own = inputs.clone()
     afresh()
     tracer.begin(own)
