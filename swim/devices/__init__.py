@@ -1,9 +1,24 @@
 """One memory cell: its levels, its errors, and write-verify.
 
-:class:`swim.Device` slices a weight over devices (:mod:`.bit_sliced`); how much each level varies
-is a variation, such as those of :mod:`.four_level`, a measured table (:mod:`.measured`) or a user's
-(:mod:`.custom`). To add one, write a function of levels that returns factors of sigma, with
-its source, unit and range, and its line in :mod:`swim.settings.registry`.
+:class:`swim.Device` slices a weight over devices (:mod:`.bit_sliced`). How the standard deviation
+of a write depends on the level is the device's *variation*: a known one (:mod:`.four_level`), a
+measured table (:mod:`.measured`) or a user's own code (:mod:`.custom`).
+
+To add a device whose error depends on its level:
+
+1. Write ``swim/devices/<name>.py`` with the variation: a function of levels, or a hashable object
+   that is called with them. Levels are float tensors of fractions of full scale; the function
+   returns factors of sigma of the same shape, and raises SettingError outside its valid range.
+   A method ``check(bits)`` may refuse a number of bits per device. The docstring cites paper and
+   figure, and gives unit and range.
+2. Add its line, ``"<name>": "swim.devices.<name>:<variable>"``, to ``VARIATIONS`` in
+   :mod:`swim.settings.registry`.
+3. Run ``make schema``.
+
+The name is then ``variation: {name: <name>}`` of an entry of ``devices:`` in ``config.yaml``.
+
+To add a way to write-verify, write a :class:`swim.devices.writer.Writer` in a file of its own, and
+choose it in :func:`swim.devices.write_verify.writer`.
 """
 
 from swim.runtime.lazy import exports

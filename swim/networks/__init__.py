@@ -1,7 +1,7 @@
 """Networks: their programmed weights, their training, their files.
 
 :mod:`swim.networks.weights` finds which of a module's tensors are programmed; :mod:`.checkpoint`
-stores and loads a network, :mod:`.training` makes one, :mod:`.import_weights` takes a user's.
-To add a network, write its file in :mod:`swim.networks.zoo` and its line in
-:mod:`swim.settings.registry`.
+stores and loads a network, :mod:`.training` trains one, :mod:`.import_weights` takes a user's
+trained weights. :mod:`swim.networks.zoo` holds the networks that settings know by name, and says
+how to add one.
 """

@@ -12,6 +12,7 @@ from swim.programming.budgeted import Offers, account, by_weight, programmed
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
 
+
 @dataclass(frozen=True)
 class VerifyMask:
     """Write-verify the weights where ``mask`` is True, all devices of each.

@@ -1,8 +1,8 @@
 """Scores in, masks out; numpy alone.
 
-A score is one number a weight, the higher the more it is worth verifying
-(:mod:`swim.selection.scores`); a mask marks the weights of the highest (:mod:`.masks`). A new score
-is one file in :mod:`swim.selection.scores` and one line in :mod:`swim.settings.registry`.
+A score is one number per weight, higher for weights that gain more from write-verify
+(:mod:`swim.selection.scores`, which says how to add one). A mask marks the weights with the highest
+scores (:mod:`.masks`).
 """
 
 from swim.runtime.lazy import exports
