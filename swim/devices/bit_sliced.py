@@ -25,26 +25,26 @@ class Device:
     (SWIM, DAC 2022, arXiv:2202.08395, and its first release).
 
     Attributes:
-        sigma: standard deviation of a device programmed once, as a part of its full scale.
+        sigma: standard deviation of a device written once, as a fraction of its full scale.
         M: bits of the magnitude.
-        K: bits a device.
-        verified_sigma: the same after write-verify, in the closed form.
+        K: bits per device.
+        verified_sigma: the standard deviation after write-verify, in the closed form.
         convention: ``full-scale``: slice j weighs ``(2^K - 1) 2^(jK) / (2^M - 1)``,
             j = 0 .. M/K - 1, so that one device (M = K) has exactly sigma.
             ``release``: ``2^(-iK)``, i = 1 .. M/K, as the first release draws it. The two
             differ threefold at K = 2.
-        tolerance: error inside which write-verify leaves a device, a part of its full scale.
+        tolerance: write-verify accepts a device read within this error, a fraction of full scale.
         write_verify: ``closed_form``: a verified device's error has ``verified_sigma``, and its
             cycles are those that ``redraw`` expects. ``redraw``, ``pulse``: cycle by cycle, see
             :mod:`swim.devices.write_verify`.
-        read_noise: standard deviation of a read, a part of full scale; in simulated cycles.
-        clip: whether a conductance stays in its range, from zero to full scale; in simulated
-            cycles.
-        cycle_limit: write-verify gives up after so many rewrites of a device.
-        pulse_gain: part of the remaining error that a pulse takes away on average.
-        variation: how the standard deviation depends on a device's level: from levels, as parts
-            of the full scale, to factors of sigma, alike in shape; None if it does not. It must
-            be hashable; a method ``check(bits)`` of it may refuse a K.
+        read_noise: standard deviation of a read, a fraction of full scale; needs simulated cycles.
+        clip: whether a conductance stays between zero and full scale; needs simulated cycles.
+        cycle_limit: write-verify gives up a device after this many rewrites.
+        pulse_gain: fraction of the remaining error that a pulse removes on average.
+        variation: how the standard deviation depends on a device's level: a function of levels,
+            fractions of full scale, that returns factors of sigma of the same shape; None if it
+            does not depend on the level. It must be hashable, and may have a method
+            ``check(bits)`` that refuses a K.
         equal_variance: whether the variation is rescaled for each network, so that the mean
             variance of its weights is that of devices of one sigma, see
             :func:`swim.devices.equal_variance.at_equal_variance`.
@@ -121,7 +121,7 @@ class Device:
 
     @property
     def slices(self) -> int:
-        """Devices a weight."""
+        """Devices per weight."""
         return self.M // self.K
 
     @property
@@ -133,7 +133,7 @@ class Device:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """What each slice at full scale adds to a weight, in units of ``max|W_layer|``."""
+        """What each slice adds to a weight at full scale, in units of ``max|W_layer|``."""
         unit = (2**self.K - 1) / (2**self.M - 1)
         return tuple(unit * 2.0 ** (j * self.K) for j in reversed(range(self.slices)))
 
@@ -144,19 +144,19 @@ class Device:
         return sizes / (float(sizes.max()) or 1.0)
 
     def levels(self, magnitudes: Tensor) -> Tensor:
-        """What each device is meant to hold: the digits of a magnitude.
+        """Target level of each device: the digits of a magnitude.
 
         Args:
             magnitudes: ``|W| / max|W_layer|``, of any shape.
 
         Returns:
-            Parts of a device's full scale, k / (2^K - 1): (slices, *shape), the most significant
-            digit first.
+            Fractions of a device's full scale, k / (2^K - 1): (slices, *shape), the most
+            significant digit first.
         """
         return torch.stack(list(self.rows(magnitudes)))
 
     def rows(self, magnitudes: Tensor) -> Iterator[Tensor]:
-        """As :meth:`levels`, a slice after the other, the most significant first."""
+        """As :meth:`levels`, one slice after the other, the most significant first."""
         code = (magnitudes.double() * (2**self.M - 1)).round_().long()
         for j in reversed(range(self.slices)):
             digit = (code >> (self.K * j)) & (2**self.K - 1)
@@ -174,15 +174,15 @@ class Device:
         return torch.minimum(torch.maximum(errors, -levels), 1 - levels)
 
     def weight_std_at(self, magnitudes: Tensor) -> Tensor:
-        """Standard deviation of each weight, its devices written once.
+        """Standard deviation of each weight whose devices were written once.
 
-        ``sigma sqrt(sum_j s_j^2 f_j^2)``, with f_j the variation's factor at what slice j holds.
+        ``sigma sqrt(sum_j s_j^2 f_j^2)``, with f_j the variation's factor at the level of slice j.
 
         Args:
             magnitudes: ``|W| / max|W_layer|``, of any shape.
 
         Returns:
-            In units of ``max|W_layer|``: alike in shape.
+            In units of ``max|W_layer|``, in the shape of ``magnitudes``.
         """
         if self.variation is None:
             return torch.full_like(magnitudes, self.weight_std(False))

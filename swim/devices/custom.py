@@ -1,4 +1,4 @@
-"""A device of the user's own code: factors of sigma by level."""
+"""A user-defined device: factors of sigma by level from the user's code."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,19 +9,20 @@ from torch import Tensor
 
 from swim.errors import SettingError, SwimError
 from swim.settings import registry
+from swim.settings.arguments import call_custom, call_text
 
 
 class Own:
-    """A user's function of levels, whose answers are checked."""
+    """A user's function of levels, whose results are checked."""
 
     def __init__(self, name: str, function: Callable[[Tensor], Any]):
         self._name, self._function = name, function
 
     def __call__(self, levels: Tensor) -> Tensor:
-        """Factors of sigma at levels, alike in shape.
+        """Factors of sigma at levels, in the same shape.
 
         Raises:
-            SettingError: the function raises, or gives something else than factors.
+            SettingError: the function raises, or returns something other than factors.
         """
         try:
             factors = self._function(levels)
@@ -55,11 +56,8 @@ def make(name: str, arguments: Mapping[str, Any]) -> Own:
         if not callable(found):
             raise SettingError(f"{name} is no function and no class: {found!r}")
         return Own(name, partial(found, **arguments))
-    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    try:
-        made = found(**arguments)
-    except Exception as error:  # whatever code of the user's raises
-        raise SettingError(f"{name}({given}) raised {error!r}") from error
+    made = call_custom(name, found, arguments)
     if not callable(made):
-        raise SettingError(f"{name}({given}) cannot be called with levels; give it __call__")
+        call = call_text(name, arguments)
+        raise SettingError(f"{call} cannot be called with levels; give it __call__")
     return Own(name, made)

@@ -1,4 +1,4 @@
-"""What a network's weights make of devices whose error depends on what they hold."""
+"""Mean variance of a network on devices whose error depends on their level, and its rescaling."""
 
 import dataclasses
 import math
@@ -20,19 +20,19 @@ class Scaled:
     factor: float
 
     def __call__(self, levels: Tensor) -> Tensor:
-        """Factors of sigma at levels, alike in shape."""
+        """Factors of sigma at levels, in the same shape."""
         return self.variation(levels) * self.factor
 
 
 def relative_variance(device: Device, targets: Mapping[str, Tensor]) -> float:
-    """Mean variance of programmed weights over that of devices of one sigma, which is the same.
+    """Mean variance of programmed weights, over that with the same sigma at all levels.
 
     The mean over all weights of ``sum_j s_j^2 f_j^2 / sum_j s_j^2``: s_j is the significance of a
-    weight's slice j and f_j the variation's factor at what that device is meant to hold; written
-    once, without clipping. Levels are counted, so that no order of sums changes it.
+    weight's slice j and f_j the variation's factor at that device's target level, for devices
+    written once, without clipping. Levels are counted first, so the order of sums changes no bit.
 
     Args:
-        device: the memory device; ``equal_variance`` is passed over.
+        device: the memory device; its ``equal_variance`` is ignored.
         targets: weight name -> ideal weight.
     """
     if device.variation is None:
@@ -50,7 +50,7 @@ def relative_variance(device: Device, targets: Mapping[str, Tensor]) -> float:
 
 
 def at_equal_variance(device: Device, targets: Mapping[str, Tensor]) -> Device:
-    """A device that asks for equal variance as this network needs it; any other as it is.
+    """A device with ``equal_variance``, rescaled for this network; any other device as it is.
 
     All its sigmas are divided by the root of :func:`relative_variance`, so that the mean variance
     of the network's weights is that of devices of one sigma.

@@ -1,16 +1,16 @@
 """Devices whose middle levels vary more: the four-level scheme of the SWIM authors' later code.
 
-Source of the names and their s: later code by the authors of SWIM (Yan, Hu and Shi, DAC 2022,
-arXiv:2202.08395). No measurement is known to us that they rest on.
-Unit: factors of sigma, which is a part of a device's full scale. Valid for levels in [0, 1] of
+Source of the names and of s: later code by the authors of SWIM (Yan, Hu and Shi, DAC 2022,
+arXiv:2202.08395). We know of no measurement behind them.
+Unit: factors of sigma, which is a fraction of a device's full scale. Valid for levels in [0, 1] of
 devices of two bits or more; anything else raises.
 
-A level x, as a part of full scale, has the standard deviation
+A level x, a fraction of full scale, has the standard deviation
 
     s sigma / n  if 0.25 < x < 0.75,  otherwise  sigma / n,    n = sqrt(0.4 s^2 + 0.6),
 
 with one s for each device. n makes the mean variance sigma^2 where two in five devices hold a
-middle level; what a network makes of it is :func:`swim.devices.equal_variance.relative_variance`.
+middle level; for a network, :func:`swim.devices.equal_variance.relative_variance` computes it.
 """
 
 import math
@@ -24,11 +24,11 @@ from swim.errors import SettingError
 
 @dataclass(frozen=True)
 class MiddleLevels:
-    """Factors of sigma: unitless; levels are parts of a device's full scale.
+    """Factors of sigma: unitless; levels are fractions of a device's full scale.
 
-    Meant for two-bit devices, whose levels are 0, 1/3, 2/3 and 1. Devices of more bits are taken as
-    well, since the band is one of x and holds half of their levels, too. A one-bit device has no
-    level in the band: only n would be left of the scheme, so that a worse s made better devices.
+    Meant for two-bit devices, whose levels are 0, 1/3, 2/3 and 1. Devices of more bits are
+    accepted: half of their levels lie in the band, too. A one-bit device has no level in the band,
+    so only n would remain of the scheme, and a larger s would make better devices.
 
     Attributes:
         s: standard deviation of middle levels over that of the others.
@@ -45,7 +45,7 @@ class MiddleLevels:
             )
 
     def __call__(self, levels: Tensor) -> Tensor:
-        """Factors of sigma at levels, alike in shape.
+        """Factors of sigma at levels, in the same shape.
 
         Raises:
             SettingError: a level is not in [0, 1].
@@ -60,7 +60,7 @@ class MiddleLevels:
 
 
 # The factor by which the two middle levels of four vary more than the others.
-RRAM1 = MiddleLevels(s=1)  # all levels alike: the device of one sigma
+RRAM1 = MiddleLevels(s=1)  # the same sigma at all levels
 FEFET2 = MiddleLevels(s=2)
 RRAM4 = MiddleLevels(s=4)
 FEFET6 = MiddleLevels(s=6)

@@ -1,4 +1,4 @@
-"""A device by its settings: the one place where their names, files and imports are resolved."""
+"""Devices from settings: the one place where names, files and imports are resolved."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,12 +13,12 @@ from swim.settings import DeviceSettings, VariationSettings, registry, validatio
 
 
 def of_settings(settings: DeviceSettings | Mapping[str, Any], sigma: str | float) -> Device:
-    """The device that settings describe; it is asked once for every level that it may hold.
+    """The device that settings describe; its variation is tried at every level.
 
     Args:
         settings: a device of ``config.yaml``, such as ``{"K": 2, "variation": {"name": "rram4"}}``.
-        sigma: standard deviation of an unverified device, as a part of full scale; with a table a
-            factor of what was measured.
+        sigma: standard deviation of an unverified device, as a fraction of full scale; with a table
+            a factor of the measured values.
 
     Raises:
         SettingError: something is out of range, cannot be imported, or gives no factors.
@@ -48,7 +48,7 @@ def _variation(settings: VariationSettings) -> Callable[[Tensor], Tensor]:
 
 
 def _probe(variation: Callable[[Tensor], Tensor], bits: int) -> None:
-    """Ask for every level of a device, twice."""
+    """Refuse a variation that returns different factors for the same levels."""
     levels = torch.arange(2**bits) / (2**bits - 1)
     if not torch.equal(variation(levels), variation(levels)):
         raise SettingError(

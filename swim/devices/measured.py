@@ -14,13 +14,13 @@ _ROUNDING = 1e-6  # of levels in float32
 
 @dataclass(frozen=True)
 class Table:
-    """Standard deviation by level, along straight lines between what was measured.
+    """Standard deviation by level, interpolated linearly between measurements.
 
-    As a device's ``variation`` it gives sigmas, as parts of full scale, where others give factors,
-    so that a device of ``sigma=1`` is as measured.
+    As a device's ``variation`` it returns sigmas, fractions of full scale, where others return
+    factors of sigma: a device of ``sigma=1`` is as measured.
 
     Attributes:
-        path: where it was measured, for messages.
+        path: the file of the measurements, for messages.
         levels: rising, in [0, 1] of full scale.
         sigmas: of each.
     """
@@ -30,7 +30,7 @@ class Table:
     sigmas: tuple[float, ...]
 
     def __call__(self, levels: Tensor) -> Tensor:
-        """Sigmas at levels, alike in shape.
+        """Sigmas at levels, in the same shape.
 
         Raises:
             SettingError: a level is outside the range that was measured.
@@ -54,7 +54,7 @@ class Table:
 
 
 def read(path: str | os.PathLike[str]) -> Table:
-    """The device of a file with the columns ``level`` and ``sigma``, both parts of full scale.
+    """The device of a file with the columns ``level`` and ``sigma``, both fractions of full scale.
 
     Raises:
         DataError: as :func:`swim.data.level_table.read`.

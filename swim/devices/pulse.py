@@ -20,12 +20,12 @@ from swim.runtime.chunks import AT_ONCE, Made, flat, narrow, part_at, stretches
 
 
 class Pulse(Writer):
-    """The device is erased, and pulses move it towards the target until it is read there.
+    """The device is erased, then pulsed towards the target until it is read within the tolerance.
 
     Erasing leaves the error ``-level + N(0, sigma^2)``; a pulse leaves
-    ``e - gain (e - centre) + N(0, s^2)``, with ``s = sigma sqrt(1 - (1 - gain)^2)``, so that
-    pulses without end have the standard deviation sigma that a single write has. Erasing counts as
-    a cycle, each pulse as one more. Devices come from one side, so their errors have a mean.
+    ``e - gain (e - centre) + N(0, s^2)``, with ``s = sigma sqrt(1 - (1 - gain)^2)``, so that the
+    stationary standard deviation of endless pulses is sigma. Erasing counts as one cycle, and each
+    pulse as one more. Devices approach the target from one side, so their mean error is not zero.
     """
 
     def once(self, error: Tensor, centre: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ class Pulse(Writer):
 
 
 def _still(left: Tensor, readings: Tensor, centre: Tensor, tolerance: float) -> Tensor:
-    """Of the devices that are left those that are outside, over the same memory."""
+    """The devices of ``left`` that are read outside, written over the memory of ``left``."""
     count = 0
     for part in left.split(AT_ONCE):
         at = part.long()

@@ -24,11 +24,11 @@ from swim.runtime.chunks import (
 
 
 class Redraw(Writer):
-    """Each write is a fresh draw of ``N(0, sigma^2)`` around the target.
+    """Each write is a fresh sample of ``N(0, sigma^2)`` around the target level.
 
-    The number of rewrites is geometric with the probability p that one write is read inside the
-    window, and what the device then holds is that draw, given that it was. Both are drawn so,
-    without a loop over cycles.
+    The number of rewrites is geometric, with the probability p that one write is read inside the
+    acceptance window, and the final error is a sample conditioned on being read there. Both are
+    drawn directly, without a loop over cycles.
     """
 
     def once(self, error: Tensor, centre: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,8 +38,8 @@ class Redraw(Writer):
     def chance(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
         """Probability p that one write is read within the tolerance of ``centre``.
 
-        ``Phi(high / t) - Phi(low / t)``, t^2 = sigma^2 + read noise^2. With clipping, what a write
-        leaves beyond the range lies on its end.
+        ``Phi(high / t) - Phi(low / t)``, t^2 = sigma^2 + read noise^2. With clipping, a write
+        beyond the conductance range ends on the range's bound.
         """
         device = self._device
         low, high = centre - device.tolerance, centre + device.tolerance
@@ -56,10 +56,10 @@ class Redraw(Writer):
     def _in_range(
         self, low: Tensor, high: Tensor, sigma: Tensor, bottom: Tensor, top: Tensor
     ) -> Tensor:
-        """Probability that an error lies in the range, not on its ends, and is read between.
+        """Probability that an error is inside the range, not on its bounds, and read in the window.
 
-        The average over the read noise is by Gauss-Legendre quadrature, between the values at
-        which an end of the window meets an end of the range: to 3e-4 up to noise of sigma.
+        The average over read noise is a Gauss-Legendre quadrature between the values at which a
+        bound of the window meets a bound of the range: accurate to 3e-4 for noise up to sigma.
         """
 
         def inside(noise: Tensor | float) -> Tensor:
@@ -147,7 +147,7 @@ class Redraw(Writer):
     def _tries(
         self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Geometric numbers of rewrites, and which devices meet the limit before success."""
+        """Geometric numbers of rewrites, and positions of the devices that the limit ends first."""
         limit, place = self._device.cycle_limit, centre.device
         cycles = torch.empty(len(centre), dtype=narrow(limit), device=place)
         given_up = []
@@ -168,7 +168,7 @@ class Redraw(Writer):
         sigma: Tensor,
         centre: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Errors and readings given that the reading is inside: a truncated normal.
+        """Errors and readings of devices that are read inside the window: a truncated normal.
 
         The reading m has the variance t^2 = sigma^2 + r^2; given m, the error is normal around
         ``m sigma^2 / t^2`` with the variance ``sigma^2 r^2 / t^2``.
@@ -196,7 +196,10 @@ class Redraw(Writer):
         centre: Tensor,
         given_up: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The same by trying: a write that is read inside, or outside where it was given up."""
+        """Errors and readings by rejection: repeat writes until one is read inside the window.
+
+        Where ``given_up`` is True, until one is read outside.
+        """
         errors = torch.zeros(len(centre), dtype=centre.dtype, device=centre.device)
         readings = torch.zeros_like(errors)
         left = torch.arange(len(centre), device=centre.device)
@@ -208,7 +211,6 @@ class Redraw(Writer):
             for part in left.split(AT_ONCE):
                 read = errors[part] + self._device.read_noise * normal(draws, part)
                 inside = (read - centre[part]).abs() < self._device.tolerance
-                # A window that is hardly ever met is not tried for: its device was given up.
                 readings[part] = read
                 again.append(part[inside == given_up[part]])
             left = torch.cat(again)

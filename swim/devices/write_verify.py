@@ -11,29 +11,29 @@ import torch
 from torch import Tensor
 
 from swim.devices.bit_sliced import Device
-from swim.devices.normals import SQRT_TAU
+from swim.devices.normals import density
 from swim.devices.pulse import Pulse, simulate_trains
 from swim.devices.redraw import Redraw
 from swim.devices.writer import Writer
 
 
 def writer(device: Device) -> Writer:
-    """How a device is rewritten; the closed form expects the cycles of ``redraw``."""
+    """How a device is rewritten; the closed form takes the expectations of ``redraw``."""
     return Pulse(device) if device.write_verify == "pulse" else Redraw(device)
 
 
 def residual(device: Device) -> float:
-    """Root mean square error that write-verify leaves, to plan with, if all have one sigma."""
+    """Residual error (root mean square after write-verify) to plan with, for one sigma."""
     return float(residual_at(device, torch.tensor(device.sigma, dtype=torch.float64)))
 
 
 def residual_at(device: Device, sigma: Tensor) -> Tensor:
-    """The same for devices of these sigmas, alike in shape.
+    """Residual error of devices with these sigmas, in the same shape.
 
-    ``verified_sigma`` in the closed form. For ``redraw`` that of ``N(0, sigma^2)`` cut at the
-    tolerance t, with a = t/sigma: ``sigma^2 (1 - 2 a phi(a) / (2 Phi(a) - 1))``, which read noise
-    and clipping change little. For ``pulse`` that of simulated trains of the device's largest
-    sigma, as its cycles are.
+    ``verified_sigma`` in the closed form. For ``redraw`` the standard deviation of ``N(0,
+    sigma^2)`` truncated at the tolerance t, with a = t/sigma: its square is ``sigma^2 (1 - 2 a
+    phi(a) / (2 Phi(a) - 1))``, which read noise and clipping change little. For ``pulse`` that of
+    simulated trains at the device's largest sigma.
     """
     if device.write_verify == "closed_form" or not sigma.numel():
         return torch.full_like(sigma, device.verified_sigma)
@@ -41,17 +41,16 @@ def residual_at(device: Device, sigma: Tensor) -> Tensor:
         return torch.full_like(sigma, simulate_trains(device).rms)
     a = device.tolerance / sigma.double().clamp(min=1e-30)
     inside = torch.special.erf(a / math.sqrt(2))
-    density = torch.exp(-(a**2) / 2) / SQRT_TAU
-    part = (1 - 2 * a * density / inside).clamp(min=0).sqrt()
+    part = (1 - 2 * a * density(a) / inside).clamp(min=0).sqrt()
     result: Tensor = sigma * part.to(sigma.dtype)
     return result
 
 
 def expected_rewrites(device: Device) -> float:
-    """Rewrites beyond its first write that verifying a device takes, if all have one sigma.
+    """Mean rewrites to verify a device beyond its first write, for devices of one sigma.
 
-    ``(1 - p) / p``: one that is outside, with the probability 1 - p, takes 1/p on average, unless
-    the limit of cycles ends it before.
+    ``(1 - p) / p``: a device is outside with probability 1 - p, and then takes 1/p rewrites on
+    average, unless the cycle limit ends them before.
     """
     zero = torch.zeros(1, dtype=torch.float64)
     redraw, sigma = Redraw(device), zero + device.sigma

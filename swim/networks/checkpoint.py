@@ -1,4 +1,4 @@
-"""A network by its settings: built, written as a checkpoint, read again."""
+"""A network by its settings: built, written as a checkpoint, and read again."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +14,7 @@ from swim.networks.weights.inventory import Inventory
 from swim.networks.weights.tracing import trace
 from swim.runtime import files, rng
 from swim.settings import ModelSettings, registry
+from swim.settings.arguments import call_custom
 
 
 def initial(settings: ModelSettings, data: DataSet, seed: int) -> nn.Module:
@@ -47,17 +48,13 @@ def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module
     """The float network.
 
     Raises:
-        SettingError: a network of the user's own cannot be made.
+        SettingError: a user-defined network cannot be made.
     """
     make = registry.find("network", settings.network)
     if settings.factory is None:
         model: nn.Module = make(in_channels, classes)
         return model
-    try:
-        made = make(**settings.arguments)
-    except Exception as error:  # whatever code of the user's raises
-        given = ", ".join(f"{key}={value!r}" for key, value in settings.arguments.items())
-        raise SettingError(f"{settings.factory}({given}) raised {error!r}") from error
+    made = call_custom(settings.factory, make, settings.arguments)
     if not isinstance(made, nn.Module):
         raise SettingError(f"{settings.factory} gave {type(made).__name__}, not an nn.Module")
     return made
@@ -66,11 +63,9 @@ def _build(settings: ModelSettings, in_channels: int, classes: int) -> nn.Module
 def save(path: Any, model: nn.Module, data: DataSet, settings: dict[str, Any]) -> Inventory:
     """Write a checkpoint: the state and, inside it, the settings that made it.
 
-    Its record says which data set it was made from, beside what ``settings`` say under
-    ``made_from``.
-
-    ``programmed`` lists the weights that devices hold, in the order in which they are used. Those
-    that are computed in the forward pass are stored beside the state (:mod:`.effective_weights`).
+    The record also says which data set the network was trained on (``made_from``), and lists the
+    weights that devices hold, in the order of their use (``programmed``). Weights that the forward
+    pass computes are stored beside the state (:mod:`.effective_weights`).
 
     Returns:
         What is programmed, and what stays digital.
@@ -103,12 +98,12 @@ def digital(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a checkpoint, in eval mode, and its settings.
+    """The network of a checkpoint, in eval mode, and the checkpoint's settings.
 
     Args:
         path: a file that :func:`save` wrote.
-        trusted: the import of a network of the user's own. A checkpoint alone cannot have a
-            function called that it names.
+        trusted: the import of a user-defined network. A checkpoint that names another function
+            cannot make us call it.
 
     Raises:
         DataError: the file is missing, damaged or holds another network.

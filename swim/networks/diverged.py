@@ -1,4 +1,4 @@
-"""Where in a network values stop being finite, looked for once they have."""
+"""Finds where in a network values stop being finite, after a pass whose outputs are not."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from swim.networks.weights.operations import operation_name
 
 
 class Finite(Handed):
-    """A pass with given weights that notes where the first value that is not finite is made.
+    """A pass with other weights that notes the first call whose result is not finite.
 
     Attributes:
         layer: the weight of the first layer whose output is not finite.
@@ -52,10 +52,10 @@ def _finite(tensor: Tensor) -> bool:
 
 
 def where(run: Callable[[type[Handed]], Any]) -> str:
-    """Where the first value that is not finite is made, as the end of a message.
+    """The first layer or operation whose result is not finite, as the end of a message.
 
     Args:
-        run: repeats the pass under a mode of this kind; what it raises is not looked at.
+        run: repeats the pass under a mode of this kind; its exceptions are ignored.
     """
     found: list[Finite] = []
 
@@ -64,7 +64,9 @@ def where(run: Callable[[type[Handed]], Any]) -> str:
             super().__init__(*args)
             found.append(self)
 
-    with contextlib.suppress(Exception):  # what it raises is the reason for looking, most often
+    with contextlib.suppress(
+        Exception
+    ):  # most often the pass fails again, for the reason that is looked for
         run(Noted)
     for seen in found:
         if seen.layer is not None:
@@ -79,13 +81,13 @@ def of_chips(
     alone: Callable[[int | None], Callable[[type[Handed]], Any]],
     numbers: Sequence[int] | None,
 ) -> NotFiniteError:
-    """The error for answers of some chips that are not finite.
+    """The error for chips whose outputs are not finite.
 
     Args:
         chips: how many chips there are.
-        alone: what repeats the passes of one chip, or of the network before it is programmed, under
-            a mode of a kind.
-        numbers: of the chips, by which they are named.
+        alone: returns, for a chip or for None (the network before programming), a function that
+            repeats its passes under a mode of a kind.
+        numbers: the chips' numbers, for the message.
     """
     for chip in (None, *range(chips)):
         run = alone(chip)
@@ -101,7 +103,7 @@ def of_chips(
 
 
 def check_finite(targets: Mapping[str, Tensor]) -> None:
-    """Raise for a weight that a quantiser behind it may hide.
+    """Refuse weights that are not finite; a quantiser behind them could hide it.
 
     Raises:
         DataError: it holds NaN or infinity.

@@ -1,4 +1,4 @@
-"""A trained network of the user's own, taken as the checkpoint instead of training one."""
+"""A user's trained weights, taken as the checkpoint instead of training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,22 +29,23 @@ def adopt(
 
     Args:
         path: safetensors, or a state dict or a training's checkpoint by ``torch.save`` (which is
-            read without running code); prefixes of names, such as those of data-parallel training,
-            Lightning, averaged and compiled models, and names of the paper's first release are
-            understood. Weights beside the network's are left out, which is reported.
-        settings: the network; with bits, a float state is quantised after training, activations
-            over the limits of ``calibration_images`` training images. A state that holds ranges
-            of our own activation quantisers keeps them.
+            read without running code). Prefixes of names are understood, such as those of
+            data-parallel training, Lightning, averaged and compiled models, and so are the names
+            of the paper's first release. Weights of other networks in the file are left out, and
+            reported.
+        settings: the network. With bits, a float state is quantised after training: activation
+            ranges are calibrated on ``calibration_images`` training images, unless the file holds
+            ranges of our activation quantisers.
         data: a prepared data set, which fixes channels and classes.
-        calibration_images: training images that are looked at; the accuracy on them is reported.
-        report: called with each line that tells what was found.
+        calibration_images: number of training images to calibrate on; their accuracy is reported.
+        report: called with each line about what was loaded.
 
     Returns:
         The network in eval mode, with weights as they are to be programmed.
 
     Raises:
-        DataError: the file is missing, of another kind, or does not fit the network, and the
-            message lists what differs; or the network's outputs are not finite.
+        DataError: the file is missing, of another kind, or does not fit the network (the message
+            lists the differences), or the network's outputs are not finite.
     """
     model = checkpoint.initial(settings, data, 0).eval()
     found = states(path)

@@ -1,4 +1,4 @@
-"""The order of a tensor's dimensions in memory that convolutions take the least time in."""
+"""The memory format in which convolutions are fastest."""
 
 import torch
 
@@ -7,5 +7,5 @@ _FASTEST = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}
 
 
 def fastest(place: torch.device) -> torch.memory_format:
-    """The format for networks that run there; another one changes the last bits of a result."""
+    """The format for networks on a torch device; others change the last bits of results."""
     return _FASTEST.get(place.type, torch.contiguous_format)

@@ -1,10 +1,10 @@
 """Quantisation of a float network from outside, with torch's own fake-quantise operators.
 
-Weights: b bits are the *magnitude*, as in the device model (M bits sliced over devices, the
-sign in a differential pair), so 4 bits are the 31 levels -15..15 of ``max|W| / 15``, symmetric,
-one scale a layer. Activations: the input of every linear and convolutional layer is quantised
-to ``2^b`` levels between fixed limits that are calibrated once on training images; zero is
-always one of the levels. Both use the straight-through estimator.
+Weights: b bits are the *magnitude*, as in the device model (M bits sliced over devices, the sign in
+a differential pair). Four bits are thus the 31 levels -15..15 in steps of ``max|W| / 15``, with one
+scale per layer. Activations: the input of every linear and convolutional layer is quantised to
+``2^b`` levels between fixed limits, which are calibrated once on training images; zero is always
+one of the levels. Both use the straight-through estimator.
 """
 
 from collections.abc import Iterable, Iterator
@@ -54,7 +54,7 @@ class ActivationQuantiser(nn.Module):
         self.low, self.high = 0.0, 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` on the grid, or ``x`` itself while its limits are being observed."""
+        """``x`` on the grid, or ``x`` itself during calibration."""
         if self.observing:
             self.low = min(self.low, float(x.detach().min()))
             self.high = max(self.high, float(x.detach().max()))
@@ -62,7 +62,7 @@ class ActivationQuantiser(nn.Module):
         return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, 0, self.top)
 
     def fix(self) -> None:
-        """Take the observed limits, widened to hold zero, as the range."""
+        """End calibration: the range is the observed limits, widened to include zero."""
         self.scale.fill_(max((self.high - self.low) / self.top, torch.finfo(torch.float32).tiny))
         self.zero_point.fill_(round(-self.low / float(self.scale)))
         self.observing = False
@@ -127,7 +127,7 @@ def quantise_weights(model: nn.Module, bits: int) -> None:
 
 
 def deploy(model: nn.Module) -> None:
-    """Replace each trained weight by its quantised value, a plain parameter, to be programmed."""
+    """Replace each parametrised weight by its value, a plain parameter, for programming."""
     for layer in model.modules():
         if isinstance(layer, LAYERS) and parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

@@ -1,4 +1,4 @@
-"""Weights of a file put to the names of a network: by name, or in order where it cannot be wrong.
+"""Matches the weights of a file to a network: by name, or in order where that cannot be wrong.
 
 Training code puts its own prefixes before a network's names (``module.`` of data-parallel training
 and of averaged models, ``model.`` of Lightning, ``_orig_mod.`` of compiled models) and other

@@ -1,4 +1,4 @@
-"""A network whose programmed weights are known, made ready for passes with other weights."""
+"""A traced network, prepared for passes with other weights."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -25,13 +25,13 @@ from swim.networks.weights.tracing import Traced, trace
 
 @dataclass(frozen=True)
 class Subject:
-    """A model whose programmed weights are known; running it leaves it as it was.
+    """A traced model; a run leaves the model as it was.
 
     Attributes:
         model: the module.
-        traced: what was found of its weights.
-        weights: their values in a pass, by name, in the order in which they are first used; others
-            that a later batch is the first to use are added.
+        traced: the trace of its weights.
+        weights: the values of its programmed weights by name, in the order of their first use; a
+            weight that only a later batch uses is added then.
         digital: patterns of weights that stay digital on purpose.
     """
 
@@ -42,7 +42,7 @@ class Subject:
 
     @property
     def place(self) -> torch.device:
-        """Where the model runs."""
+        """The torch device of the model."""
         return device_of(self.model)
 
     def stored(self, leaves: Weights | None = None) -> Stored:
@@ -82,7 +82,7 @@ class Subject:
 
 
 def subject_of(model: nn.Module, inputs: Any, digital: Iterable[str] = ()) -> Subject:
-    """A model made ready, by a look at its first inputs; call it in eval mode."""
+    """Trace a model on its first inputs; call this in eval mode."""
     inputs = inputs.to(device_of(model))
     traced = trace(model, few(inputs), inputs, digital=digital)
     own, weights = dict([*model.named_parameters(), *model.named_buffers()]), dict(traced.weights)

@@ -1,7 +1,7 @@
 """A training run's state, kept beside its checkpoint so that a killed job goes on from it.
 
-Snakemake does not know the file: it removes the outputs of a job that it starts, not this. A line
-of digests comes before what torch writes, so that a damaged state is not gone on from.
+Snakemake removes the outputs of a job that it starts, but does not know this file. A line of
+digests comes before the state, so training never goes on from a damaged file.
 """
 
 import io
@@ -24,7 +24,7 @@ class Unfinished:
 
         Args:
             output: the file that the run is to make.
-            digest: states of another one are discarded.
+            digest: a state with another digest is discarded.
             seconds: time between two saves.
         """
         output = Path(output)
@@ -33,7 +33,7 @@ class Unfinished:
         self._saved = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The saved state; None if there is none, or not a whole one of this digest."""
+        """The saved state; None if there is none, if it is damaged or of another digest."""
         try:
             with self._path.open("rb") as file:
                 first, rest = file.readline(), file.read()

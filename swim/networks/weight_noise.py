@@ -1,4 +1,4 @@
-"""Noise-aware training: every step sees the weights as freshly programmed devices would."""
+"""Noise-aware training: every step computes with weights as freshly written devices hold them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,8 +14,8 @@ from swim.networks.weights.operations import put
 class WeightNoise(Follow):
     """While active, the weights of a model carry a Gaussian error where they are used.
 
-    Noise is added to the effective weight, after any quantiser, and passes no gradient of its own,
-    so that the optimiser moves the clean weights. A weight that is used twice has one error.
+    Noise is added to the effective weight, after any quantiser, and has no gradient, so the
+    optimiser updates the clean weights. A weight that is used twice has the same error twice.
     """
 
     def __init__(self, std: float, seed: int, model: nn.Module, digital: Iterable[str] = ()):

@@ -1,4 +1,4 @@
-"""Spend a budget of write cycles where it is worth most: what all simulated policies share."""
+"""Spend a budget of write cycles where the expected benefit is largest: shared by the policies."""
 
 import abc
 import math
@@ -18,18 +18,20 @@ from swim.settings.arguments import number
 
 @dataclass(frozen=True)
 class Offers:
-    """What rewriting could do to a layer, item by item: a weight, a device, or a step of a weight.
+    """Rewrites that a rule offers for one layer, by item: a weight, or a device.
 
     Attributes:
-        keys: what each is worth per cycle; the largest comes first, -inf never. An item may have
-            several rounds, which can only be taken in turn: float64 (rounds, items), falling.
-        cycles: rewrites that each takes: (rounds, items).
-        take: from bool (rounds, items) of what was taken to the layer's programmed weight.
-        ties: orders equal keys: (items,); None leaves them to position.
-        read_before: reads that were spent before anything is taken.
-        reads_each: reads of an item that is taken, beside one after each rewrite.
-        spent: from what was taken, as ``take``, to the cycles of each device: (slices, weights).
-            None: the rule does not keep account.
+        keys: expected benefit per cycle: float64 (rounds, items). The largest key is taken first,
+            -inf never. Rounds of an item are taken in order, so its keys must not rise.
+        cycles: rewrites that each offer takes: (rounds, items).
+        take: a function of the offers that were taken, bool (rounds, items), that returns the
+            layer's programmed weight.
+        ties: order among equal keys, the largest first: (items,) or (rounds, items); None: by
+            position.
+        read_before: reads in the layer before any offer is taken.
+        reads_each: reads per offer that is taken, besides one after each rewrite.
+        spent: a function of the offers that were taken that returns the cycles of each device:
+            (slices, weights). None: the rule does not count them by device.
     """
 
     keys: Tensor
@@ -45,19 +47,25 @@ class Rule(Protocol):
     """A module of this folder that :data:`swim.settings.registry.POLICIES` names."""
 
     def offers(self, cells: Cells, curvature: Tensor) -> Offers:
-        """What could be done to a layer, whose flat curvature is H * max|W_layer|^2."""
+        """The offers for a layer.
+
+        Args:
+            cells: its devices.
+            curvature: ``H * max|W_layer|^2``: float64 (weights,).
+        """
 
 
 class Budgeted(abc.ABC):
     """A policy that spends write cycles by sensitivity until a budget is met."""
 
     def __init__(self, budget: float, scores: Mapping[str, Tensor]):
-        """What is the same for every chip.
+        """A policy, the same for every chip.
 
         Args:
-            budget: normalised write cycles to spend, 1 is what verifying everything is expected
-                to take; the cycles that cross it are the last.
-            scores: weight name -> ``H_ii * max|W_layer|^2``, what :func:`swim.sensitivity` gives.
+            budget: normalised write cycles to spend; 1 is the expected cost of full write-verify.
+                The cycles that cross the budget are the last.
+            scores: weight name -> ``H_ii * max|W_layer|^2``, as :func:`swim.sensitivity` returns
+                them.
 
         Raises:
             SettingError: the budget is negative.
@@ -110,8 +118,8 @@ class Greedy(Budgeted):
 
         Args:
             rule: what is offered, and in which order.
-            budget: as in :class:`Budgeted`; the offer that crosses it is the last.
-            scores: alike.
+            budget: as in :class:`Budgeted`; the offer that crosses the budget is the last.
+            scores: as in :class:`Budgeted`.
 
         Raises:
             SettingError: the budget is negative.
@@ -122,7 +130,7 @@ class Greedy(Budgeted):
     def program(self, chip: Chip) -> Programmed:
         """Write every device once, then spend the budget.
 
-        Where every device is inside the tolerance at once, nothing can be spent and NWC is 0.
+        If every device is inside its tolerance after the first write, NWC is 0.
 
         Raises:
             DataError: scores are of another network.
@@ -144,7 +152,7 @@ class Greedy(Budgeted):
         return found
 
     def _decide(self, chip: Chip) -> tuple[list[Cells], list[Offers], list[Tensor]]:
-        """Each layer, what is offered there, and what of it is taken."""
+        """Each layer's devices, its offers, and which of them are taken: bool (rounds, items)."""
         layers, offers = [], []
         for cells, curvature in self._start(chip):
             layers.append(cells)
@@ -165,12 +173,12 @@ class Greedy(Budgeted):
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """One after the other; a lone one as it is."""
+    """Tensors joined in order; a single one is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
-    """A chip, and what it cost, from what is offered and what of it is taken in each layer."""
+    """A programmed chip from the offers of each layer and which of them are taken."""
 
     def parts() -> Iterator[tuple[Cells, Tensor, float, float]]:
         for cells, offer, chosen in layers:
@@ -182,7 +190,7 @@ def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
 
 
 def account(layers: Iterable[tuple[Cells, Tensor, float, float]]) -> Programmed:
-    """A chip, and what it cost, from each layer's programmed weight, cycles and reads."""
+    """A programmed chip from each layer's devices, programmed weight, cycles and reads."""
     weights, spent, verifying, reads, devices = {}, 0.0, 0.0, 0.0, 0
     for cells, weight, cycles, own_reads in layers:
         weights[cells.name] = weight
@@ -197,10 +205,10 @@ def affordable(keys: Tensor, cycles: Tensor, budget: float, ties: Tensor) -> Ten
     """Which offers are taken: by falling key, then tie, then position, until the budget is met.
 
     Args:
-        keys: -inf is never taken: (n,).
-        cycles: of each; what costs none is taken where its key's turn comes: (n,).
-        budget: cycles; the offer that crosses it is the last.
-        ties: orders equal keys: (n,).
+        keys: expected benefit per cycle; -inf is never taken: (n,).
+        cycles: of each offer; one without cycles is taken when its key comes: (n,).
+        budget: in cycles; the offer that crosses it is the last.
+        ties: order among equal keys: (n,).
 
     Returns:
         Bool (n,).
@@ -217,7 +225,7 @@ def affordable(keys: Tensor, cycles: Tensor, budget: float, ties: Tensor) -> Ten
 
 
 def _leading(keys: Tensor, cycles: Tensor, budget: float) -> Tensor:
-    """Positions that the budget may reach, so that few are sorted: the largest keys."""
+    """Positions of the largest keys, all that the budget can reach, so that few are sorted."""
     possible = keys > -math.inf
     paid = keys[possible & (cycles > 0)]
     if len(paid):
@@ -229,7 +237,7 @@ def _leading(keys: Tensor, cycles: Tensor, budget: float) -> Tensor:
 
 
 def by_weight(cells: Cells, worth: Tensor) -> Offers:
-    """Verify weights whole, by a worth per cycle: float64 (weights,)."""
+    """Offers to verify whole weights, by expected benefit per cycle: float64 (weights,)."""
     made = cells.verified
 
     def take(chosen: Tensor) -> Tensor:
@@ -246,7 +254,7 @@ def by_weight(cells: Cells, worth: Tensor) -> Offers:
 
 
 def by_device(cells: Cells, worth: Tensor) -> Offers:
-    """Verify single devices, by a worth per cycle: float64 (slices, weights)."""
+    """Offers to verify single devices, by expected benefit per cycle: float64 (slices, weights)."""
     made, shape = cells.verified, cells.shape
 
     def take(chosen: Tensor) -> Tensor:
@@ -260,7 +268,7 @@ def by_device(cells: Cells, worth: Tensor) -> Offers:
 
 
 def _wide(cycles: Tensor) -> Tensor:
-    """Whole numbers as int64; expected ones as they are."""
+    """Counted cycles as int64; expected cycles, in floating point, as they are."""
     return cycles if cycles.is_floating_point() else cycles.long()
 
 

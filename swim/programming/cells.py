@@ -1,4 +1,4 @@
-"""The devices of one layer of one chip: what their first writes left, and what rewriting does."""
+"""The devices of one layer of one chip: their errors after the first write and after rewrites."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Verified:
     """A layer's devices after write-verify: (slices, weights).
 
     Attributes:
-        errors: what they hold beyond their target.
-        cycles: rewrites of each, whole numbers of any type; in the closed form what is expected.
+        errors: what they hold beyond their target levels.
+        cycles: rewrites of each, whole numbers of any type; in the closed form expected ones.
     """
 
     errors: Tensor
@@ -32,9 +32,9 @@ class Verified:
 class Cells:
     """A layer's devices, (slices, weights), the most significant slice first.
 
-    Weights are flattened in row-major order. Errors and readings are parts of a device's full
-    scale, ``significance`` turns them into parts of ``max|W_layer|``; they are errors of the
-    magnitude, on the side of the differential pair that holds it.
+    Weights are flattened in row-major order. Errors and readings are fractions of a device's full
+    scale, and ``significance`` turns them into fractions of ``max|W_layer|``. They are errors of
+    the magnitude, on the side of the differential pair that holds it.
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class Cells:
         Args:
             chip: with its device model, seed and number.
             name: the layer's weight.
-            levels: what each device is meant to hold instead of its digit of the weight, as a
-                part of full scale: (slices, weights).
-            sides: -1 where a device lies on the other side of its pair than the weight: alike.
+            levels: target level of each device, instead of its digit of the weight, as a fraction
+                of full scale: (slices, weights).
+            sides: -1 where a device is on the other side of its pair than the weight, else 1:
+                (slices, weights).
         """
         self.chip, self.name, self.device = chip, name, chip.device
         self.target, self.scale = chip.targets[name], chip.scales[name]
@@ -75,7 +76,7 @@ class Cells:
 
     @property
     def _alike(self) -> bool:
-        """Whether nothing depends on what a device is meant to hold."""
+        """Whether nothing depends on a device's target level."""
         device = self.device
         return not (device.clip or device.variation or device.write_verify == "pulse")
 
@@ -104,7 +105,7 @@ class Cells:
         return self.sigma_at(self.levels)
 
     def sigma_at(self, levels: Tensor) -> Tensor:
-        """The same for devices that are meant to hold something else."""
+        """Standard deviation of a write to other target levels, of any shape."""
         device = self.device
         if device.variation is None:
             return torch.tensor(device.sigma, device=self.place).expand(levels.shape)
@@ -112,13 +113,13 @@ class Cells:
 
     @cached_property
     def residual(self) -> Tensor:
-        """Root mean square error that write-verify leaves, to plan with: as devices' sigma."""
+        """Residual error: the expected root mean square after write-verify, for planning."""
         if self.device.variation is None:
             return torch.tensor(residual(self.device), device=self.place).expand(self.shape)
         return residual_at(self.device, self.sigma)
 
     def trust_at(self, levels: Tensor) -> Tensor:
-        """How much of a reading is error, not read noise: ``sigma^2 / (sigma^2 + noise^2)``."""
+        """Factor from a reading to the expected error: ``sigma^2 / (sigma^2 + noise^2)``."""
         variance = self.sigma_at(levels) ** 2
         return variance / (variance + self.device.read_noise**2).clamp(min=1e-30)
 
@@ -139,7 +140,7 @@ class Cells:
 
     @cached_property
     def errors(self) -> Tensor:
-        """What the first writes left."""
+        """Errors after the first writes."""
         if self.device.write_verify == "closed_form":  # whose verified errors use the same normals
             return self.normals * self.sigma
         errors = self._release_normals()
@@ -151,7 +152,7 @@ class Cells:
 
     @cached_property
     def read_noise(self) -> Tensor:
-        """What is added to the first read of each device."""
+        """Noise of the first read of each device."""
         if not self.device.read_noise:
             return torch.zeros(1, 1, device=self.place).expand(self.shape)
         noise = torch.from_numpy(self.draws("reads").standard_normal(self.shape, dtype="float32"))
@@ -159,12 +160,12 @@ class Cells:
 
     @cached_property
     def readings(self) -> Tensor:
-        """What reading each device once after its first write says of its error."""
+        """The first reading of each device, after its first write, minus its target level."""
         return self.errors + self.read_noise
 
     @cached_property
     def outside(self) -> Tensor:
-        """Bool: where that read is not inside the tolerance."""
+        """Whether the first reading is outside the tolerance: bool."""
         found = torch.empty(self.shape, dtype=torch.bool, device=self.place)
         for at in stretches(self.shape[1]):
             readings = self.errors[:, at] + self.read_noise[:, at]
@@ -197,7 +198,7 @@ class Cells:
 
     @property
     def cycles(self) -> Tensor:
-        """Rewrites of each device that verifying all takes on this chip, or is expected to."""
+        """Rewrites of each device under full write-verify; in the closed form expected ones."""
         if self.device.write_verify == "closed_form":
             return self.planned
         if self._verified is not None:
@@ -215,7 +216,7 @@ class Cells:
         return self._verifying
 
     def verify(self, chosen: Tensor) -> float:
-        """Keep, in place, what write-verify makes of some devices; as :attr:`verified`.
+        """Write-verify some devices and keep their new errors in place; as :attr:`verified`.
 
         Args:
             chosen: bool, (1 or slices, weights).
@@ -244,7 +245,7 @@ class Cells:
         return spent
 
     def _to_verify(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Sigma, level and centre of the devices outside."""
+        """Sigma, level and centre of the devices outside their tolerance."""
         at = self.outside
         centre = torch.zeros(1, device=self.place).expand(int(at.count_nonzero()))
         if self._alike:  # one probability for all
@@ -260,33 +261,33 @@ class Cells:
         """Rewrite devices until each is read within the tolerance of its centre.
 
         Args:
-            purpose: of the draws, with the chip and the layer.
+            purpose: keys the random numbers, with the chip and the layer.
             sigma: standard deviation of a write of each device, any shape.
-            level: what each is meant to hold, alike in shape.
-            centre: error around which its reading shall lie, alike in shape.
+            level: target level of each device, the same shape.
+            centre: error around which its reading must lie, the same shape.
         """
         return self._writer.rewrite(self.draws(purpose), sigma, level, centre)
 
     def draws(self, purpose: str) -> np.random.Generator:
-        """A generator for one purpose, of this chip and layer alone."""
+        """The random generator for one purpose of this chip and layer."""
         return rng.generator(self.chip.seed, purpose, self.chip.index, self.name)
 
     def expected(self, centre: Tensor, sigma: Tensor, level: Tensor) -> Tensor:
-        """Rewrites that a device outside takes on average until it is inside around a centre."""
-        if self._alike:  # one probability a centre, not one a device
+        """Mean rewrites of a device outside until it is read within the tolerance of a centre."""
+        if self._alike:  # one probability per centre, not per device
             sigma, level = sigma[:1, :1], level[:1, :1]
         return self._writer.expected(sigma, level, centre)
 
     @cached_property
     def rewrites(self) -> Tensor:
-        """Rewrites that verifying a device takes on average, once it is found outside: float64."""
+        """Mean rewrites to verify a device that was read outside its tolerance: float64."""
         return self._by_level(self._writer.verifying)
 
     @cached_property
     def planned(self) -> Tensor:
-        """Rewrites that verifying a device takes on average beyond its first write: float64.
+        """Mean rewrites to verify a device, before it was read: float64.
 
-        Those of a device outside, times the probability that its first write is.
+        :attr:`rewrites` times the probability that the first write is outside the tolerance.
         """
         once = Redraw(self.device)
         inside = self._by_level(
@@ -297,7 +298,7 @@ class Cells:
         return (1 - inside) * self.rewrites
 
     def _by_level(self, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """What depends on a device's sigma and level, from one value a level."""
+        """A function of sigma and level for each device, computed once per level."""
         if self._alike:
             return of(self.sigma[:1, :1], self.levels[:1, :1]).expand(self.shape)
         top = 2**self.device.K - 1
@@ -306,18 +307,18 @@ class Cells:
 
     @property
     def gain(self) -> Tensor:
-        """Variance that verifying a device takes away, in parts of ``max|W_layer|`` squared."""
+        """Variance that verifying each device removes, in units of ``max|W_layer|`` squared."""
         return self.significance**2 * (self.sigma**2 - self.residual**2)
 
     def weight(self, errors: Tensor) -> Tensor:
-        """The weight as devices of these errors hold it: shaped like the target."""
+        """The weight that devices with these errors hold, in the target's shape."""
         error = torch.empty(self.shape[1], dtype=errors.dtype, device=self.place)
         for at in stretches(self.shape[1]):
             error[at] = (self.significance * errors[:, at]).sum(0)
         return self.moved(error)
 
     def moved(self, error: Tensor) -> Tensor:
-        """The target with an error of each magnitude, in parts of ``max|W_layer|``: (weights,)."""
+        """The target with errors of the magnitudes, (weights,), in units of ``max|W_layer|``."""
         signed = (error * self.sign * self.scale).to(self.target.dtype)
         return self.target + signed.view(self.target.shape)
 

@@ -1,4 +1,4 @@
-"""What a programming policy is given and what it gives back."""
+"""What a programming policy receives, a chip, and what it returns, a programmed chip."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from swim.runtime import rng
 
 @dataclass(frozen=True)
 class Chip:
-    """One accelerator to program: its target weights and the luck of its devices.
+    """One accelerator to program: its target weights and the noise realisation of its devices.
 
     Attributes:
         targets: weight name -> ideal weight, quantised if the network is.
@@ -30,7 +30,7 @@ class Chip:
     index: int
 
     def __post_init__(self) -> None:
-        # Once for all chips in swim.evaluation.monte_carlo; here for whoever makes a chip alone.
+        # swim.evaluation.monte_carlo does it once for all its chips; this is for a chip by itself.
         object.__setattr__(self, "device", at_equal_variance(self.device, self.targets))
 
     @cached_property
@@ -41,9 +41,9 @@ class Chip:
     def unit_errors(self, name: str, write: int = 0) -> Tensor:
         """Error of each weight at its n-th write, in units of its standard deviation, float32.
 
-        One standard normal per (chip, layer, weight), from a stream keyed by exactly these, so it
-        is the same for every method, fraction, sigma and verified state. Later writes, 1, 2, ...,
-        are draws of their own.
+        One standard normal per (chip, layer, weight), from a random generator keyed by these
+        alone, so the sample is the same for every method, fraction, sigma and verified state.
+        Later writes, 1, 2, ..., have independent samples.
         """
         purpose = f"write {write}" if write else "chip"
         return self._draw(purpose, name, self.targets[name].shape)
@@ -51,10 +51,10 @@ class Chip:
     def normals(self, name: str) -> Tensor:
         """Standard normals of a layer's devices at their first write: (slices, *weight.shape).
 
-        Independent, and they add up, each at its significance s, to the weight's own error z:
-        ``e = y + u (z - u.y)``, u = s / |s|, with independent normals y of a stream of their own.
-        A policy that treats a weight's devices alike thus needs one draw a weight, and sees the
-        same luck as one that looks at each device.
+        They are independent, and weighted by the significances s their sum is |s| times the
+        weight's own normal z (:meth:`unit_errors`): ``e = y + u (z - u.y)``, u = s / |s|, with
+        independent normals y. A policy for whole weights thus needs one sample per weight, and
+        meets the same noise realisation as a policy for single devices.
         """
         target = self.targets[name]
         significance = torch.tensor(self.device.significance, device=target.device)
@@ -77,9 +77,9 @@ class Programmed:
 
     Attributes:
         weights: weight name -> weight as the devices hold it.
-        nwc: write cycles beyond each device's first, over those of verifying everything on the
-            same chip.
-        reads: reads a device on average.
+        nwc: normalised write cycles: cycles beyond each device's first write, over those of full
+            write-verify on the same chip.
+        reads: mean number of reads per device.
     """
 
     weights: dict[str, Tensor]

@@ -1,10 +1,11 @@
-"""Rewrite one slice of a weight until the weight as a whole is right.
+"""Rewrite one slice of a weight until it compensates the errors of the weight's other slices.
 
-Every device is read once, which gives each weight's error ``E = sum_j s_j e_j``. Rewriting slice j
-until the *weight's* error is within ``tolerance * s_j`` is worth ``H (E^2 - r^2 s_j^2) p_j``, with
-1/p_j the cycles that it is expected to take: the slice's own error must come to lie around
-``-(E - s_j e_j) / s_j``. The best slice is offered, then, from what it leaves, the best of the next
-round. Targets stay what they are; only the test that ends write-verify changes.
+Every device is read once, which gives each weight's error ``E = sum_j s_j e_j``. Slice j is then
+rewritten until the error of the *weight* is within ``tolerance * s_j``, that is, until the slice's
+own error is near ``-(E - s_j e_j) / s_j``. The expected benefit is ``H (E^2 - r^2 s_j^2) p_j`` per
+cycle, with 1/p_j the expected number of cycles. Each round offers the best slice of every weight,
+given the errors that the round before left. Target levels stay; only the acceptance window of
+write-verify moves.
 """
 
 import math
@@ -19,7 +20,7 @@ ROUNDS = 4
 
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
-    """Steps of each weight, by what they save per cycle."""
+    """Rounds of each weight, with the saving of expected loss per cycle."""
     cells.must_simulate("compensate")
     trust = cells.trust_at(cells.levels).expand(cells.shape)
     errors, believed = cells.errors.clone(), cells.readings * trust
@@ -38,7 +39,7 @@ def offers(cells: Cells, curvature: Tensor) -> Offers:
         spent = torch.zeros_like(key, dtype=torch.int64)
         key[left], spent[left] = worth, made.cycles
         rewritten.append(torch.zeros_like(spent).index_put_((left,), slices))
-        # A step that is worth more than the one before it follows at once.
+        # A round can only follow the one before it, so its key must not be the larger one.
         keys.append(torch.minimum(key, keys[-1]) if keys else key)
         cycles.append(spent)
         totals.append((cells.significance * errors).sum(0))
@@ -60,15 +61,20 @@ def offers(cells: Cells, curvature: Tensor) -> Offers:
 def _best(
     cells: Cells, curvature: Tensor, believed: Tensor, trust: Tensor, left: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each weight that is left: the worth of its best step, the slice, what it shall read."""
+    """The best rewrite of each weight that is left.
+
+    Returns:
+        Its expected benefit per cycle, its slice, and the error that the slice must be read at:
+        each (len(left),).
+    """
     s, own, levels = cells.significance, believed[:, left], cells.levels[:, left]
     total = (s * own).sum(0)
     centres = own - total / s
-    if cells.device.clip:  # what cannot be reached is approached
+    if cells.device.clip:  # an error beyond the conductance range cannot be reached
         centres = centres.clamp(-levels, 1 - levels)
     saved = total**2 - (total - s * (own - centres)) ** 2 - (cells.residual[:, left] * s) ** 2
-    aim = centres / trust[:, left].clamp(min=1e-30)  # a reading is trusted in part
+    aim = centres / trust[:, left].clamp(min=1e-30)  # readings are shrunk by trust
     cost = cells.expected(aim, cells.sigma[:, left], levels)
-    # Below zero the loss falls as errors grow, which nobody rewrites for.
+    # No rewrite where the loss would fall as errors grow: the expected benefit is at least zero.
     worth, slices = (curvature[left] * saved.clamp(min=0) / cost).max(0)
     return worth, slices, aim.gather(0, slices[None])[0]

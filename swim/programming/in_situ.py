@@ -1,8 +1,8 @@
 """On-device training, the baseline: recover accuracy by training on the programmed chip.
 
-Every step writes every device once, and each write is a fresh draw, so training works against the
-noise that it makes (the baseline of SWIM, DAC 2022, arXiv:2202.08395; its first release trains by
-SGD at 1e-4 with momentum 0.9).
+Every step writes every device once, and each write has a fresh error, so training works against
+the noise that it makes (the baseline of SWIM, DAC 2022, arXiv:2202.08395; its first release trains
+by SGD at 1e-4 with momentum 0.9).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -81,8 +81,8 @@ class InSitu:
     def program(self, chip: Chip) -> Programmed:
         """Write the chip, then train it step by step.
 
-        NWC is what the steps wrote over what verifying every device takes beyond its first write:
-        counted on this chip, or expected in the closed form (:mod:`swim.devices.write_verify`).
+        NWC is the number of writes of all steps over the cycles of full write-verify: counted on
+        this chip, or expected in the closed form (:mod:`swim.devices.write_verify`).
 
         Raises:
             SettingError: all devices are inside the tolerance at once, so there is no unit of NWC.
@@ -115,7 +115,7 @@ class InSitu:
         return Programmed(written, steps * devices / verifying)
 
     def _write(self, chip: Chip, targets: Mapping[str, Tensor], write: int) -> dict[str, Tensor]:
-        """What the devices hold after their n-th write; their full scale is that of the first."""
+        """The weights after the n-th write; the full scale stays that of the first targets."""
         device, written = chip.device, {}
         for name, target in targets.items():
             scale = chip.scales[name]
@@ -129,14 +129,14 @@ class InSitu:
         return written
 
     def _on_grid(self, target: Tensor, scale: float) -> Tensor:
-        """The nearest that devices of that full scale can be meant to hold, as a new tensor."""
+        """The nearest target that devices of that full scale can hold, as a new tensor."""
         limited = target.clamp(-scale, scale)
         if self._top is None or scale == 0:
             return limited
         return limited.mul_(self._top / scale).round_().mul_(scale / self._top)
 
     def _gradients(self, written: Mapping[str, Tensor], x: Any, y: Any) -> dict[str, Tensor]:
-        """Of the mean loss of a batch, by weight."""
+        """Gradients of a batch's mean loss, by weight name."""
         if self._subject is None:
             self._subject = subject_of(self._model, x, self._digital)
         mode = Leaves(self._subject, written)

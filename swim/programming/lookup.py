@@ -14,9 +14,8 @@ def of_name(name: str, budget: float, scores: Mapping[str, Tensor]) -> Budgeted:
 
     Args:
         name: such as ``"marginal"``.
-        budget: normalised write cycles to spend, 1 is what verifying everything is expected to
-            take.
-        scores: weight name -> ``H_ii * max|W_layer|^2``, as :func:`swim.sensitivity` gives them.
+        budget: normalised write cycles to spend; 1 is the expected cost of full write-verify.
+        scores: weight name -> ``H_ii * max|W_layer|^2``, as :func:`swim.sensitivity` returns them.
 
     Raises:
         SettingError: no policy has the name, or the budget is negative.

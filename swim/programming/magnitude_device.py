@@ -1,4 +1,4 @@
-"""Device by device, by squared magnitude in place of the second derivative: an ablation."""
+"""Device by device, with the squared magnitude instead of the second derivative: an ablation."""
 
 from torch import Tensor
 
@@ -7,6 +7,6 @@ from swim.programming.cells import Cells
 
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
-    """Devices by ``|W|^2 s_j^2 (sigma^2 - r^2)`` per cycle."""
+    """Single devices, with ``|W|^2 s_j^2 (sigma^2 - r^2)`` per expected cycle."""
     squares = cells.target.double().square().flatten()
     return by_device(cells, squares * cells.gain / cells.planned)

@@ -1,11 +1,12 @@
-"""One write cycle at a time, where it is worth most, and no more where others are worth more.
+"""One write cycle at a time, always for a weight whose expected benefit is among the largest.
 
 Every device is read once, which gives each weight's error ``E = sum_j s_j e_j``. One more cycle of
-device j leaves the error x; where that is worse, one goes on, so a cycle is worth
-``H E[(E^2 - x^2)^+]``: the price at which searching on is worth as much as stopping (Weitzman,
-Econometrica 47:641, 1979). A price falls from the largest worth. Weights that are worth more get a
-cycle of their best device, and are read, until none is, so that each weight ends within a
-tolerance of its own, and the last cycle is worth the same everywhere.
+device j leaves the error x. A worse x can be rewritten again, so the expected benefit of the cycle
+is ``H E[(E^2 - x^2)^+]``, the price at which a further search and stopping are equal (Weitzman,
+Econometrica 47:641, 1979). The policy lowers a price from the largest expected benefit. All weights
+above the price get a cycle of their best device and are read again, until no weight is above it.
+Each weight thus ends within a tolerance of its own, where the last cycle has the same expected
+benefit for all weights.
 """
 
 import math
@@ -14,21 +15,29 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from swim.devices.normals import SQRT_TAU, between, normal
+from swim.devices.normals import between, density, normal
 from swim.devices.write_verify import writer
 from swim.programming.budgeted import Budgeted, account
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
 
-# Weights whose worth is within a fifth of the largest get their cycles at once.
+# The price falls to this fraction of the largest expected benefit: weights within a fifth of it get
+# their cycles at once.
 FALL = 0.8
 _AT_ONCE = 1 << 18  # weights ranked at once, so that memory is bounded
 
 
 class Layer:
-    """A layer's devices as they are written, and what each weight's next cycle is worth.
+    """A layer's devices during programming, and the expected benefit of each weight's next cycle.
 
-    Errors and readings are on the side of the pair where the weight is, in parts of full scale.
+    Errors and readings are fractions of full scale, on the side of the differential pair that holds
+    the weight.
+
+    Attributes:
+        cells: the devices.
+        errors: what each device holds beyond its target level: (slices, weights).
+        spent: cycles of each device beyond its first: int32 (slices, weights).
+        worth: expected saving of loss by the next cycle of each weight: float64 (weights,).
     """
 
     def __init__(
@@ -42,11 +51,11 @@ class Layer:
         """After the first writes.
 
         Args:
-            cells: the devices, with what they are meant to hold.
+            cells: the devices, with their target levels.
             curvature: H * max|W_layer|^2: (weights,).
-            errors: of each device: (slices, weights); None: as each was written for its own digit.
-            readings: of each, once: alike.
-            offset: what the devices' nominal levels miss of the weight: (weights,); None: nothing.
+            errors: of each device: (slices, weights); None: those of its first write.
+            readings: of each device, once: (slices, weights); None: those after its first write.
+            offset: sum of the devices' nominal levels minus the weight: (weights,); None: zero.
         """
         self.cells, self._writer = cells, writer(cells.device)
         self._curvature = curvature.clamp(min=0)
@@ -64,7 +73,7 @@ class Layer:
                 self._rank(part)
 
     def cycle(self, at: Tensor) -> None:
-        """One cycle, and a read, of the best device of these weights."""
+        """Write and read the best device of each of these weights once: int64 (n,)."""
         cells, device = self.cells, self.cells.device
         best = self._best[at]
         place, side = (best, at), self._sides[best, at]
@@ -81,19 +90,19 @@ class Layer:
         self._rank(at)
 
     def _rest(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """The error of each weight, and what it would be without each device: float64."""
+        """Each weight's error (n,), and without each device (slices, n): float64."""
         own = self.cells.significance * self._believed[:, at].double()
         total = self._offset[at] + own.sum(0)
         return total, total - own
 
     def _centres(self, at: Tensor, rest: Tensor) -> Tensor:
-        """The error that would make each device make up for its weight, within its range."""
+        """The error of each device that would cancel its weight's error, within its range."""
         level = self.cells.levels[:, at]
         wanted = -self._sides[:, at] * rest / self.cells.significance
         return torch.minimum(torch.maximum(wanted, -level), 1 - level).to(self.errors.dtype)
 
     def _rank(self, at: Tensor) -> None:
-        """What one cycle of a weight's best device is worth, and which that is."""
+        """Find the best device of each of these weights, and the expected benefit of one cycle."""
         cells, device = self.cells, self.cells.device
         total, rest = self._rest(at)
         side, trust = self._sides[:, at], self._trust[:, at]
@@ -106,8 +115,8 @@ class Layer:
         saved, chance = expected_saving(
             total, side * rest, significance, mean.double(), spread.double() * trust.sqrt(), ends
         )
-        # What write-verify could not tell from right stays, as does what the limit of cycles would
-        # probably come before, and a device that holds the same whenever it is written.
+        # No cycle for a device without variance, for a weight whose error is inside the tolerance,
+        # or where the cycle limit would probably come first.
         done = (trust == 0) | (total.abs() <= device.tolerance * significance)
         done |= (self.spent[:, at] >= device.cycle_limit) | (chance * device.cycle_limit < 1)
         worth, best = saved.masked_fill_(done, 0).max(0)
@@ -126,7 +135,7 @@ def expected_saving(
     spread: Tensor,
     ends: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
-    """``E[(E^2 - x^2)^+]``, x = rest + s e, e normal; beyond the ends of its range it lies on them.
+    """``E[(E^2 - x^2)^+]`` for x = rest + s e, with e normal and clipped to its range.
 
     With x normal, of mean m and deviation w, and a, b what ``-|E|`` and ``|E|`` are in these
     units: ``(E^2 - m^2 - w^2) (Phi(b) - Phi(a)) + 2 m w (phi(b) - phi(a)) + w^2 (b phi(b) - a
@@ -134,7 +143,7 @@ def expected_saving(
 
     Args:
         total: E, the error of each weight: float64 (weights,).
-        rest: what it would be without each device, on the device's side: (slices, weights).
+        rest: that error without each device, on the device's side: (slices, weights).
         significance: s of each slice: (slices, 1).
         mean: of e: (slices, weights).
         spread: its standard deviation: (slices, weights).
@@ -157,23 +166,20 @@ def expected_saving(
             on_ends += saved * mass
             reached += mass * (saved > 0)
     inside = between(low, high, 1.0)
-    density_low, density_high = _density(low), _density(high)
+    density_low, density_high = density(low), density(high)
     saved = (square - centre**2 - width**2) * inside
     saved += 2 * centre * width * (density_high - density_low)
     saved += width**2 * (_times(high, density_high) - _times(low, density_low))
     return saved.clamp(min=0) + on_ends, inside + reached
 
 
-def _density(z: Tensor) -> Tensor:
-    return torch.exp(-(z**2) / 2) / SQRT_TAU
-
-
-def _times(z: Tensor, density: Tensor) -> Tensor:
-    return torch.where(density > 0, z * density, 0.0)
+def _times(z: Tensor, density_of_z: Tensor) -> Tensor:
+    """Their product, zero where z is infinite."""
+    return torch.where(density_of_z > 0, z * density_of_z, 0.0)
 
 
 class Marginal(Budgeted):
-    """The policy that gives every cycle to the weight for which it is worth most."""
+    """The policy that gives each cycle to the weight with the largest expected benefit."""
 
     def program(self, chip: Chip) -> Programmed:
         """Write and read every device once, then spend the budget.

@@ -17,13 +17,13 @@ from swim.programming.chip import Chip, Programmed
 class VerifyMask:
     """Write-verify the weights where ``mask`` is True, all devices of each.
 
-    In the closed form a verified weight keeps the sign and the luck of its draw at
-    ``verified_sigma``, and its cycles are those that ``redraw`` expects. Otherwise its devices are
-    rewritten one by one, and counted.
+    In the closed form a verified weight keeps its standard normal, scaled by ``verified_sigma``
+    instead of sigma, and its cycles are those that ``redraw`` expects. Otherwise its devices are
+    rewritten one by one, and their cycles are counted.
 
     Attributes:
-        mask: weight name -> bool tensor shaped like the weight; a name that is missing is not
-            verified at all.
+        mask: weight name -> bool tensor shaped like the weight; no weight of a missing name is
+            verified.
     """
 
     mask: Mapping[str, Tensor]
@@ -44,7 +44,7 @@ class VerifyMask:
         return self._by_weight(chip)
 
     def _by_weight(self, chip: Chip) -> Programmed:
-        """Devices that have one sigma are one normal a weight."""
+        """Program weights instead of devices: with one sigma, their errors add up to one normal."""
         device = chip.device
         weights, verified, total = {}, 0, 0
         for name, target in chip.targets.items():
@@ -73,7 +73,7 @@ class VerifyMask:
         return found
 
     def _written(self, chip: Chip) -> Iterator[tuple[Cells, Tensor, float, float]]:
-        """Each layer's weight, cycles and reads, its devices rewritten in place."""
+        """Each layer's devices, rewritten in place, programmed weight, cycles and reads."""
         for name, target in chip.targets.items():
             cells = Cells(chip, name)
             chosen = self._chosen(name, target)
@@ -82,12 +82,12 @@ class VerifyMask:
             yield cells, cells.weight(cells.errors), cycles, reads
 
     def _chosen(self, name: str, target: Tensor) -> Tensor:
-        """The weights of the mask: (1, weights)."""
+        """The mask of one layer: bool (1, weights)."""
         mask = self.mask.get(name, torch.zeros_like(target, dtype=torch.bool))
         return mask.to(target.device).reshape(1, -1)
 
     def _taken(self, chip: Chip) -> Iterator[tuple[Cells, Offers, Tensor]]:
-        """Each layer, its weights as offers, and those of the mask: (1, weights)."""
+        """Each layer's devices, its weights as offers, and its mask: bool (1, weights)."""
         for name, target in chip.targets.items():
             cells = Cells(chip, name)
             worth = torch.zeros(target.numel(), device=target.device)

@@ -1,7 +1,8 @@
-"""Read every device once, then rewrite those that are off where it matters, by how far they are.
+"""Read every device once, then verify the devices outside their tolerance that cost the most loss.
 
-A device read outside its tolerance is worth ``H s_j^2 (e^2 - r^2) p``: e^2 is what its reading says
-of its squared error, r^2 what rewriting leaves, 1/p the cycles that it is expected to take.
+The expected benefit of verifying a device is ``H s_j^2 (e^2 - r^2) p`` per cycle: e^2 is its
+expected squared error given its reading, r^2 the residual error's square, and 1/p its expected
+number of cycles.
 """
 
 import dataclasses
@@ -14,10 +15,10 @@ from swim.programming.cells import Cells
 
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
-    """Devices outside, by what they save per cycle."""
+    """Devices read outside their tolerance, with the saving of expected loss per cycle."""
     cells.must_simulate("read_first")
     trust = cells.trust_at(cells.levels)
-    # A reading's error, given the reading, has this mean and variance.
+    # The error given the reading has the mean trust * reading and the variance trust * noise^2.
     square = (cells.readings * trust).double() ** 2 + trust * cells.device.read_noise**2
     worth = curvature * (square - cells.residual**2) * cells.significance**2 / cells.rewrites
     made = by_device(cells, worth.masked_fill(~cells.outside, -math.inf))

@@ -1,9 +1,9 @@
-"""Write slices from high to low, each once, and put what is left after each read into those below.
+"""Write slices from the top, each once, and choose lower digits that compensate the errors above.
 
-A slice's error is known once it is read, so the slices below are given other digits than the
-weight's own: those that make up for it. What the last slice leaves is all that is left, at no
-rewrite. A budget is then spent as by ``marginal``. Programming what follows so that it makes up
-for what was programmed is shown in hardware by Song et al., Science 383:903 (2024).
+A slice's error is known once the slice is read. The slices below then hold digits that compensate
+it, instead of the weight's own digits, so only the last slice's error remains, without a rewrite.
+A budget is then spent as by ``marginal``. Song et al., Science 383:903 (2024), show in hardware
+that later devices can compensate earlier ones.
 """
 
 import torch
@@ -14,15 +14,15 @@ from swim.programming.marginal import Layer, Marginal
 
 
 class Reslice(Marginal):
-    """Slices one after the other, with digits from 0 to 2^K - 1."""
+    """Slices are written one after the other, with digits from 0 to 2^K - 1."""
 
     signed = False  # digits below zero need a differential pair a slice
 
     def start(self, cells: Cells, curvature: Tensor) -> Layer:
-        """A layer whose slices were written in turn; in the closed form it stays as it is."""
+        """A layer whose slices were written and read one after the other."""
         shares = cells.device.shares
         wanted = cells.magnitudes
-        left = wanted.clone()  # to be written still, by what was read
+        left = wanted.clone()  # what the slices below must still add, as far as the readings tell
         written = []
         for j, share in enumerate(shares):
             level = self._digit(left, share, sum(shares[j + 1 :]), cells.device.K)
@@ -40,7 +40,7 @@ class Reslice(Marginal):
         return Layer(now, curvature, errors, readings, nominal - wanted)
 
     def _digit(self, left: Tensor, share: float, below: float, bits: int) -> Tensor:
-        """The level whose rest is nearest to the middle of what the slices below can hold."""
+        """The level that leaves a rest closest to the middle of what the slices below can hold."""
         top = 2**bits - 1
         aim = left if self.signed else left - below / 2
         least = -top if self.signed else 0

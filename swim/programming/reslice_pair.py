@@ -1,13 +1,13 @@
-"""As ``reslice``, with digits below zero too: a differential pair for each slice.
+"""As ``reslice``, with digits of both signs: a differential pair for each slice.
 
-The digits -(2^K - 1) to 2^K - 1 reach both ways from whatever a slice has left; with digits from
-zero a slice that came out too high can only be made up for as far as the ones below were set.
+Digits from -(2^K - 1) to 2^K - 1 compensate an error of either sign. With digits from zero, a slice
+that is too high is compensated only as far as the lower digits can be reduced.
 """
 
 from swim.programming.reslice import Reslice
 
 
 class ReslicePair(Reslice):
-    """Slices one after the other, with digits of either sign."""
+    """Slices are written one after the other, with digits of both signs."""
 
     signed = True

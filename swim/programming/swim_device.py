@@ -1,8 +1,9 @@
-"""SWIM device by device: a cycle goes where it takes most of the expected loss away.
+"""SWIM device by device: the next cycle goes to the device that saves the most expected loss.
 
-A weight's error is the sum of its devices' at their significances s_j, so verifying device j alone
-saves ``H s_j^2 (sigma^2 - r^2)``, r what write-verify leaves, for the cycles that it is expected to
-take. The top slice carries three quarters of the variance of eight one-bit devices.
+A weight's error is the sum of its devices' errors, weighted by their significances s_j. Verifying
+device j alone therefore saves ``H s_j^2 (sigma^2 - r^2)``, with r the residual error, at its
+expected number of cycles. With eight one-bit devices, the top slice carries three quarters of a
+weight's variance.
 """
 
 from torch import Tensor
@@ -12,5 +13,5 @@ from swim.programming.cells import Cells
 
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
-    """Devices by what they save per cycle."""
+    """Single devices, with the saving of expected loss per cycle."""
     return by_device(cells, curvature * cells.gain / cells.planned)

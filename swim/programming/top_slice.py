@@ -1,4 +1,4 @@
-"""All top slices first, then the next ones; inside a slice by second derivative: an ablation."""
+"""Slice after slice from the top, within a slice by second derivative: an ablation."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from swim.programming.cells import Cells
 
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
-    """Devices by slice, then by ``H max|W_layer|^2``."""
+    """Single devices, ranked by slice and then by ``H max|W_layer|^2``."""
     order = torch.arange(cells.shape[0], 0, -1, dtype=torch.float64, device=curvature.device)
     made = by_device(cells, order[:, None].expand(cells.shape))
     return dataclasses.replace(made, ties=curvature.expand(cells.shape).flatten())

@@ -1,7 +1,8 @@
-"""Weights whole, by the variance that verifying takes away from each (U-SWIM's idea).
+"""Whole weights, ranked by the variance that write-verify removes (the idea of U-SWIM).
 
-``H sum_j s_j^2 (sigma_j^2 - r^2)`` per expected cycle, where sigma depends on what a device holds
-(Yan, Hu and Shi, TCAD 2024, arXiv:2401.05357). With one sigma for all it ranks as ``swim`` does.
+The score is ``H sum_j s_j^2 (sigma_j^2 - r^2)`` per expected cycle, where sigma_j depends on the
+level that device j holds and r is the residual error (Yan, Hu and Shi, TCAD 2024,
+arXiv:2401.05357). With one sigma for all devices the ranking is that of ``swim``.
 """
 
 from torch import Tensor
@@ -11,5 +12,5 @@ from swim.programming.cells import Cells
 
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
-    """Weights by what they save per cycle."""
+    """Whole weights, with the saving of expected loss per cycle."""
     return by_weight(cells, curvature * cells.gain.double().sum(0) / cells.planned.sum(0))

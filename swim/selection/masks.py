@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def count(fraction: str | float | Decimal, total: int) -> int:
-    """How many of ``total`` weights a fraction is: ``floor(fraction * total + 1/2)``, exactly.
+    """The number of ``total`` weights in a fraction: ``floor(fraction * total + 1/2)``, exactly.
 
     Raises:
         SettingError: the fraction is not a number in [0, 1].
@@ -47,11 +47,11 @@ def mask_of(
     """The mask, True = write-verify, with exactly :func:`count` weights over all layers.
 
     Weights are chosen by score, then by ``ties`` (both falling), then by position: layers in the
-    mapping's order, row-major within one. Time and memory grow in proportion to the weights.
+    mapping's order, row-major within a layer. Time and memory are linear in the number of weights.
 
     Args:
         scores: name -> array, in the network's order.
-        fraction: part of all weights to verify, in [0, 1].
+        fraction: fraction of all weights to verify, in [0, 1].
         ties: name -> array of the same shape that orders equal scores.
 
     Raises:
@@ -84,7 +84,7 @@ def _joined(key: Mapping[str, np.ndarray], names: Iterable[str]) -> np.ndarray:
 def _largest(wanted: int, total: int, keys: list[np.ndarray]) -> np.ndarray:
     """Bool (total,): the ``wanted`` largest by the first key, equal ones by the next, then first.
 
-    No sorting: each key's threshold is found by partition, and only what ties at it goes on.
+    No sorting: a partition finds each key's threshold, and only ties at it go to the next key.
     """
     chosen = np.zeros(total, dtype=bool)
     positions = np.arange(total)
@@ -110,8 +110,8 @@ def select(
     """Choose the weights to write-verify.
 
     Args:
-        scores: name -> tensor shaped like the weight, as :func:`swim.sensitivity` gives.
-        fraction: part of all scored weights, in [0, 1]; a float stands for its shortest
+        scores: name -> tensor shaped like the weight, as :func:`swim.sensitivity` returns.
+        fraction: fraction of all scored weights, in [0, 1]; a float stands for its shortest
             decimal spelling, so 0.1 is exactly a tenth.
         tie_break: the model, or its weights by name: equal scores are ordered by
             ``|W| / max|W_layer|``. Without it, and after it, by position.

@@ -6,6 +6,7 @@ the argument's name before it reaches a formula or the key of a random generator
 
 import math
 import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from swim.errors import SettingError, short
@@ -98,3 +99,25 @@ def _limits(low: float, high: float, above: bool = False) -> str:
     if above:
         least = "positive" if low == 0 and high == math.inf else f"above {low:g}"
     return least if high == math.inf else f"{least} and at most {high:g}"
+
+
+def call_text(name: str, arguments: Mapping[str, Any]) -> str:
+    """A call with keyword arguments as a message shows it: ``name(key=value)``."""
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+
+
+def call_custom(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """The result of a user's function.
+
+    Args:
+        name: of the function, for the message.
+        function: the user's.
+        arguments: its keyword arguments.
+
+    Raises:
+        SettingError: the function raises.
+    """
+    try:
+        return function(**arguments)
+    except Exception as error:  # whatever a user's code raises
+        raise SettingError(f"{call_text(name, arguments)} raised {error!r}") from error

@@ -1,4 +1,4 @@
-"""What a weight is made of, and its name.
+"""Weight expressions: the stored tensors that a weight is computed from, and its name.
 
 A *weight expression* is what operations compute from a model's stored tensors (parameters,
 buffers, tensors kept as attributes) and constants alone: a view, a quantised or normalised copy,

@@ -1,8 +1,7 @@
-"""Where the values in a forward pass come from.
+"""Follows weight expressions through the operations of a forward pass.
 
-Weight expressions (:mod:`.expressions`) are followed from operation to operation, by identity,
-so that a weight is known where it is used, whatever the order of calls, its shape or the path that
-a batch takes.
+Tensors are followed by identity, so a weight (:mod:`.expressions`) is known wherever it is used,
+whatever its shape, the order of calls and the path that a batch takes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +18,7 @@ from swim.networks.weights.operations import Path, asks, operation_name, places,
 
 @dataclass(frozen=True)
 class Seen:
-    """What a call does with expressions.
+    """How a call uses weight expressions.
 
     Attributes:
         kind: ``use`` of weights in a contraction; ``mixed``, in another operation with activations;

@@ -1,4 +1,4 @@
-"""Passes that are watched, and in which calls are given other weights."""
+"""Modes that watch the torch functions of a pass, and hand other weights to the calls."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -36,7 +36,7 @@ class Watch(TorchFunctionMode):
         return self._call(func, args, kwargs or {})
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What the model gets instead of ``func(*args, **kwargs)``."""
+        """The result that the model receives instead of ``func(*args, **kwargs)``."""
         raise NotImplementedError
 
 
@@ -68,11 +68,11 @@ class Follow(Watch):
         kwargs: Mapping[str, Any],
         operands: tuple[Operand, ...],
     ) -> Any:
-        """What the model gets from a call with weights."""
+        """The result that the model receives from a call with weights."""
         raise NotImplementedError
 
     def _other(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What it gets from any other call with activations."""
+        """The result that the model receives from any other call with activations."""
         return func(*args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""What of a model is programmed into memory devices, and what stays digital, and why."""
+"""Which tensors of a model are programmed into memory devices, and why others stay digital."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

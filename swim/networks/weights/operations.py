@@ -1,8 +1,9 @@
-"""What torch's functions do with a weight, by their names.
+"""Classes of torch functions by name: how each uses a weight.
 
 A *contraction* sums products over an axis: a linear, convolution or recurrent layer, a matrix
 product, ``einsum``. Other operations move values (views, copies), work entry by entry, or read
-rows. What is not named here is not guessed at (:mod:`swim.networks.weights.tracing`).
+rows. A function that is not named here and combines weights with activations is refused
+(:mod:`swim.networks.weights.tracing`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 Path = tuple[int | str, ...]
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
-# Only tell about a tensor.
+# Return facts about a tensor, not its values.
 _ASKING = {
     "size", "dim", "numel", "stride", "__len__", "ndimension", "is_contiguous",
     "is_floating_point", "is_complex", "element_size", "get_device", "is_tensor", "nelement",
@@ -49,7 +50,7 @@ MOVES = {
     "transpose_", "swapaxes_", "pin_memory", "type", "embedding", "gather", "take",
     "take_along_dim",
 }  # fmt: skip
-# Of these, what only cuts the graph: nothing to do again on another tensor.
+# Of these, those that only cut autograd's graph: nothing to repeat on another tensor.
 CUTS = {"detach", "detach_", "Tensor.data", "requires_grad_", "lift_fresh", "alias"}
 # Take no more from their other tensor than its shape or type.
 _LIKE_ANOTHER = {"expand_as", "view_as", "reshape_as", "type_as", "to"}
@@ -115,7 +116,7 @@ _ENTRY_BY_ENTRY = {
     "dropout", "broadcast_tensors", "meshgrid", "block_diag", "slice_scatter", "select_scatter",
     "diagonal_scatter", "rad2deg", "swiglu", "glu", "pad",
 }  # fmt: skip
-# Of those, what hands on a product of a weight and an activation as it is, up to factors.
+# Those that keep a product of a weight and an activation a product, up to factors.
 _KEEP_PRODUCTS = {
     "add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "true_divide", "truediv",
     "neg", "negative", "where", "masked_fill", "cat", "concat", "concatenate", "stack",

@@ -1,7 +1,8 @@
 """Contractions that a model writes by hand: products entry by entry that are summed later.
 
-A product of a weight and an activation, entry by entry, may still be summed: a contraction written
-by hand. Beside it goes its shadow, in which only the weight varies.
+An entry-by-entry product of a weight and an activation is a contraction if its result is summed
+along an axis along which the weight varies. A *shadow* tensor, in which only the weight varies,
+goes along with each such product to tell.
 """
 
 import contextlib

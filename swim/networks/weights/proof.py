@@ -1,8 +1,8 @@
-"""The proof that ends a trace: with the programmed weights put in, nothing unseen is left.
+"""The proof that ends a trace: no weight reaches the outputs in a way that the trace did not see.
 
 The programmed weights are handed to the uses that the trace found, and every stored tensor that is
-not listed as digital is poisoned (NaN; other whole numbers). If an output changes, a weight reaches
-it in a way that the trace did not see, and the model is refused by that weight's name.
+not listed as digital is poisoned (NaN; other integers). If an output changes, a weight reaches it
+in another way, and the model is refused by that weight's name.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ from swim.networks.weights.operations import tensors_in
 if TYPE_CHECKING:
     from swim.networks.weights.tracing import Traced
 
-# How far outputs of one image may differ with the images beside it: by rounding, and where there
-# are quantisers by what it tips in them. Statistics of the batch change more.
+# How far outputs of one image may differ when the other images of its batch do, by whether the
+# model quantises: by rounding, which quantisers amplify. Batch statistics change outputs more.
 _COMPANY = {False: 1e-3, True: 0.05}
-# The image beside it is this many times as bright: statistics of the batch are then far off.
+# The other images are made this many times brighter, so that batch statistics change much.
 _BRIGHT = 16
 _NEAR = 1e-3
 
@@ -94,7 +94,7 @@ def prove(
         model: the network, in eval mode.
         inputs: a few images.
         state: what its parameters and buffers are replaced by.
-        found: the trace's result.
+        found: the result of the trace.
         digital: the user's patterns.
         listed: stored tensors that are known to reach outputs digitally.
         quantised: whether the model rounds values.
@@ -184,14 +184,14 @@ def _next_to_a_bright_one(images: Tensor) -> Tensor:
 
 
 def _spoilt(tensor: Tensor) -> Tensor:
-    """Nothing that a use of it could survive unseen."""
+    """Values that show in any result computed from them."""
     if tensor.is_floating_point() or tensor.is_complex():
         return torch.full_like(tensor, float("nan"))
     return ~tensor if tensor.dtype == torch.bool else tensor + 1
 
 
 def _changed(tensor: Tensor) -> Tensor:
-    """Other numbers of the same kind, for a model that cannot run on NaN."""
+    """Other finite numbers, for a model that cannot run on NaN."""
     if tensor.is_floating_point() or tensor.is_complex():
         return tensor * 1.25 + 0.0625 * (1 + tensor.abs().max() if tensor.numel() else 0)
     return ~tensor if tensor.dtype == torch.bool else tensor + 1

@@ -1,4 +1,4 @@
-"""Notes what becomes of every stored tensor in a pass, and refuses what cannot be followed."""
+"""Notes how a pass uses every stored tensor, and refuses uses that cannot be followed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,11 +29,17 @@ _BATCH = (
 
 
 class Tracer(Products):
-    """Notes what becomes of every stored tensor, and refuses what it cannot follow."""
+    """Notes how a model uses its stored tensors, over one or several passes.
+
+    Attributes:
+        elsewhere: names of weights that are also used in other ways than as weights.
+        branches: whether values of activations reach Python.
+        quantised: whether the model rounds values.
+    """
 
     def __init__(self, stored: Stored):
         super().__init__(stored)
-        self.elsewhere: set[str] = set()  # used in other ways than as a weight
+        self.elsewhere: set[str] = set()
         self.branches = self.quantised = self._left_torch = False
 
     def begin(self, inputs: Any) -> None:

@@ -1,10 +1,10 @@
-"""Which weights of a model are programmed into memory devices, found by watching it run.
+"""Finds the weights of a model that are programmed into memory devices, by watching a pass.
 
-A weight expression (:mod:`.expressions`) that meets an activation in a contraction is
-programmed, or the model is refused by name. What a model uses otherwise (biases, norms, tables that
-are read) is digital and listed with the reason. Nothing is assumed about modules: only torch's
-functions are watched, so the model needs no rewriting and is never changed. Last, a proof: with the
-programmed weights put in at their uses, all other values of the stored tensors must not matter.
+A weight expression (:mod:`.expressions`) that meets an activation in a contraction is programmed,
+or the model is refused by that weight's name. Tensors that the model uses in other ways (biases,
+norms, look-up tables) are digital, and listed with the reason. Only torch's functions are watched,
+so nothing is assumed about modules, and the model needs no changes. The trace ends with a proof
+(:mod:`.proof`).
 """
 
 import difflib
@@ -32,16 +32,17 @@ _UNUSED = "not used"
 
 @dataclass(frozen=True)
 class Traced:
-    """What was found.
+    """The result of a trace.
 
     Attributes:
         weights: the effective weights by name, in the order in which they are first used.
-        handed: those that a pass can be given by replacing stored tensors: name -> their names.
-        spread: those that are multiplied entry by entry before a sum.
+        handed: weights that a pass can receive by replacing stored tensors: weight name -> names
+            of these tensors.
+        spread: names of weights that are multiplied entry by entry before a sum.
         inventory: what is programmed and what stays digital.
-        branches: whether the model looks at values to decide what to do.
-        overwrites: whether it writes to its stored tensors.
-        unused: whether it holds parameters that it did not use.
+        branches: whether the model reads values to decide which operations to run.
+        overwrites: whether the model writes to its stored tensors.
+        unused: whether the model holds parameters that it did not use.
     """
 
     weights: dict[str, Tensor]
@@ -89,9 +90,9 @@ def trace(
 
     Args:
         model: the network.
-        inputs: a batch for it: a few images, of which it must not matter which share a batch.
-        more: all batches, which are looked at whole if the model decides by values, and a little if
-            their inputs are of another shape.
+        inputs: a batch of a few images; outputs of one image must not depend on the others.
+        more: further batches. All of their images are traced if the model reads values to decide
+            which operations to run, two of them if their shape is new, none otherwise.
         state: copies of its parameters and buffers to run with; made here if None.
         digital: names or patterns (``fnmatch``) of weights that stay digital on purpose.
 
@@ -113,7 +114,7 @@ def trace(
             kinds.append(batch)
             _look(tracer, model, state, batch if tracer.branches else few(batch))
     _check_outputs(outputs)
-    # What the model keeps where no one sees it (a cache of a function) comes from nowhere now.
+    # In another pass, what the model keeps unseen (a function's cache) is of unknown origin.
     _look(Tracer(stored), model, state, inputs)
     _check_accounted(tracer, stored)
     overwrites = any(tensor._version != before[name] for name, tensor in state.items())
@@ -142,7 +143,7 @@ def _check_accounted(tracer: Tracer, stored: Stored) -> None:
 
 
 def _traced(tracer: Tracer, stored: Stored, overwrites: bool) -> Traced:
-    """What the notes of all passes say."""
+    """The result of all passes' notes."""
     handed = {
         name: sorted(root.sources)
         for name, root in tracer.roots.items()

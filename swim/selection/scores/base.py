@@ -1,4 +1,4 @@
-"""What a selection method is given and what it gives."""
+"""What a selection method receives and returns."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,12 +11,12 @@ Needs = str
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a method may score by; layers are in the network's order.
+    """What a method may use; layers are in the network's order.
 
     Attributes:
         weights: programmed weights, name -> array.
-        curvature: what the estimator gave, raw and summed over samples, name -> array shaped like
-            the weight; None if the method needs weights alone.
+        curvature: the estimator's result, summed over samples, name -> array shaped like the
+            weight; None if the method needs weights alone.
         seed: the experiment's seed.
     """
 
@@ -30,10 +30,10 @@ class Inputs:
 
 
 def by_full_scale(inputs: Inputs) -> Layers:
-    """``H_ii * max|W_layer|^2``: the loss that each weight's error costs.
+    """``H_ii * max|W_layer|^2``: the expected loss by each weight's error, up to a factor.
 
-    ``E[dL] ~ 1/2 sum_i H_ii Var(dw_i)``, and a device's variance is in proportion to the square of
-    its layer's full scale, beside factors that all weights share (SWIM, DAC 2022,
+    ``E[dL] ~ 1/2 sum_i H_ii Var(dw_i)``, and a device's variance is proportional to the square of
+    its layer's full scale, with a factor that all weights share (SWIM, DAC 2022,
     arXiv:2202.08395).
     """
     assert inputs.curvature is not None
@@ -41,7 +41,7 @@ def by_full_scale(inputs: Inputs) -> Layers:
 
 
 def estimator_of(needs: Needs, chosen: str) -> str | None:
-    """The estimator whose numbers a method is given; None if it takes weights alone.
+    """The estimator whose result a method receives; None if it needs weights alone.
 
     Args:
         needs: the method's ``NEEDS``.

@@ -1,4 +1,4 @@
-"""First derivatives: what SWIM argues against, since they vanish where training ends."""
+"""First derivatives, which SWIM argues against: they vanish where training ends."""
 
 import numpy as np
 
@@ -8,6 +8,6 @@ NEEDS: Needs = "gradient"
 
 
 def score(inputs: Inputs) -> Layers:
-    """``|dL/dw_i| * max|W_layer|``: the first-order change by an error of the device's size."""
+    """``|dL/dw_i| * max|W_layer|``: the first-order change of the loss by a device's error."""
     assert inputs.curvature is not None
     return {name: np.abs(g) * inputs.scale(name) for name, g in inputs.curvature.items()}

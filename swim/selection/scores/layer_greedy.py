@@ -1,4 +1,4 @@
-"""Whole layers, the most sensitive a weight first: what a chip can do that verifies by array."""
+"""Whole layers, the most sensitive per weight first: for chips that verify by array."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ NEEDS: Needs = "curvature"
 
 
 def score(inputs: Inputs) -> Layers:
-    """Layers by the mean of ``H_ii max|W_layer|^2`` a weight, the gain a cycle; then by itself.
+    """Rank layers by their mean ``H_ii max|W_layer|^2``, and weights in a layer by their own.
 
-    A score is the number of distinct scores below it, in its layer and in all layers that come
-    later, so that no rounding mixes two layers.
+    A weight's score is the number of distinct values below its own, in its layer and in all layers
+    that are verified later, so no rounding mixes two layers.
     """
     scores = by_full_scale(inputs)
     found, below = {}, 0

@@ -1,4 +1,4 @@
-"""Larger weights first: the usual proxy for importance."""
+"""Larger weights first: the usual proxy for sensitivity."""
 
 import numpy as np
 

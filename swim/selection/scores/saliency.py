@@ -1,6 +1,7 @@
-"""What setting a weight to zero would cost: optimal brain damage's saliency.
+"""The loss of setting a weight to zero: the saliency of optimal brain damage.
 
-LeCun, Denker & Solla, 1990. It says which weights to prune; a programming error is another change.
+LeCun, Denker & Solla, 1990. The score says which weights to prune; a programming error changes a
+weight in another way.
 """
 
 from swim.selection.scores.base import Inputs, Layers, Needs

@@ -1,4 +1,4 @@
-"""The second derivative alone, whatever the layer's full scale: `second` of the release."""
+"""The second derivative alone, without the layer's full scale: `second` of the first release."""
 
 from swim.selection.scores.base import Inputs, Layers, Needs
 

@@ -1,4 +1,4 @@
-"""SWIM: second derivative of the loss times the variance that the device leaves.
+"""SWIM: second derivative of the loss times the squared full scale of the layer.
 
 DAC 2022, arXiv:2202.08395; the experiment's ``estimator`` says where the derivative comes from.
 """

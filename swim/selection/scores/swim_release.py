@@ -1,6 +1,6 @@
-"""SWIM as its first release computes it, to the letter.
+"""SWIM exactly as its first release computes it.
 
-The sum stands for an order by curvature, then by magnitude; ``swim`` does that exactly
+The sum approximates a ranking by curvature, then by magnitude; ``swim`` ranks so exactly
 (arXiv:2202.08395, the code of the first release).
 """
 
