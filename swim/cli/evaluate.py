@@ -53,7 +53,7 @@ def evaluate(
     Finished chips are kept in a hidden file beside --out: after a kill, or with more chips or a
     finer precision, the same command goes on from them.
 
-    SWIM_COMPILED=0 in the environment turns compiled passes off (see `swim --help`).
+    SWIM_COMPILED=0 turns compiled passes off (`swim --help` has more).
     """
     if (mask is None) == (verify is None):
         raise SettingError("give either --mask or --verify")
