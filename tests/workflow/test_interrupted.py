@@ -25,7 +25,7 @@ EXPERIMENT = {
     "chips": 300,
 }
 # Of each kind; more of them before a release.
-KILLS = pytest.mark.parametrize("kills", [2, pytest.param(7, marks=pytest.mark.slow)])
+KILLS = pytest.mark.parametrize("kills", [1, pytest.param(7, marks=pytest.mark.slow)])
 FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)$", re.MULTILINE)
 
 
