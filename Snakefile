@@ -10,27 +10,26 @@ configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
 include: "rules/common.smk"
-include: "rules/copies.smk"
 
 
 # The same rules as JSON schema, generated from swim.settings; common.smk has explained any fault.
 validate(config, "rules/schemas/config.schema.json", set_default=False)
 
 
-# The first rule is what `snakemake` without a target makes: every experiment.
 rule all:
+    """What `snakemake` without a target makes: every experiment and comparison."""
     input:
-        lambda _: outcomes(EXPERIMENTS, CONFIG.comparisons),
+        lambda _: outcomes(CONFIG.experiments, CONFIG.comparisons),
 
 
-# Or, where --configfile or --config names experiments, those alone.
 rule named:
+    """Or, where --configfile or --config names experiments, those alone."""
     default_target: bool(NAMED["experiments"] or NAMED["comparisons"])
     input:
-        lambda _: outcome_of_named(),
+        lambda _: outcomes_named(),
 
 
-for name in EXPERIMENTS:
+for name in CONFIG.experiments:
 
     rule:
         name:

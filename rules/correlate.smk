@@ -1,27 +1,27 @@
 rule perturb:
     """Checkpoint and training images -> what changing one weight alone costs in loss."""
     input:
-        model="results/{experiment}/model.safetensors",
-        data=dataset_of,
-        levels=levels_of,
+        model=layout.MODEL,
+        data=FILES.data,
+        levels=PLAN.levels,
     output:
-        "results/{experiment}/perturbation/{device}/sigma-{sigma}.csv",
+        layout.PERTURBATION,
     log:
-        "results/{experiment}/logs/perturb/{device}/sigma-{sigma}.log",
+        layout.log("perturb/{device}/sigma-{sigma}"),
     benchmark:
-        "results/{experiment}/benchmarks/perturb/{device}/sigma-{sigma}.tsv"
+        layout.benchmark("perturb/{device}/sigma-{sigma}")
     wildcard_constraints:
-        experiment="|".join(CORRELATED) or "-",
+        experiment=one_of(PLAN.correlated),
     conda:
         "../envs/swim.yaml"
-    threads: threads_of
+    threads: PLAN.threads
     resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
+        accelerator=PLAN.accelerator,
+        gpu=gpus,
     params:
-        network=trusted_network,
-        settings=perturb_job,
-        code=lambda wildcards: sources.digest("perturb", **chosen_code(wildcards)),
+        network=PLAN.trusted_network,
+        settings=PLAN.perturb,
+        code=CODE.perturb,
     shell:
         "python -m swim perturb --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"
@@ -31,45 +31,43 @@ rule perturb:
 rule correlate:
     """What single weights cost, and every method's score of them -> correlations, scatter plots."""
     input:
-        measured=lambda wildcards: perturbations_of(wildcards.experiment),
-        model="results/{experiment}/model.safetensors",
-        sensitivities=sensitivities_of,
+        measured=FILES.perturbations,
+        model=layout.MODEL,
+        sensitivities=FILES.scored_sensitivities,
     output:
         csv=report(
-            "results/{experiment}/correlation.csv",
+            layout.CORRELATION,
             caption="report/correlation.rst",
             category="{experiment}",
             labels={"result": "{experiment}: scores against measured loss (table)"},
         ),
-        scores="results/{experiment}/scores.csv",
-        markdown="results/summary/{experiment}-correlation.md",
+        scores=layout.SCORES,
+        markdown=layout.CORRELATION_SUMMARY,
         png=report(
-            "results/{experiment}/figures/correlation.png",
+            layout.figure("correlation", "png"),
             caption="report/scatter.rst",
             category="{experiment}",
             labels={"result": "{experiment}: scores against measured loss (figure)"},
         ),
-        svg="results/{experiment}/figures/correlation.svg",
+        svg=layout.figure("correlation", "svg"),
     log:
-        "results/{experiment}/logs/correlate.log",
+        layout.log("correlate"),
     benchmark:
-        "results/{experiment}/benchmarks/correlate.tsv"
+        layout.benchmark("correlate")
     wildcard_constraints:
-        experiment="|".join(CORRELATED) or "-",
+        experiment=one_of(PLAN.correlated),
     localrule: True
     conda:
         "../envs/swim.yaml"
     params:
-        settings=lambda wildcards: job(spec.CorrelateJob, wildcards),
-        methods=lambda wildcards: " ".join(
-            f"--method {m}" for m in scored_of(wildcards)
-        ),
+        settings=PLAN.correlate,
+        methods=PLAN.scored,
         sensitivities=lambda wildcards, input: " ".join(
             f"--sensitivity {file}" for file in input.sensitivities
         ),
-        model=lambda wildcards: experiment(wildcards).model.label,
-        dataset=lambda wildcards: experiment(wildcards).dataset,
-        code=correlate_code,
+        model=PLAN.label,
+        dataset=PLAN.dataset,
+        code=CODE.correlate,
     shell:
         "python -m swim correlate {input.measured:q} --model {input.model:q}"
         " {params.sensitivities} {params.methods}"

@@ -1,13 +1,13 @@
 rule prepare:
     """A data set -> one file of uint8 images and int64 labels that all experiments share."""
     input:
-        own_file_of,
+        PLAN.data_files,
     output:
-        "results/data/{dataset}.safetensors",
+        layout.DATA,
     log:
-        "results/data/logs/{dataset}.log",
+        layout.log("{dataset}", of="data"),
     benchmark:
-        "results/data/benchmarks/{dataset}.tsv"
+        layout.benchmark("{dataset}", of="data")
     # Missing data ends a run before anything else is computed.
     priority: 1
     localrule: True
@@ -18,9 +18,9 @@ rule prepare:
         data_root=CONFIG.data_root,
         download="--download" if CONFIG.download else "--no-download",
     params:
-        own=own_data_set,
-        images=own_images,
-        code=prepare_code,
+        own=PLAN.data_option,
+        images=FILES.image_digest,
+        code=CODE.prepare,
     shell:
         "python -m swim prepare --dataset {wildcards.dataset} {params.own} --out {output:q}"
         " --data-root {resources.data_root:q} {resources.download} > {log:q} 2>&1"

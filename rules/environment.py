@@ -1,7 +1,9 @@
 """What the rules' commands run in."""
 
 import os
+import re
 import sys
+from pathlib import Path
 
 
 def prefer(root: str) -> None:
@@ -20,3 +22,10 @@ def gpu_visible() -> bool:
     """Whether this machine shows an NVIDIA GPU to its processes; asking torch takes seconds."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return os.path.exists("/dev/nvidiactl") and not hidden
+
+
+def rule_names(root: str) -> frozenset[str]:
+    """Names of the rules, which no experiment may have: each experiment is a target."""
+    files = [Path(root, "Snakefile"), *Path(root, "rules").glob("*.smk")]
+    pattern = re.compile(r"^(?:use )?rule (?:\w+ as )?(\w+)\b", re.MULTILINE)
+    return frozenset(name for file in files for name in pattern.findall(file.read_text()))

@@ -1,115 +1,95 @@
 rule evaluate:
     """Checkpoint, mask and test images -> accuracy of each programmed chip."""
     input:
-        model="results/{experiment}/model.safetensors",
-        data=dataset_of,
-        levels=levels_of,
-        mask="results/{experiment}/masks/{device}/{method}/{fraction}.npz",
+        model=layout.MODEL,
+        data=FILES.data,
+        levels=PLAN.levels,
+        mask=layout.MASK,
     output:
-        "results/{experiment}/chips/{device}/sigma-{sigma}/{method}/{fraction}.csv",
+        chips=layout.CHIPS,
     log:
-        "results/{experiment}/logs/evaluate/{device}/sigma-{sigma}/{method}-{fraction}.log",
+        layout.log("evaluate/{device}/sigma-{sigma}/{method}-{fraction}"),
     benchmark:
-        "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/{method}-{fraction}.tsv"
+        layout.benchmark("evaluate/{device}/sigma-{sigma}/{method}-{fraction}")
     conda:
         "../envs/swim.yaml"
-    threads: threads_of
+    threads: PLAN.threads
     resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
+        accelerator=PLAN.accelerator,
+        gpu=gpus,
     params:
-        network=trusted_network,
-        settings=evaluate_job,
-        code=lambda wildcards: sources.digest("evaluate", **chosen_code(wildcards)),
+        network=PLAN.trusted_network,
+        verified=lambda wildcards, input: ["--mask", input.mask],
+        clean=[],
+        settings=PLAN.evaluate,
+        code=CODE.evaluate,
     shell:
         "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
-        " --mask {input.mask:q} --out {output:q} --settings {params.settings:q}"
-        " --accelerator {resources.accelerator} > {log:q} 2>&1"
-
-
-rule evaluate_all_verified:
-    """The end point that every method reaches: all weights verified."""
-    input:
-        model="results/{experiment}/model.safetensors",
-        data=dataset_of,
-        levels=levels_of,
-    output:
-        "results/{experiment}/chips/{device}/sigma-{sigma}/all/1.csv",
-    log:
-        "results/{experiment}/logs/evaluate/{device}/sigma-{sigma}/all-1.log",
-    benchmark:
-        "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/all-1.tsv"
-    conda:
-        "../envs/swim.yaml"
-    threads: threads_of
-    resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
-    params:
-        network=trusted_network,
-        settings=evaluate_job,
-        code=lambda wildcards: sources.digest("evaluate", **chosen_code(wildcards)),
-    shell:
-        "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
-        " --verify all --out {output:q} --settings {params.settings:q}"
-        " --accelerator {resources.accelerator} > {log:q} 2>&1"
-
-
-rule evaluate_none_verified:
-    """The end point that every method starts from, and the network before programming."""
-    input:
-        model="results/{experiment}/model.safetensors",
-        data=dataset_of,
-        levels=levels_of,
-    output:
-        chips="results/{experiment}/chips/{device}/sigma-{sigma}/none/0.csv",
-        clean="results/{experiment}/chips/{device}/sigma-{sigma}/clean.csv",
-    log:
-        "results/{experiment}/logs/evaluate/{device}/sigma-{sigma}/none-0.log",
-    benchmark:
-        "results/{experiment}/benchmarks/evaluate/{device}/sigma-{sigma}/none-0.tsv"
-    conda:
-        "../envs/swim.yaml"
-    threads: threads_of
-    resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
-    params:
-        network=trusted_network,
-        settings=evaluate_job,
-        code=lambda wildcards: sources.digest("evaluate", **chosen_code(wildcards)),
-    shell:
-        "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
-        " --verify none --out {output.chips:q} --clean {output.clean:q}"
+        " {params.verified:q} --out {output.chips:q} {params.clean:q}"
         " --settings {params.settings:q}"
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
+
+
+# The end point that every method reaches: all weights verified.
+use rule evaluate as evaluate_all_verified with:
+    input:
+        model=layout.MODEL,
+        data=FILES.data,
+        levels=PLAN.levels,
+    output:
+        chips=layout.ALL_CHIPS,
+    log:
+        layout.log("evaluate/{device}/sigma-{sigma}/all-1"),
+    benchmark:
+        layout.benchmark("evaluate/{device}/sigma-{sigma}/all-1")
+    params:
+        network=PLAN.trusted_network,
+        verified=["--verify", "all"],
+        clean=[],
+        settings=PLAN.evaluate,
+        code=CODE.evaluate,
+
+
+# The end point that every method starts from, and the network before programming.
+use rule evaluate_all_verified as evaluate_none_verified with:
+    output:
+        chips=layout.NONE_CHIPS,
+        clean=layout.CLEAN_CHIPS,
+    log:
+        layout.log("evaluate/{device}/sigma-{sigma}/none-0"),
+    benchmark:
+        layout.benchmark("evaluate/{device}/sigma-{sigma}/none-0")
+    params:
+        network=PLAN.trusted_network,
+        verified=["--verify", "none"],
+        clean=lambda wildcards, output: ["--clean", output.clean],
+        settings=PLAN.evaluate,
+        code=CODE.evaluate,
 
 
 rule program:
     """Checkpoint, second derivatives and test images -> accuracy of chips programmed by a policy."""
     input:
-        model="results/{experiment}/model.safetensors",
-        data=dataset_of,
-        levels=levels_of,
-        sensitivity=chosen_curvature_of,
+        model=layout.MODEL,
+        data=FILES.data,
+        levels=PLAN.levels,
+        sensitivity=FILES.chosen_sensitivity,
     output:
-        "results/{experiment}/chips/{device}/sigma-{sigma}/{policy}/{budget}.csv",
+        layout.PROGRAMMED,
     log:
-        "results/{experiment}/logs/program/{device}/sigma-{sigma}/{policy}-{budget}.log",
+        layout.log("program/{device}/sigma-{sigma}/{policy}-{budget}"),
     benchmark:
-        "results/{experiment}/benchmarks/program/{device}/sigma-{sigma}/{policy}-{budget}.tsv"
+        layout.benchmark("program/{device}/sigma-{sigma}/{policy}-{budget}")
     conda:
         "../envs/swim.yaml"
-    threads: threads_of
+    threads: PLAN.threads
     resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
+        accelerator=PLAN.accelerator,
+        gpu=gpus,
     params:
-        network=trusted_network,
-        settings=program_job,
-        code=lambda wildcards: sources.digest(
-            "program", **chosen_code(wildcards), policy=wildcards.policy
-        ),
+        network=PLAN.trusted_network,
+        settings=PLAN.program,
+        code=CODE.program,
     shell:
         "python -m swim program --model {input.model:q} {params.network} --data {input.data:q}"
         " --sensitivity {input.sensitivity:q} --out {output:q} --settings {params.settings:q}"
@@ -119,25 +99,25 @@ rule program:
 rule in_situ:
     """The baseline: checkpoint and training images -> accuracy of chips trained in place."""
     input:
-        model="results/{experiment}/model.safetensors",
-        data=dataset_of,
-        levels=levels_of,
+        model=layout.MODEL,
+        data=FILES.data,
+        levels=PLAN.levels,
     output:
-        "results/{experiment}/chips/{device}/sigma-{sigma}/in_situ/{budget}.csv",
+        layout.IN_SITU,
     log:
-        "results/{experiment}/logs/in_situ/{device}/sigma-{sigma}/{budget}.log",
+        layout.log("in_situ/{device}/sigma-{sigma}/{budget}"),
     benchmark:
-        "results/{experiment}/benchmarks/in_situ/{device}/sigma-{sigma}/{budget}.tsv"
+        layout.benchmark("in_situ/{device}/sigma-{sigma}/{budget}")
     conda:
         "../envs/swim.yaml"
-    threads: threads_of
+    threads: PLAN.threads
     resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
+        accelerator=PLAN.accelerator,
+        gpu=gpus,
     params:
-        network=trusted_network,
-        settings=in_situ_job,
-        code=lambda wildcards: sources.digest("in_situ", **chosen_code(wildcards)),
+        network=PLAN.trusted_network,
+        settings=PLAN.in_situ,
+        code=CODE.in_situ,
     shell:
         "python -m swim in-situ --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"
@@ -147,27 +127,27 @@ rule in_situ:
 rule where:
     """Checkpoint, masks and second derivatives -> devices that each method rewrites at one NWC."""
     input:
-        model="results/{experiment}/model.safetensors",
-        sensitivity=chosen_curvature_of,
-        levels=levels_of,
-        masks=masks_at,
+        model=layout.MODEL,
+        sensitivity=FILES.chosen_sensitivity,
+        levels=PLAN.levels,
+        masks=FILES.masks_at_budget,
     output:
-        "results/{experiment}/where/{device}/sigma-{sigma}/{budget}.csv",
+        layout.WHERE,
     log:
-        "results/{experiment}/logs/where/{device}/sigma-{sigma}/{budget}.log",
+        layout.log("where/{device}/sigma-{sigma}/{budget}"),
     benchmark:
-        "results/{experiment}/benchmarks/where/{device}/sigma-{sigma}/{budget}.tsv"
+        layout.benchmark("where/{device}/sigma-{sigma}/{budget}")
     conda:
         "../envs/swim.yaml"
-    threads: threads_of
+    threads: PLAN.threads
     resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
+        accelerator=PLAN.accelerator,
+        gpu=gpus,
     params:
         masks=lambda wildcards, input: [f"--mask={file}" for file in input.masks],
-        policies=policies_at,
-        settings=where_job,
-        code=where_code,
+        policies=PLAN.policies,
+        settings=PLAN.where,
+        code=CODE.where,
     shell:
         "python -m swim where --model {input.model:q} --sensitivity {input.sensitivity:q}"
         " {params.masks:q} {params.policies} --out {output:q} --settings {params.settings:q}"

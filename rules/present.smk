@@ -6,34 +6,34 @@
 rule summarise:
     """All chips of an experiment -> the tidy tables, and both in the paper's layout."""
     input:
-        lambda wildcards: chips_of(wildcards.experiment),
+        lambda wildcards: chips(wildcards.experiment),
     output:
         csv=report(
-            "results/{experiment}/accuracy.csv",
+            layout.ACCURACY,
             caption="report/accuracy.rst",
             category="{experiment}",
             labels={"result": "{experiment}: accuracy (table)"},
         ),
         paired=report(
-            "results/{experiment}/paired.csv",
+            layout.PAIRED,
             caption="report/paired.rst",
             category="{experiment}",
             labels={"result": "{experiment}: differences, paired by chip (table)"},
         ),
-        markdown="results/summary/{experiment}.md",
+        markdown=layout.SUMMARY,
     log:
-        "results/{experiment}/logs/summarise.log",
+        layout.log("summarise"),
     benchmark:
-        "results/{experiment}/benchmarks/summarise.tsv"
+        layout.benchmark("summarise")
     localrule: True
     conda:
         "../envs/swim.yaml"
     params:
-        model=lambda wildcards: experiment(wildcards).model.label,
-        dataset=lambda wildcards: experiment(wildcards).dataset,
-        folder=lambda wildcards: f"results/{wildcards.experiment}/chips",
-        points=lambda wildcards: spec.section_json(points_of(wildcards.experiment)),
-        code=sources.digest("summarise"),
+        model=PLAN.label,
+        dataset=PLAN.dataset,
+        folder=layout.CHIPS_FOLDER,
+        points=PLAN.summarise,
+        code=code_digest.digest("summarise"),
     shell:
         "python -m swim summarise --folder {params.folder:q} --points {params.points:q}"
         " --experiment {wildcards.experiment}"
@@ -44,88 +44,79 @@ rule summarise:
 rule cycles:
     """All chips of an experiment -> write cycles from which on each method is accurate enough."""
     input:
-        lambda wildcards: chips_of(wildcards.experiment),
+        lambda wildcards: chips(wildcards.experiment),
     output:
         csv=report(
-            "results/{experiment}/cycles_to_accuracy.csv",
+            layout.of_place(layout.CYCLES, "{experiment}"),
             caption="report/cycles.rst",
             category="{experiment}",
             labels={"result": "{experiment}: cycles to accuracy (table)"},
         ),
-        markdown="results/{experiment}/cycles_to_accuracy.md",
+        markdown=layout.of_place(layout.CYCLES_MARKDOWN, "{experiment}"),
     log:
-        "results/{experiment}/logs/cycles.log",
+        layout.log("cycles"),
     benchmark:
-        "results/{experiment}/benchmarks/cycles.tsv"
+        layout.benchmark("cycles")
     localrule: True
     conda:
         "../envs/swim.yaml"
     params:
-        folder=lambda wildcards: f"results/{wildcards.experiment}/chips",
-        points=lambda wildcards: spec.section_json(points_of(wildcards.experiment)),
-        within=lambda wildcards: within_of(wildcards.experiment),
-        code=sources.digest("cycles"),
-    shell:
-        "python -m swim cycles {params.folder:q} --points {params.points:q}"
-        " --experiment {wildcards.experiment} {params.within}"
-        " --out {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
-
-
-rule compare:
-    """All chips of experiments that differ in their seed -> the same, averaged over seeds."""
-    input:
-        lambda wildcards: [
-            file for name in compared(wildcards.comparison) for file in chips_of(name)
-        ],
-    output:
-        csv="results/summary/{comparison}/cycles_to_accuracy.csv",
-        markdown="results/summary/{comparison}/cycles_to_accuracy.md",
-    log:
-        "results/summary/{comparison}/logs/compare.log",
-    benchmark:
-        "results/summary/{comparison}/benchmarks/compare.tsv"
-    localrule: True
-    conda:
-        "../envs/swim.yaml"
-    params:
-        folders=lambda wildcards: [
-            f"results/{name}/chips" for name in compared(wildcards.comparison)
-        ],
-        points=lambda wildcards: spec.section_json(
-            points_of(compared(wildcards.comparison)[0])
-        ),
-        within=lambda wildcards: within_of(compared(wildcards.comparison)[0]),
-        code=sources.digest("cycles"),
+        name="{experiment}",
+        folders=FILES.chips_folders,
+        points=PLAN.summarise,
+        within=PLAN.within,
+        code=code_digest.digest("cycles"),
     shell:
         "python -m swim cycles {params.folders:q} --points {params.points:q}"
-        " --experiment {wildcards.comparison} {params.within}"
+        " --experiment {params.name} {params.within}"
         " --out {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
+
+
+# All chips of experiments that differ in their seed -> the same, averaged over seeds.
+use rule cycles as compare with:
+    input:
+        lambda wildcards: [
+            file
+            for name in PLAN.compared(wildcards.comparison)
+            for file in chips(name)
+        ],
+    output:
+        csv=layout.of_place(layout.CYCLES, layout.OF_COMPARISON),
+        markdown=layout.of_place(layout.CYCLES_MARKDOWN, layout.OF_COMPARISON),
+    log:
+        layout.log("compare", of=layout.OF_COMPARISON),
+    benchmark:
+        layout.benchmark("compare", of=layout.OF_COMPARISON)
+    params:
+        name="{comparison}",
+        folders=FILES.chips_folders,
+        points=PLAN.summarise,
+        within=PLAN.within,
+        code=code_digest.digest("cycles"),
 
 
 rule join_comparisons:
     """Cycles to accuracy of all comparisons -> one table."""
     input:
-        lambda _: [
-            f"results/summary/{name}/cycles_to_accuracy.csv" for name in comparisons()
-        ],
+        lambda _: FILES.cycles(PLAN.comparisons()),
     output:
         csv=report(
-            "results/summary/cycles_to_accuracy.csv",
+            layout.ALL_CYCLES,
             caption="report/cycles.rst",
             category="comparisons",
             labels={"result": "all comparisons: cycles to accuracy (table)"},
         ),
-        markdown="results/summary/cycles_to_accuracy.md",
+        markdown=layout.ALL_CYCLES_MARKDOWN,
     log:
-        "results/summary/logs/join_comparisons.log",
+        layout.log("join_comparisons", of="summary"),
     benchmark:
-        "results/summary/benchmarks/join_comparisons.tsv"
+        layout.benchmark("join_comparisons", of="summary")
     localrule: True
     conda:
         "../envs/swim.yaml"
     params:
         tables=lambda wildcards, input: [f"--table={file}" for file in input],
-        code=sources.digest("cycles"),
+        code=code_digest.digest("cycles"),
     shell:
         "python -m swim cycles {params.tables:q} --out {output.csv:q}"
         " --markdown {output.markdown:q} > {log:q} 2>&1"
@@ -134,109 +125,97 @@ rule join_comparisons:
 rule comparisons:
     """Cycles to accuracy of `comparisons:`, each a method's over training seeds."""
     input:
-        lambda _: outcomes([], comparisons()),
+        lambda _: outcomes([], PLAN.comparisons()),
     localrule: True
 
 
 rule plot:
     """The tidy table -> two figures a sigma: NWC as it is, and on a logarithmic axis."""
     input:
-        "results/{experiment}/accuracy.csv",
+        layout.ACCURACY,
     output:
         png=report(
-            "results/{experiment}/figures/accuracy-sigma-{sigma}.png",
+            layout.figure_at_sigma("accuracy", "png"),
             caption="report/figure.rst",
             category="{experiment}",
             labels={"result": "{experiment}: accuracy, sigma {sigma} (figure)"},
         ),
-        svg="results/{experiment}/figures/accuracy-sigma-{sigma}.svg",
+        svg=layout.figure_at_sigma("accuracy", "svg"),
         log_png=report(
-            "results/{experiment}/figures/accuracy-log-sigma-{sigma}.png",
+            layout.figure_at_sigma("accuracy-log", "png"),
             caption="report/figure_log.rst",
             category="{experiment}",
             labels={
                 "result": "{experiment}: accuracy, sigma {sigma}, logarithmic axis (figure)"
             },
         ),
-        log_svg="results/{experiment}/figures/accuracy-log-sigma-{sigma}.svg",
+        log_svg=layout.figure_at_sigma("accuracy-log", "svg"),
     log:
-        "results/{experiment}/logs/plot-sigma-{sigma}.log",
+        layout.log("plot-sigma-{sigma}"),
     benchmark:
-        "results/{experiment}/benchmarks/plot-sigma-{sigma}.tsv"
+        layout.benchmark("plot-sigma-{sigma}")
     localrule: True
     conda:
         "../envs/swim.yaml"
     params:
+        figures="--sigma {sigma} --figure accuracy --figure accuracy-log",
         folder=lambda wildcards, output: os.path.dirname(output.png),
-        code=sources.digest("plot"),
+        code=code_digest.digest("plot"),
     shell:
-        "python -m swim plot {input:q} --sigma {wildcards.sigma} --figure accuracy"
-        " --figure accuracy-log --out {params.folder:q} > {log:q} 2>&1"
+        "python -m swim plot {input:q} {params.figures} --out {params.folder:q} > {log:q} 2>&1"
 
 
-rule plot_reads:
-    """The tidy table of an experiment with policies -> accuracy against reads a device."""
-    input:
-        "results/{experiment}/accuracy.csv",
+# The tidy table of an experiment with policies -> accuracy against reads per device.
+use rule plot as plot_reads with:
     output:
         png=report(
-            "results/{experiment}/figures/reads-sigma-{sigma}.png",
+            layout.figure_at_sigma("reads", "png"),
             caption="report/reads.rst",
             category="{experiment}",
             labels={
                 "result": "{experiment}: accuracy against reads, sigma {sigma} (figure)"
             },
         ),
-        svg="results/{experiment}/figures/reads-sigma-{sigma}.svg",
+        svg=layout.figure_at_sigma("reads", "svg"),
     log:
-        "results/{experiment}/logs/plot_reads-sigma-{sigma}.log",
+        layout.log("plot_reads-sigma-{sigma}"),
     benchmark:
-        "results/{experiment}/benchmarks/plot_reads-sigma-{sigma}.tsv"
-    localrule: True
-    conda:
-        "../envs/swim.yaml"
+        layout.benchmark("plot_reads-sigma-{sigma}")
     params:
+        figures="--sigma {sigma} --figure reads",
         folder=lambda wildcards, output: os.path.dirname(output.png),
-        code=sources.digest("plot"),
-    shell:
-        "python -m swim plot {input:q} --sigma {wildcards.sigma} --figure reads"
-        " --out {params.folder:q} > {log:q} 2>&1"
+        code=code_digest.digest("plot"),
 
 
-rule plot_cycles:
-    """Cycles to accuracy, of an experiment or a comparison -> a bar a method."""
+# Cycles to accuracy, of an experiment or a comparison -> a bar a method.
+use rule plot as plot_cycles with:
     input:
-        "results/{place}/cycles_to_accuracy.csv",
+        layout.CYCLES,
     output:
         png=report(
-            "results/{place}/figures/cycles-sigma-{sigma}.png",
+            layout.CYCLES_FIGURE.replace("{suffix}", "png"),
             caption="report/cycles_figure.rst",
-            category=lambda wildcards: place_in_report(wildcards)[0],
-            labels=labels_of_cycles,
+            category=PLAN.report_category,
+            labels=PLAN.report_label_of_cycles,
         ),
-        svg="results/{place}/figures/cycles-sigma-{sigma}.svg",
+        svg=layout.CYCLES_FIGURE.replace("{suffix}", "svg"),
     log:
-        "results/{place}/logs/plot_cycles-sigma-{sigma}.log",
+        layout.log("plot_cycles-sigma-{sigma}", of="{place}"),
     benchmark:
-        "results/{place}/benchmarks/plot_cycles-sigma-{sigma}.tsv"
-    localrule: True
-    conda:
-        "../envs/swim.yaml"
+        layout.benchmark("plot_cycles-sigma-{sigma}", of="{place}")
     params:
+        figures="--sigma {sigma} --figure cycles",
         folder=lambda wildcards, output: os.path.dirname(output.png),
-        code=sources.digest("plot"),
-    shell:
-        "python -m swim plot {input:q} --sigma {wildcards.sigma} --figure cycles"
-        " --out {params.folder:q} > {log:q} 2>&1"
+        code=code_digest.digest("plot"),
 
 
-rule plot_where:
-    """Devices that each method rewrites at one NWC -> a map of layers and slices a method."""
+# Devices that each method rewrites at one NWC -> a map of layers and slices a method.
+use rule plot as plot_where with:
     input:
-        "results/{experiment}/where/{device}/sigma-{sigma}/{budget}.csv",
+        layout.WHERE,
     output:
         png=report(
-            "results/{experiment}/figures/where-{device}-{budget}-sigma-{sigma}.png",
+            layout.WHERE_FIGURE.replace("{suffix}", "png"),
             caption="report/where.rst",
             category="{experiment}",
             labels={
@@ -244,16 +223,12 @@ rule plot_where:
                 " sigma {sigma} (figure)"
             },
         ),
-        svg="results/{experiment}/figures/where-{device}-{budget}-sigma-{sigma}.svg",
+        svg=layout.WHERE_FIGURE.replace("{suffix}", "svg"),
     log:
-        "results/{experiment}/logs/plot_where-{device}-{budget}-sigma-{sigma}.log",
+        layout.log("plot_where-{device}-{budget}-sigma-{sigma}"),
     benchmark:
-        "results/{experiment}/benchmarks/plot_where-{device}-{budget}-sigma-{sigma}.tsv"
-    localrule: True
-    conda:
-        "../envs/swim.yaml"
+        layout.benchmark("plot_where-{device}-{budget}-sigma-{sigma}")
     params:
+        figures="--figure where",
         folder=lambda wildcards, output: os.path.dirname(output.png),
-        code=sources.digest("plot"),
-    shell:
-        "python -m swim plot {input:q} --figure where --out {params.folder:q} > {log:q} 2>&1"
+        code=code_digest.digest("plot"),

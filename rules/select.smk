@@ -1,25 +1,20 @@
 rule select:
     """Weights, and second derivatives if the method ranks by them -> which weights to verify."""
     input:
-        model="results/{experiment}/model.safetensors",
-        sensitivity=sensitivity_of,
+        model=layout.MODEL,
+        sensitivity=FILES.sensitivity,
     output:
-        "results/{experiment}/masks/{device}/{method}/{fraction}.npz",
+        layout.MASK,
     log:
-        "results/{experiment}/logs/select/{device}/{method}-{fraction}.log",
+        layout.log("select/{device}/{method}-{fraction}"),
     benchmark:
-        "results/{experiment}/benchmarks/select/{device}/{method}-{fraction}.tsv"
+        layout.benchmark("select/{device}/{method}-{fraction}")
     localrule: True
     conda:
         "../envs/swim.yaml"
     params:
-        settings=lambda wildcards: job(
-            spec.SelectJob,
-            wildcards,
-            method=wildcards.method,
-            fraction=wildcards.fraction,
-        ),
-        code=lambda wildcards: sources.digest("select", method=wildcards.method),
+        settings=PLAN.select,
+        code=CODE.select,
         sensitivity=lambda wildcards, input: (
             f"--sensitivity {input.sensitivity}" if input.sensitivity else ""
         ),

@@ -1,30 +1,24 @@
 rule sensitivity:
     """Checkpoint and training images -> second derivative of the loss per weight."""
     input:
-        model="results/{experiment}/model.safetensors",
-        data=dataset_of,
+        model=layout.MODEL,
+        data=FILES.data,
     output:
-        "results/{experiment}/sensitivity/{estimator}.safetensors",
+        layout.SENSITIVITY,
     log:
-        "results/{experiment}/logs/sensitivity-{estimator}.log",
+        layout.log("sensitivity-{estimator}"),
     benchmark:
-        "results/{experiment}/benchmarks/sensitivity-{estimator}.tsv"
+        layout.benchmark("sensitivity-{estimator}")
     conda:
         "../envs/swim.yaml"
-    threads: threads_of
+    threads: PLAN.threads
     resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
+        accelerator=PLAN.accelerator,
+        gpu=gpus,
     params:
-        network=trusted_network,
-        settings=lambda wildcards: job(
-            spec.SensitivityJob, wildcards, estimator=wildcards.estimator
-        ),
-        code=lambda wildcards: sources.digest(
-            "sensitivity",
-            network=network_of(wildcards),
-            estimator=wildcards.estimator,
-        ),
+        network=PLAN.trusted_network,
+        settings=PLAN.sensitivity,
+        code=CODE.sensitivity,
     shell:
         "python -m swim sensitivity --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"

@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, workflow.basedir)
 
 from snakemake.exceptions import WorkflowError
-from swim import settings as spec
+from swim import settings
 
 
 def settings_as_written():
@@ -14,14 +14,15 @@ def settings_as_written():
     given, main = workflow.config_settings, os.path.join(
         workflow.basedir, "config.yaml"
     )
-    shipped = spec.Source(label_of(main))
+    shipped = settings.Source(label_of(main))
     if os.path.exists(main) and not given.replace_workflow_config:
-        shipped = spec.read_source(main, shipped.label)
+        shipped = settings.read_source(main, shipped.label)
     files = [
-        spec.read_source(file, label_of(file)) for file in map(str, given.configfiles)
+        settings.read_source(file, label_of(file))
+        for file in map(str, given.configfiles)
     ]
-    typed = [spec.of_command_line(given.config)] if given.config else []
-    return spec.Origins([shipped, *files, *typed])
+    typed = [settings.of_command_line(given.config)] if given.config else []
+    return settings.Origins([shipped, *files, *typed])
 
 
 def label_of(file):
@@ -32,5 +33,5 @@ def label_of(file):
 
 try:
     ORIGINS = settings_as_written()
-except spec.SettingError as error:
+except settings.SettingError as error:
     raise WorkflowError(str(error)) from None

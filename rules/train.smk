@@ -1,25 +1,25 @@
 rule train:
     """Training images -> checkpoint of the last epoch, one row an epoch."""
     input:
-        data=dataset_of,
+        data=FILES.data,
     output:
-        model="results/{experiment}/model.safetensors",
-        history="results/{experiment}/train.csv",
+        model=layout.MODEL,
+        history=layout.HISTORY,
     log:
-        "results/{experiment}/logs/train.log",
+        layout.log("train"),
     benchmark:
-        "results/{experiment}/benchmarks/train.tsv"
+        layout.benchmark("train")
     wildcard_constraints:
-        experiment="|".join(TRAINED) or "-",
+        experiment=one_of(PLAN.trained),
     conda:
         "../envs/swim.yaml"
-    threads: threads_of
+    threads: PLAN.threads
     resources:
-        accelerator=accelerator_of,
-        gpu=gpus_of,
+        accelerator=PLAN.accelerator,
+        gpu=gpus,
     params:
-        settings=lambda wildcards: job(spec.TrainJob, wildcards),
-        code=lambda wildcards: sources.digest("train", network=network_of(wildcards)),
+        settings=PLAN.train,
+        code=CODE.train,
     shell:
         "python -m swim train --data {input.data:q} --out {output.model:q}"
         " --history {output.history:q} --settings {params.settings:q}"
@@ -29,22 +29,22 @@ rule train:
 rule adopt:
     """A trained network of the user's own -> checkpoint, quantised if the settings say so."""
     input:
-        checkpoint=lambda wildcards: experiment(wildcards).checkpoint,
-        data=dataset_of,
+        checkpoint=lambda wildcards: PLAN.experiment(wildcards).checkpoint,
+        data=FILES.data,
     output:
-        "results/{experiment}/model.safetensors",
+        layout.MODEL,
     log:
-        "results/{experiment}/logs/adopt.log",
+        layout.log("adopt"),
     benchmark:
-        "results/{experiment}/benchmarks/adopt.tsv"
+        layout.benchmark("adopt")
     wildcard_constraints:
-        experiment="|".join(ADOPTED) or "-",
+        experiment=one_of(PLAN.adopted),
     localrule: True
     conda:
         "../envs/swim.yaml"
     params:
-        settings=adopt_job,
-        code=lambda wildcards: sources.digest("adopt", network=network_of(wildcards)),
+        settings=PLAN.adopt,
+        code=CODE.adopt,
     shell:
         "python -m swim adopt --checkpoint {input.checkpoint:q} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q} > {log:q} 2>&1"
@@ -53,19 +53,19 @@ rule adopt:
 rule settings:
     """Resolved settings of an experiment, what is programmed, versions, Snakemake's machine."""
     input:
-        "results/{experiment}/model.safetensors",
+        layout.MODEL,
     output:
-        "results/{experiment}/settings.json",
+        layout.SETTINGS,
     log:
-        "results/{experiment}/logs/settings.log",
+        layout.log("settings"),
     benchmark:
-        "results/{experiment}/benchmarks/settings.tsv"
+        layout.benchmark("settings")
     localrule: True
     conda:
         "../envs/swim.yaml"
     params:
-        settings=lambda wildcards: spec.resolved_json(CONFIG, wildcards.experiment),
-        code=sources.digest("describe"),
+        settings=PLAN.describe,
+        code=code_digest.digest("describe"),
         versions=VERSIONS,
     shell:
         "python -m swim describe --settings {params.settings:q} --model {input:q}"

@@ -8,6 +8,7 @@ from swim.cli.options import Finite
 from swim.errors import DataError
 from swim.reports import stopping_rule as rule
 from swim.runtime.files import write_table
+from swim.settings import layout
 
 
 @click.command()
@@ -24,7 +25,7 @@ def budget(folder: str, max_drop: float, out: str | None) -> None:
     group, from one measured point to the next, until its accuracy is close enough: the paper's
     rule. More fractions (or budgets) in the experiment are finer groups.
     """
-    files = sorted(Path(folder).glob("*/sigma-*/**/*.csv"))
+    files = sorted(Path(folder).glob(layout.ALL_CHIPS_FILES))
     if not files:
         raise DataError(f"{folder}: no chips files (DEVICE/sigma-SIGMA/METHOD/FRACTION.csv)")
     table = rule.stops(files, max_drop)

@@ -7,12 +7,12 @@ from typing import Any
 import click
 import torch
 
-from swim.cli.console import progress_bar
 from swim.cli.result_digest import circumstances, compiled_off, levels_of
 from swim.devices.from_settings import of_settings
 from swim.evaluation import monte_carlo, stopping
 from swim.programming.chip import Policy
 from swim.runtime.finished_rows import Progress
+from swim.runtime.progress_bar import progress_bar
 from swim.settings import EvaluateJob, section_json
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]

@@ -13,7 +13,7 @@ from swim.cli.options import json_object
 from swim.errors import DataError, SettingError
 from swim.reports import cycles_to_accuracy
 from swim.runtime import files
-from swim.settings import validation
+from swim.settings import layout, validation
 from swim.settings.decimals import canonical
 
 
@@ -71,7 +71,7 @@ def cycles(
 def _files(folder: Path, job: settings.SummariseJob | None) -> list[Path]:
     if job:
         return [folder / file for file in job.files()]
-    found = sorted(path for path in folder.glob("*/sigma-*/*/*.csv"))
+    found = sorted(path for path in folder.glob(layout.ALL_POINTS))
     if not found:
         raise DataError(f"{folder}: no DEVICE/sigma-SIGMA/METHOD/FRACTION.csv in it")
     return found

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from swim.cli.accelerator import start
-from swim.cli.console import FILE, progress_bar, trusted_network
+from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.cli.result_digest import circumstances, compiled_off, levels_of
 from swim.cli.weights_file import weights_of
@@ -20,6 +20,7 @@ from swim.evaluation import perturbation
 from swim.networks import checkpoint as networks
 from swim.runtime import digests, files, rng
 from swim.runtime.finished_rows import Progress, digest_of
+from swim.runtime.progress_bar import progress_bar
 from swim.settings import PerturbJob, section_json
 
 

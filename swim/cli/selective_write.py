@@ -6,7 +6,6 @@ import click
 import torch
 
 from swim.cli.accelerator import start
-from swim.cli.console import Bars
 from swim.cli.options import Finite
 from swim.data import prepare as preparing
 from swim.data.dataset import DataSet
@@ -17,6 +16,7 @@ from swim.evaluation.first_release import selective_write as steps
 from swim.networks import import_weights
 from swim.networks.training import train
 from swim.runtime import digests, files
+from swim.runtime.progress_bar import Bars
 from swim.settings import MOST, Compute, ModelSettings, TrainingSettings, registry
 from swim.settings.arguments import LARGEST
 

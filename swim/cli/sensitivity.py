@@ -5,12 +5,13 @@ import json
 import click
 
 from swim.cli.accelerator import start
-from swim.cli.console import FILE, progress_bar, trusted_network
+from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
 from swim.curvature.estimate import second_derivative
 from swim.data.dataset import DataSet
 from swim.networks import checkpoint as networks
 from swim.runtime import digests, files
+from swim.runtime.progress_bar import progress_bar
 from swim.settings import SensitivityJob, section_json
 
 

@@ -17,6 +17,7 @@ from swim.errors import DataError
 from swim.reports import accuracy_tables
 from swim.runtime import csv_files, digests, files, provenance
 from swim.runtime.digests import Record
+from swim.settings import layout
 
 # In this order: what others are made from comes first.
 KINDS = ("data set", "checkpoint", "second derivatives", "mask", "table")
@@ -132,8 +133,8 @@ def _stamp_table(path: Path) -> str:
                 f"{path}: chips are missing or out of order; delete it and make it again"
             )
         point = provenance.place_of(path)
-    elif path.stem.startswith("sigma-"):
-        point = {"sigma": path.stem.removeprefix("sigma-")}
+    elif (sigma := layout.sigma_of(path.stem)) is not None:
+        point = {"sigma": sigma}
     else:
         point = {}
     made_from = _origin(path) if point else {}
@@ -155,7 +156,7 @@ def _origin(path: Path, shapes: dict[str, tuple[int, ...]] | None = None) -> dic
         DataError: the layers are not those of the checkpoint.
     """
     for folder in path.resolve().parents:
-        model = folder / "model.safetensors"
+        model = folder / layout.MODEL_FILE
         if not model.is_file():
             continue
         record = files.read_settings(model)

@@ -21,6 +21,7 @@ from swim.reports import accuracy_tables
 from swim.runtime import provenance, rng
 from swim.runtime.csv_files import read_table
 from swim.runtime.markdown import table as markdown_table
+from swim.settings import layout
 
 COLUMNS = [
     "experiment", "sigma", "within", "method", "nwc", "nwc_low", "nwc_high", "reads",
@@ -170,7 +171,8 @@ def table(
     records = []
     for (device, sigma), points in shape.items():
         if ("all", "1") not in points:
-            raise DataError(f"{experiment}: {device}/sigma-{sigma}/all/1.csv is missing")
+            file = layout.POINT.format(device=device, sigma=sigma, point=layout.ALL_VERIFIED)
+            raise DataError(f"{experiment}: {file} is missing")
         own = [
             means(chips[device, sigma], seed, device, sigma, resamples=resamples)
             for seed, chips in enumerate(networks)

@@ -1,9 +1,10 @@
-"""How far a long piece of work is: a bar on a terminal, a line now and then in a log."""
+"""How far a long piece of work is: a bar on a terminal, and for what asks for it lines in a log."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,6 +30,30 @@ def meter(
         lines = _Lines(what, total, unit, done)
         yield lines.update
         lines.write()
+
+
+@contextmanager
+def progress_bar(total: int, unit: str, done: int = 0) -> Iterator[Any]:
+    """Yield a bar with ``update(more)``: shown on a terminal, and nothing in a log."""
+    with tqdm(total=total, initial=done, unit=unit, disable=None, leave=False) as bar:
+        yield bar
+
+
+class Bars:
+    """Progress of several steps one after the other: a bar each on a terminal, nothing in a log."""
+
+    def __init__(self) -> None:
+        """No step has begun."""
+        self._bar: Any = None
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """So much of a step is done."""
+        if self._bar is None:
+            self._bar = tqdm(total=total, desc=step, disable=None, leave=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.close()
+            self._bar = None
 
 
 class _Lines:

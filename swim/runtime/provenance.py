@@ -8,7 +8,7 @@ from typing import Any
 from swim.errors import DataError
 from swim.runtime.digests import NAMES
 from swim.runtime.files import read_record
-from swim.settings import registry
+from swim.settings import layout, registry
 
 _NAMES = {kind: NAMES[kind] for kind in ("model", "data")}
 # Settings that may differ between the files of an experiment: what a point is, and how many chips.
@@ -20,19 +20,10 @@ def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
 
     ``.../{device}/sigma-{sigma}/clean.csv`` is method ``clean`` without a fraction.
     """
-    path = Path(path)
-    method, fraction = path.parent.name, path.stem
-    folder = path.parent.parent
-    if path.name == "clean.csv":
-        method, fraction, folder = "clean", "", path.parent
-    if not folder.name.startswith("sigma-"):
+    place = layout.place_of(Path(path))
+    if place is None or "method" not in place:
         raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA/METHOD/FRACTION.csv")
-    return {
-        "device": folder.parent.name,
-        "sigma": folder.name.removeprefix("sigma-"),
-        "method": method,
-        "fraction": fraction,
-    }
+    return place
 
 
 def of_one_experiment(
@@ -81,9 +72,7 @@ def _shared(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def point_of(path: Path) -> dict[str, str]:
     """Device and sigma, of chips files also method and fraction, by the names of folders."""
-    if path.stem.startswith("sigma-"):
-        return {"device": path.parent.name, "sigma": path.stem.removeprefix("sigma-")}
-    return place_of(path)
+    return layout.place_of(path) or place_of(path)
 
 
 def _values(one: Any, other: Any) -> str:

@@ -31,7 +31,7 @@ from swim.settings.jobs import (
     TrainJob,
     WhereJob,
 )
-from swim.settings.loading import TAKEN, load, without_gaps
+from swim.settings.loading import load, without_gaps
 from swim.settings.origin import Origins, Source, of_command_line
 from swim.settings.origin import read as read_source
 from swim.settings.sections import (
@@ -47,7 +47,6 @@ from swim.settings.studies import CorrelateSettings, InSituSettings
 
 __all__ = [
     "MOST",
-    "TAKEN",
     "AdoptJob",
     "ComparisonSettings",
     "Compute",

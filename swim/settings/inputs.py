@@ -4,9 +4,9 @@ import os
 from collections.abc import Collection, Iterable
 
 from swim.settings.experiments import Config
+from swim.settings.layout import MODEL, RESULTS, SHARED_FOLDERS
 from swim.settings.validation import Fault
 
-RESULTS = "results"
 Steps = tuple[str, ...]
 
 
@@ -35,7 +35,7 @@ def made_by_run(given: str, experiments: Collection[str]) -> str | None:
     ``results/``, of an experiment that is no longer there, are nobody's output.
     """
     found = os.path.realpath(given)
-    for name in ("data", "summary", *experiments, ""):
+    for name in (*SHARED_FOLDERS, *experiments, ""):
         folder = os.path.join(RESULTS, name).rstrip(os.sep)
         real = os.path.realpath(folder)
         if found == real:
@@ -47,13 +47,11 @@ def made_by_run(given: str, experiments: Collection[str]) -> str | None:
 
 def _models(config: Config, own: str) -> dict[str, str]:
     """Trained network, as Snakemake spells it -> the other experiment that trains it."""
-    return {
-        f"{RESULTS}/{name}/model.safetensors": name for name in config.experiments if name != own
-    }
+    return {MODEL.format(experiment=name): name for name in config.experiments if name != own}
 
 
 def _way_out(made: str, own: str | None, config: Config) -> str:
-    if own and made == f"{RESULTS}/{own}/model.safetensors":
+    if own and made == MODEL.format(experiment=own):
         return "which this experiment itself makes from it; name the file that was trained before"
     if own and made in _models(config, own):
         return f"which another experiment makes; write {made}, so that it is made first"

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from swim.settings import estimator_traits, policies, registry
+from swim.settings import estimator_traits, layout, policies, registry
 from swim.settings.sections import (
     LARGEST_SEED,
     LONGEST_LIST,
@@ -267,9 +267,10 @@ class SummariseJob(Section):
                 for p in (["0"] if policies.acts_without_cycles(method) else []) + own
             ]
         points += [f"in_situ/{budget}" for budget in self.in_situ]
+        shared = [layout.CLEAN, layout.NONE_VERIFIED, layout.ALL_VERIFIED]
         return [
-            f"{device}/sigma-{sigma}/{point}.csv"
+            layout.POINT.format(device=device, sigma=sigma, point=point)
             for device in self.devices
             for sigma in self.sigmas
-            for point in ["clean", "none/0", "all/1", *points]
+            for point in [*shared, *points]
         ]

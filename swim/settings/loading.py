@@ -4,35 +4,26 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from swim.errors import short
-from swim.settings import inputs, registry
+from swim.settings import inputs, layout, registry
 from swim.settings.experiments import Config, ExperimentSettings, merge
 from swim.settings.origin import Origins
 from swim.settings.registry import suggest
 from swim.settings.validation import Fault, faults_of, report
 
-# Names of rules and of folders in results/, which no experiment may have.
-TAKEN = frozenset(
-    {
-        "all", "named", "data", "summary", "prepare", "train", "adopt", "settings", "sensitivity",
-        "select", "evaluate", "evaluate_none_verified", "evaluate_all_verified", "program",
-        "in_situ", "summarise", "plot", "perturb", "correlate",
-        "plot_reads", "plot_cycles", "cycles", "compare", "join_comparisons",
-        "comparisons", "cycles_to_accuracy",
-        "where", "plot_where",
-    }
-)  # fmt: skip
-# Folders in results/summary/, which no comparison may have.
-TAKEN_BY_SUMMARY = frozenset({"logs", "benchmarks"})
 NAMED = ("data_sets", "devices", "experiments", "comparisons")
 Faults = Iterable[Fault]
 
 
-def load(content: Mapping[str, Any], origins: Origins | None = None) -> Config:
+def load(
+    content: Mapping[str, Any], origins: Origins | None = None, taken: Iterable[str] = ()
+) -> Config:
     """Resolve and check the content of ``config.yaml``.
 
     Args:
         content: all settings, merged.
         origins: where each comes from, for messages that name file and line.
+        taken: names that no experiment may have, since the workflow has targets of that name;
+            those of folders in ``results/`` are taken anyway.
 
     Raises:
         SettingError: naming each faulty setting, its value and what is allowed.
@@ -55,7 +46,8 @@ def load(content: Mapping[str, Any], origins: Origins | None = None) -> Config:
     config, more = faults_of(Config, content)
     report([*faults, *more], origins)
     assert config is not None
-    for check in (_names, _references, _comparisons, inputs.faulty_paths):
+    report(list(_names(config, taken)), origins)
+    for check in (_references, _comparisons, inputs.faulty_paths):
         report(list(check(config)), origins)
     return config
 
@@ -76,11 +68,11 @@ def _mapping(content: Any, path: tuple[Any, ...], faults: list[Fault]) -> dict[A
     return dict(content)
 
 
-def _names(config: Config) -> Faults:
-    """Names that rules, folders or other names have already, on any file system."""
+def _names(config: Config, taken_by_targets: Iterable[str]) -> Faults:
+    """Names that targets, folders or other names have already, on any file system."""
     reserved = {
-        "experiments": TAKEN,
-        "comparisons": TAKEN_BY_SUMMARY,
+        "experiments": frozenset([*taken_by_targets, *layout.TAKEN]),
+        "comparisons": frozenset(layout.SUMMARY_FOLDERS),
         "data_sets": frozenset(registry.DATASETS),
         "devices": frozenset[str](),
     }

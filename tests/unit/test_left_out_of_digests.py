@@ -28,7 +28,7 @@ from swim.settings import (
 
 # All that modules in digests take from those that are not, and why it changes no number there.
 TAKEN = {
-    "swim.cli.console": {"FILE", "Bars", "progress_bar", "trusted_network"},  # flags, messages
+    "swim.cli.console": {"FILE", "trusted_network"},  # flags, messages
     "swim.cli.options": {"Finite", "json_object", "settings_options"},  # settings
     "swim.settings.decimals": {"canonical"},  # checks a setting, and gives it back as it is
     "swim.data.download": {"is_original", "obtain", "unpack"},  # files of known sums
@@ -37,13 +37,18 @@ TAKEN = {
     "swim.settings.validation": {"parse"},  # settings
     "swim.runtime.lazy": {"exports"},  # names, which digests follow to their modules
     "swim.runtime.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
-    "swim.runtime.progress_bar": {"meter"},  # progress on a terminal
+    "swim.runtime.progress_bar": {"Bars", "meter", "progress_bar"},  # progress on a terminal
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
     # words of captions, KINDS which names of folders are checked.
     "swim.settings.registry": {
         "ALIASES", "DATASETS", "KINDS", "METHODS", "POLICIES", "canonical", "find",
     },
     "swim.runtime.code_digest": {"digest_of"},
+    # Names of files, which are no part of their content.
+    "swim.settings.layout": {
+        "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "MODEL_FILE", "POINT", "file_name",
+        "place_of", "sigma_of",
+    },
     # Sections, whose values are in digests; MOST bounds what may be asked for.
     "swim.settings": {
         "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "DeviceSettings", "EvaluateJob",

@@ -10,7 +10,7 @@ import pandas as pd
 from swim.errors import SettingError
 from swim.reports.accuracy_tables import ENDS, curve, method_names
 from swim.reports.plots.canvas import new_figure, save
-from swim.settings import registry
+from swim.settings import layout, registry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,7 +180,7 @@ def draw_all(
     """
     for sigma in chosen(table, sigmas):
         for name in names or fitting(table):
-            yield from save(FIGURES[name](table, sigma), folder, f"{name}-sigma-{sigma}")
+            yield from save(FIGURES[name](table, sigma), folder, layout.file_name(name, sigma))
 
 
 def chosen(table: pd.DataFrame, sigmas: Sequence[str]) -> list[str]:

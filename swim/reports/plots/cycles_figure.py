@@ -11,6 +11,7 @@ import pandas as pd
 from swim.reports import cycles_to_accuracy
 from swim.reports.plots.accuracy_figure import chosen, order, styles
 from swim.reports.plots.canvas import new_figure, save
+from swim.settings import layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,4 +106,4 @@ def draw_all(
         SettingError: a sigma is not in the table.
     """
     for sigma in chosen(table, sigmas):
-        yield from save(cycles_figure(table, sigma), folder, f"cycles-sigma-{sigma}")
+        yield from save(cycles_figure(table, sigma), folder, layout.file_name("cycles", sigma))

@@ -10,6 +10,7 @@ import pandas as pd
 from swim.reports.accuracy_tables import read_where
 from swim.reports.plots.accuracy_figure import order
 from swim.reports.plots.canvas import new_figure, save
+from swim.settings import layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,6 +73,6 @@ def draw(table: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Itera
         folder: folder of the files.
     """
     path = Path(table)
-    device, sigma = path.parent.parent.name, path.parent.name.removeprefix("sigma-")
+    device, sigma = path.parent.parent.name, layout.sigma_of(path.parent.name)
     figure = where_figure(read_where(path), f"NWC {path.stem}, {device}, σ = {sigma}")
-    yield from save(figure, folder, f"where-{device}-{path.stem}-sigma-{sigma}")
+    yield from save(figure, folder, layout.file_name(f"where-{device}-{path.stem}", str(sigma)))

@@ -274,8 +274,8 @@ def test_a_network_that_another_experiment_trains_may_be_a_checkpoint_unless_a_c
     ("content", "part"),
     [
         ("experiments: {Quick: {}}", "'Quick' differs from 'quick' in case alone"),
-        ("experiments: {ALL: {}}", "'ALL' is taken, like 'all' where case does not count"),
-        ("experiments: {named: {}}", "'named' is taken"),
+        ("experiments: {DATA: {}}", "'DATA' is taken, like 'data' where case does not count"),
+        ("experiments: {summary: {}}", "'summary' is taken"),
         ("devices: {FOUR_bit: {}}", "differs from 'four_bit' in case alone"),
         ("data_sets: {Mnist: {file: a}}", "'Mnist' is taken, like 'mnist'"),
         ("comparisons: {logs: {experiments: [quick]}}", "'logs' is taken"),

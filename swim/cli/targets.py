@@ -1,0 +1,201 @@
+"""The files of a run: what each step reads and what experiments and comparisons make."""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from swim.cli.copied_results import Wanted
+from swim.data import image_digest
+from swim.selection.scores.base import estimator_of
+from swim.settings import layout, registry, section_json
+from swim.settings.plan import Plan, Wildcards, as_dict
+
+
+class Targets:
+    """Files by wildcards, or by the name of an experiment or comparison."""
+
+    def __init__(self, plan: Plan):
+        """Of the steps of a plan."""
+        self._plan = plan
+
+    # --- what steps read ------------------------------------------------------------------------
+
+    def data(self, wildcards: Wildcards) -> str:
+        """The experiment's images."""
+        return layout.DATA.format(dataset=self._plan.dataset(wildcards))
+
+    def image_digest(self, wildcards: Wildcards) -> str:
+        """A digest of the images in a folder of the user's own, which are too many to be inputs.
+
+        Raises:
+            DataError: there are none, or one cannot be read.
+        """
+        images = self._plan.config.data_sets.get(wildcards.dataset)
+        if not images or not images.folder:
+            return ""
+        cache = Path(layout.IMAGE_DIGESTS.format(dataset=wildcards.dataset))
+        return image_digest.of_images(Path(images.folder), cache)
+
+    def _sensitivity(self, wildcards: Wildcards, estimator: str) -> str:
+        return layout.SENSITIVITY.format(experiment=wildcards.experiment, estimator=estimator)
+
+    def sensitivity(self, wildcards: Wildcards) -> list[str]:
+        """What a method ranks by beside weights: its own estimator's, the chosen one's, or none."""
+        needs = registry.find("selection method", wildcards.method).NEEDS
+        estimator = estimator_of(needs, self._plan.experiment(wildcards).estimator)
+        return [] if estimator is None else [self._sensitivity(wildcards, estimator)]
+
+    def chosen_sensitivity(self, wildcards: Wildcards) -> str:
+        """What policies rank by."""
+        return self._sensitivity(wildcards, self._plan.experiment(wildcards).estimator)
+
+    def scored_sensitivities(self, wildcards: Wildcards) -> list[str]:
+        """Every estimator's file that the methods of the study of scores rank by."""
+        own = self._plan.experiment(wildcards)
+        needs = [registry.find("selection method", method).NEEDS for method in own.scored]
+        estimators = {estimator_of(need, own.estimator) for need in needs} - {None}
+        return [self._sensitivity(wildcards, str(name)) for name in sorted(map(str, estimators))]
+
+    def masks_at_budget(self, wildcards: Wildcards) -> list[str]:
+        """The masks that have a point at this NWC.
+
+        Raises:
+            SettingError: no method has one.
+        """
+        masks, _ = self._plan.at_budget(wildcards)
+        place = {"experiment": wildcards.experiment, "device": wildcards.device}
+        return [
+            layout.MASK.format(**place, method=name, fraction=wildcards.budget) for name in masks
+        ]
+
+    def perturbations(self, wildcards: Wildcards) -> list[str]:
+        """What single weights' errors cost, measured at each device and sigma of the study."""
+        own = self._plan.experiment(wildcards)
+        return [
+            layout.PERTURBATION.format(experiment=wildcards.experiment, device=device, sigma=sigma)
+            for device in own.devices
+            for sigma in (own.correlate.sigmas if own.correlate else [])
+        ]
+
+    def chips(self, name: str) -> list[str]:
+        """Every chips file of an experiment."""
+        folder = layout.CHIPS_FOLDER.format(experiment=name)
+        return [f"{folder}/{file}" for file in self._plan.points(name).files()]
+
+    def chips_folders(self, wildcards: Wildcards) -> list[str]:
+        """The folders of the chips of an experiment, or of all that a comparison compares."""
+        shown = self._plan.shown(wildcards)
+        return [layout.CHIPS_FOLDER.format(experiment=name) for name in shown]
+
+    # --- what is made ---------------------------------------------------------------------------
+
+    def experiment(self, name: str) -> list[str]:
+        """What an experiment's target makes."""
+        own = self._plan.config.experiments[name]
+        drawn = ["accuracy", "accuracy-log", "cycles"]
+        if any(method in registry.POLICIES for method in own.methods):
+            drawn.append("reads")
+        figures = [
+            layout.FIGURE_AT_SIGMA.format(experiment=name, figure=figure, sigma=sigma, suffix=kind)
+            for figure in drawn
+            for sigma in own.sigmas
+            for kind in ("png", "svg")
+        ]
+        tables = [layout.SETTINGS, layout.ACCURACY, layout.PAIRED, layout.CYCLES,
+                  layout.CYCLES_MARKDOWN, layout.SUMMARY]  # fmt: skip
+        return [
+            *(table.format(experiment=name, place=name) for table in tables),
+            *figures,
+            *(self._correlations(name) if own.correlate else []),
+            *self.chips(name),
+        ]
+
+    def _correlations(self, name: str) -> list[str]:
+        tables = [layout.CORRELATION, layout.SCORES, layout.CORRELATION_SUMMARY]
+        figures = [layout.figure("correlation", suffix) for suffix in ("png", "svg")]
+        return [pattern.format(experiment=name) for pattern in [*tables, *figures]]
+
+    def cycles(self, names: Sequence[str]) -> list[str]:
+        """The tables of comparisons."""
+        return [layout.CYCLES.format(place=_place(name)) for name in names]
+
+    def comparisons(self, names: Sequence[str]) -> list[str]:
+        """What comparisons make: each one's, and all in one table if all are asked for."""
+        if not names:
+            return []
+        whole = set(names) == set(self._plan.config.comparisons)
+        tables = [layout.ALL_CYCLES, layout.ALL_CYCLES_MARKDOWN]
+        if not whole:
+            tables = [
+                table.format(place=_place(name))
+                for name in names
+                for table in (layout.CYCLES, layout.CYCLES_MARKDOWN)
+            ]
+        figures = [
+            layout.CYCLES_FIGURE.format(place=_place(name), sigma=sigma, suffix=suffix)
+            for name in names
+            for sigma in self._plan.config.experiments[self._plan.compared(name)[0]].sigmas
+            for suffix in ("png", "svg")
+        ]
+        return [*tables, *figures]
+
+    # --- what files say of themselves -----------------------------------------------------------
+
+    def records(self, name: str) -> Iterator[Wanted]:
+        """An experiment's files that say what they are: with which settings, and from which files.
+
+        As :mod:`swim.cli.copied_results` compares them.
+        """
+        plan, own = self._plan, self._plan.config.experiments[name]
+        at = partial(SimpleNamespace, experiment=name)
+        data, model = self.data(at()), layout.MODEL.format(experiment=name)
+        adopted = {"checkpoint": own.checkpoint} if own.checkpoint else {}
+        made = plan.adopt(at()) if own.checkpoint else plan.train(at())
+        yield model, json.dumps(as_dict(made) | {"dataset": own.dataset}), {"data": data, **adopted}
+        if images := plan.config.data_sets.get(own.dataset):
+            said = {key: getattr(images, key) for key in ("mean", "std", "augmentation")}
+            yield data, json.dumps({key: x for key, x in said.items() if x is not None}), {}
+        both = {"model": model, "data": data}
+        for estimator in registry.ESTIMATORS:
+            file = self._sensitivity(at(), estimator)
+            if Path(file).exists():
+                yield file, plan.sensitivity(at(estimator=estimator)), both
+        for file in self.chips(name):
+            place = layout.place_of(Path(file))
+            assert place is not None
+            yield from self._records_of_point(file, at(**place), both)
+        for file in self.perturbations(at()) if own.correlate else []:
+            yield file, plan.perturb(at(**(layout.place_of(Path(file)) or {}))), both
+        points = as_dict(section_json(plan.points(name)))
+        shown = {"experiment": name, "model": own.model.label, "dataset": own.dataset}
+        accuracy = layout.ACCURACY.format(experiment=name)
+        yield accuracy, json.dumps({**shown, "points": points}), both
+        within = {"experiment": name, "within": own.within, "points": points}
+        yield layout.CYCLES.format(place=name), json.dumps(within), {}
+
+    def _records_of_point(self, file: str, point: Any, both: dict[str, str]) -> Iterator[Wanted]:
+        """The same of a chips file, and of its mask."""
+        plan, inputs = self._plan, dict(both)
+        point.policy, point.budget = point.method, point.fraction
+        if levels := plan.levels(point):
+            inputs["levels"] = levels[0]
+        made = plan.evaluate
+        if point.method == registry.IN_SITU:
+            made = plan.in_situ
+        elif point.method in registry.POLICIES:
+            made = plan.program
+            inputs["sensitivity"] = self.chosen_sensitivity(point)
+        elif point.method in registry.METHODS:
+            inputs["mask"] = layout.MASK.format(**vars(point))
+            ranked = {"model": both["model"]}
+            if sensitivity := self.sensitivity(point):
+                ranked["sensitivity"] = sensitivity[0]
+            yield inputs["mask"], plan.select(point), ranked
+        yield file, made(point), inputs
+
+
+def _place(comparison: str) -> str:
+    return layout.OF_COMPARISON.format(comparison=comparison)
