@@ -37,6 +37,7 @@ def sensitivity(
             estimator=settings.estimator,
             seed=settings.seed,
             samples=settings.estimator_samples,
+            probe=settings.probe,
             noise=settings.curvature_noise,
             digital=networks.digital(checkpoint),
             progress=lambda done: bar.update(),
@@ -44,4 +45,12 @@ def sensitivity(
     arrays = {name: value.cpu().numpy() for name, value in raw.items()}
     job = json.loads(section_json(settings, exclude={"accelerator"}))
     made_from = {"model": checkpoint["digest"], "data": dataset.digest}
-    files.save_arrays(out, arrays, {**job, "dataset": dataset.name, "made_from": made_from})
+    content = {**job, "dataset": dataset.name, "made_from": made_from}
+    if raw.relative_error is not None:
+        content["relative_error"] = raw.relative_error
+        click.echo(
+            f"{settings.estimator}: relative error {raw.relative_error:.2g}, an aggregate over all "
+            "weights from the spread over batches",
+            err=True,
+        )
+    files.save_arrays(out, arrays, content)

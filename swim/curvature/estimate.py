@@ -10,6 +10,7 @@ from swim.settings.arguments import number, whole
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from swim.curvature.spread import Estimate
     from swim.networks.subject import Subject
 
 
@@ -21,11 +22,12 @@ def second_derivative(
     loss: str = "cross_entropy",
     seed: int = 0,
     samples: int = 1,
+    probe: str = "signs",
     noise: float = 0.0,
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
-) -> "dict[str, Tensor]":
+) -> "Estimate":
     """What an estimator gives: raw second derivatives ``H_ii``, summed over samples.
 
     Args:
@@ -38,8 +40,9 @@ def second_derivative(
         estimator: a key of ``swim.settings.registry.ESTIMATORS``; docs/estimators.md compares them.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         seed: of the estimators that draw.
-        samples: their draws: labels a sample (``monte_carlo_fisher``), probes every 50 samples
-            (``hutchinson``).
+        samples: their draws: passes over all samples (``gauss_newton_probe``), labels a sample
+            (``monte_carlo_fisher``), probes every 50 samples (``hutchinson``).
+        probe: of ``gauss_newton_probe``: ``signs``, or ``labels`` drawn from the network's softmax.
         noise: standard deviation of Gaussian errors of the weights, in units of ``max|W_layer|``:
             the average over programmed chips, each batch at one of its own
             (:mod:`swim.curvature.noisy_weights`); 0 is at the weights as they are.
@@ -48,7 +51,8 @@ def second_derivative(
         progress: called with the number of batches done.
 
     Returns:
-        weight name -> float64 tensor shaped like the weight.
+        weight name -> float64 tensor shaped like the weight: a dict with the attribute
+        ``relative_error``, see :class:`swim.curvature.spread.Estimate`.
 
     Raises:
         UnsupportedOperationError: the estimator cannot take the network; the operation is named.
@@ -56,7 +60,7 @@ def second_derivative(
         DataError: batches are empty or of a kind that is not read, labels are missing or do not
             fit the outputs, or a number is not finite.
     """
-    drawing = {"seed": seed, "samples": samples}
+    drawing = {"seed": seed, "samples": samples, "probe": probe}
     return _estimated(model, batches, inputs, estimator, loss, drawing, noise, digital, progress)[0]
 
 
@@ -66,22 +70,27 @@ def _estimated(
     inputs: str | Sequence[str] | None,
     estimator: str,
     loss: str,
-    drawing: dict[str, int],
+    drawing: dict[str, Any],
     noise: float,
     digital: Iterable[str],
     progress: Callable[[int], None] | None,
-) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
+) -> "tuple[Estimate, dict[str, Tensor]]":
     """Raw second derivatives and the weights that they are of."""
     from swim.curvature.noisy_weights import averaged
+    from swim.curvature.spread import Estimate, Spread
     from swim.data.batches import first
     from swim.networks.isolation import left_alone
     from swim.networks.subject import subject_of
 
     noise = number("noise", noise, 0)
     seed = whole("seed", drawing["seed"])
+    probe = drawing["probe"]
     drawing = {"seed": seed, "samples": whole("samples", drawing["samples"], 1)}
     run = registry.find("estimator", estimator)
-    own = drawing if estimator in estimator_traits.DRAWING else {}
+    own: dict[str, Any] = drawing if estimator in estimator_traits.DRAWING else {}
+    spread = Spread()
+    if estimator in estimator_traits.PROBING:
+        own = {**own, "probe": probe, "spread": spread}
 
     def estimate(noisy: "Subject", batch: list[Any], number: int) -> "dict[str, Tensor]":
         keyed = own and {**own, "seed": rng.key(seed, "estimator", number)}
@@ -95,7 +104,10 @@ def _estimated(
             raw = averaged(subject, stream, noise, seed, estimate, progress)
         else:
             raw = run(subject, stream, loss=loss, progress=progress, **own)
-    return raw, subject.weights
+    found = Estimate(raw)
+    if estimator in estimator_traits.PROBING:
+        found.of(spread, {name: float(w.abs().max()) for name, w in subject.weights.items()})
+    return found, subject.weights
 
 
 def sensitivity(
@@ -106,11 +118,12 @@ def sensitivity(
     loss: str = "cross_entropy",
     seed: int = 0,
     samples: int = 1,
+    probe: str = "signs",
     noise: float = 0.0,
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
-) -> "dict[str, Tensor]":
+) -> "Estimate":
     """How much each weight's programming error costs: ``H_ii * max|W_layer|^2``.
 
     ``E[dL] ~ 1/2 sum_i H_ii Var(dw_i)``, and a device's error is a share of the layer's full
@@ -118,10 +131,15 @@ def sensitivity(
     arXiv:2202.08395). Arguments and errors are those of :func:`second_derivative`.
 
     Returns:
-        weight name -> float64 tensor shaped like the weight.
+        weight name -> float64 tensor shaped like the weight, a dict as of
+        :func:`second_derivative`.
     """
-    drawing = {"seed": seed, "samples": samples}
+    from swim.curvature.spread import Estimate
+
+    drawing = {"seed": seed, "samples": samples, "probe": probe}
     raw, weights = _estimated(
         model, batches, inputs, estimator, loss, drawing, noise, digital, progress
     )
-    return {name: h * weights[name].abs().max() ** 2 for name, h in raw.items()}
+    scores = Estimate({name: h * weights[name].abs().max() ** 2 for name, h in raw.items()})
+    scores.relative_error, scores.relative_errors = raw.relative_error, raw.relative_errors
+    return scores

@@ -7,16 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from swim.curvature.losses import residual
-from swim.curvature.shared import Leaves, Term, normalised, reached, summed
+from swim.curvature.shared import Term, differentiable, normalised, reached, summed
 from swim.networks.subject import Subject
 
 
 def gradients(subject: Subject, inputs: Any, labels: Any, loss: str) -> Iterator[Term]:
     """One batch's gradient of the loss summed over samples, a term a weight."""
-    mode = Leaves(subject)
-    outputs = subject.run(mode, inputs)
+    outputs, leaves = differentiable(subject, inputs)
     start, unit = normalised(residual(loss, outputs, labels), outputs.dtype)
-    leaves = mode.by_name
     found = torch.autograd.grad(outputs, list(leaves.values()), start, allow_unused=True)
     for name, value in zip(leaves, reached(found, leaves), strict=True):
         yield name, value, unit

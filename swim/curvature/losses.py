@@ -9,6 +9,7 @@ rounds to 1, so ``1 - p`` is everywhere the sum of the others, which keeps its d
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -119,3 +120,49 @@ def curvature_factors(loss: str, outputs: Tensor, labels: Any = None) -> Tensor:
     factors = torch.diag_embed(blocks.permute(2, 0, 3, 1)).movedim(-1, 0)
     factors = fitted.counting(factors.reshape(positions * c, *shape))
     return fitted.back(factors, before=1)
+
+
+def drawn_signs(loss: str, outputs: Tensor, labels: Any, generator: np.random.Generator) -> Tensor:
+    """Random vectors u with ``E[u u^T] = d^2 loss / d output^2``, made of independent signs e.
+
+    Cross-entropy: ``u_c = sqrt(p_c) e_c - p_c sum_j sqrt(p_j) e_j``; mse: ``sqrt(2) e_c``. The
+    arguments, the shape and the errors are those of :func:`output_curvature`.
+    """
+    fitted = fit(loss, outputs, labels)
+    # Of the network's own layout, sample after sample: the batches' split changes no sign.
+    bits = generator.integers(0, 2, fitted.outputs.shape, dtype=np.int8)
+    signs = torch.from_numpy(2 * bits - 1).to(outputs.device).double()
+    if loss == "mse":
+        return math.sqrt(2) * signs
+    p = probabilities(fitted.outputs)
+    signed = p.sqrt() * signs
+    top = p.argmax(dim=1, keepdim=True)
+    mixed = signed.sum(dim=1, keepdim=True)
+    # Of the likeliest class sqrt(p) e - p sqrt(p) e is sqrt(p) e (1 - p), which keeps its digits.
+    rest = signed.scatter(1, top, 0.0).sum(dim=1, keepdim=True)
+    likeliest = signed.gather(1, top) * _others(p, top) - p.gather(1, top) * rest
+    return fitted.back(fitted.counting((signed - p * mixed).scatter(1, top, likeliest)))
+
+
+def drawn_residual(
+    loss: str, outputs: Tensor, labels: Any, generator: np.random.Generator
+) -> Tensor:
+    """The residual of a label drawn from the network's softmax; for mse a normal of variance 2.
+
+    Its ``E[u u^T]`` is ``d^2 loss / d output^2``, too. The arguments, the shape and the errors
+    are those of :func:`output_curvature`.
+    """
+    fitted = fit(loss, outputs, labels)
+    shape = fitted.outputs.shape
+    if loss == "mse":
+        normals = torch.from_numpy(generator.standard_normal(shape)).to(outputs.device)
+        return math.sqrt(2) * normals
+    uniform = torch.from_numpy(generator.random((shape[0], *shape[2:]))).to(outputs.device)
+    return fitted.back(residual_of_classes(fitted, drawn_classes(fitted.outputs, uniform)))
+
+
+def drawn_classes(outputs: Tensor, uniform: Tensor) -> Tensor:
+    """The class in whose share of [0, 1) each uniform number (N, ...) lies, (N, ...)."""
+    ends = probabilities(outputs).cumsum(dim=1)
+    below: Tensor = (ends <= uniform.unsqueeze(1) * ends[:, -1:]).sum(dim=1)
+    return below.clamp_max(outputs.shape[1] - 1)

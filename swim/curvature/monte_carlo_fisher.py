@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swim.curvature.losses import probabilities, residual_of_classes
+from swim.curvature.losses import drawn_classes, residual_of_classes
 from swim.curvature.per_sample import summed_squares
 from swim.curvature.shared import Term, summed
 from swim.data.labels import fit
@@ -61,7 +61,7 @@ def monte_carlo_fisher(
             own = torch.from_numpy(draws[0][rows]).to(outputs.device).movedim(1, 0)
             if loss == "mse":
                 return math.sqrt(2) * own
-            found = [residual_of_classes(fitted, _labels(fitted.outputs, u)) for u in own]
+            found = [residual_of_classes(fitted, drawn_classes(fitted.outputs, u)) for u in own]
             return fitted.back(torch.stack(found), before=1)
 
         for name, value, unit in summed_squares(subject, inputs, starts):
@@ -77,10 +77,3 @@ def _drawn(
     if loss == "mse":
         return stream.standard_normal((*size, *outputs.shape[1:]))
     return stream.random((*size, *outputs.shape[2:]))
-
-
-def _labels(outputs: Tensor, u: Tensor) -> Tensor:
-    """The class in whose share of [0, 1) each uniform number lies, (N, ...)."""
-    ends = probabilities(outputs).cumsum(dim=1)
-    below: Tensor = (ends <= u.unsqueeze(1) * ends[:, -1:]).sum(dim=1)
-    return below.clamp_max(outputs.shape[1] - 1)

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swim.data.batches import alike, first, shown
-from swim.data.labels import NotFiniteError
+from swim.data.batches import alike, arguments, first, shown
+from swim.data.labels import NotFiniteError, one_tensor
 from swim.errors import DataError, UnsupportedOperationError
 from swim.networks.diverged import where
-from swim.networks.isolation import left_alone
+from swim.networks.isolation import afresh, buffers_of, call, left_alone, parameters_of
 from swim.networks.subject import Subject, subject_of
 from swim.networks.weights.expressions import Operand, Weights
 from swim.networks.weights.interception import Follow, with_weights
@@ -107,6 +107,29 @@ def normalised(start: Tensor, dtype: torch.dtype, top: int = 0) -> tuple[Tensor,
     """
     exponent = top - max(math.frexp(float(start.abs().max()))[1], -900)
     return (start * 2.0**exponent).to(dtype), 2.0**-exponent
+
+
+def differentiable(subject: Subject, inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """One pass's outputs (N, ...), and the weights that it used as leaves to differentiate by.
+
+    Weights that are stored tensors are replaced by leaves there, at the speed of a plain pass;
+    where they are not, or a batch may use others, the pass is followed.
+
+    Raises:
+        DataError: the model returns something other than a tensor.
+    """
+    traced = subject.traced
+    if traced.followed or traced.overwrites:
+        mode = Leaves(subject)
+        return subject.run(mode, inputs), mode.by_name
+    leaves = {name: _leaf_of(subject.weights[name]) for name in traced.handed}
+    state = {**parameters_of(subject.model), **buffers_of(subject.model)}
+    for name, leaf in leaves.items():
+        state.update(dict.fromkeys(traced.handed[name], leaf))
+    afresh()
+    with torch.enable_grad():
+        outputs = call(subject.model, state, arguments(inputs))
+    return one_tensor(outputs), leaves
 
 
 class Leaves(Follow):

@@ -5,4 +5,6 @@ Steps depend on it, so it is part of their digests, which the names in
 """
 
 # Estimators that draw random numbers: they have a seed and a number of samples.
-DRAWING = frozenset({"monte_carlo_fisher", "hutchinson"})
+DRAWING = frozenset({"gauss_newton_probe", "monte_carlo_fisher", "hutchinson"})
+# Those of them that choose between random vectors, and report a relative error.
+PROBING = frozenset({"gauss_newton_probe"})

@@ -52,6 +52,7 @@ class ExperimentSettings(Section):
     )
     estimator: Estimator = as_in(SensitivityJob, "estimator")
     estimator_samples: int = as_in(SensitivityJob, "estimator_samples")
+    probe: Literal["signs", "labels"] = as_in(SensitivityJob, "probe")
     curvature_noise: float = as_in(SensitivityJob, "curvature_noise")
     methods: list[Method] = Field(
         ["swim", "magnitude", "random"],

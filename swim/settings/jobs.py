@@ -90,8 +90,14 @@ class SensitivityJob(Compute):
         1,
         ge=1,
         le=1_000_000,
-        description="draws of the estimators that draw: labels an image (monte_carlo_fisher), "
-        "probes every 50 images (hutchinson)",
+        description="draws of the estimators that draw: passes over the images "
+        "(gauss_newton_probe), labels an image (monte_carlo_fisher), probes every 50 images "
+        "(hutchinson)",
+    )
+    probe: Literal["signs", "labels"] = Field(
+        "signs",
+        description="random vectors of gauss_newton_probe: independent signs, or the residual of a "
+        "label drawn from the network's softmax, which varies more",
     )
     curvature_noise: float = Field(
         0.0,
@@ -109,9 +115,11 @@ class SensitivityJob(Compute):
     )
 
     def without_effect(self) -> dict[str, Any]:
-        """Most estimators draw nothing."""
+        """Most estimators draw nothing, and one chooses between random vectors."""
         drawing = self.estimator in estimator_traits.DRAWING
         unused = {} if drawing else {"estimator_samples": True}
+        if self.estimator not in estimator_traits.PROBING:
+            unused["probe"] = True
         return unused if drawing or self.curvature_noise else {**unused, "seed": True}
 
 

@@ -42,6 +42,7 @@ OWN_DATASETS = {
 # Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw, which
 # swim.settings.estimator_traits names, too.
 DRAWING = {
+    "gauss_newton_probe": "swim.curvature.gauss_newton_probe:gauss_newton_probe",
     "monte_carlo_fisher": "swim.curvature.monte_carlo_fisher:monte_carlo_fisher",
     "hutchinson": "swim.curvature.hutchinson:hutchinson",
 }
@@ -70,6 +71,7 @@ METHODS = {
     "fisher": "swim.selection.scores.fisher",
     "monte_carlo_fisher": "swim.selection.scores.monte_carlo_fisher",
     "gauss_newton": "swim.selection.scores.gauss_newton",
+    "gauss_newton_probe": "swim.selection.scores.gauss_newton_probe",
     "hutchinson": "swim.selection.scores.hutchinson",
     "magnitude": "swim.selection.scores.magnitude",
     "random": "swim.selection.scores.random",

@@ -424,7 +424,8 @@ def test_a_model_is_left_as_it_was(estimator):
 
 
 @pytest.mark.parametrize("estimator", ["gradient", "empirical_fisher", "gauss_newton",
-                                       "monte_carlo_fisher", "hutchinson"])  # fmt: skip
+                                       "gauss_newton_probe", "monte_carlo_fisher",
+                                       "hutchinson"])  # fmt: skip
 def test_single_precision_loses_nothing_to_its_range(estimator):
     """A network so sure that squares of its derivatives are no float32."""
     torch.manual_seed(0)

@@ -53,6 +53,14 @@ class Traced:
     overwrites: bool
     unused: bool
 
+    @property
+    def followed(self) -> bool:
+        """Whether a pass must follow its weights to where they are used.
+
+        So it is where they are not all stored tensors, or another batch may use other ones.
+        """
+        return self.unused or self.branches or self.handed.keys() != self.weights.keys()
+
 
 def _scripted(model: nn.Module) -> None:
     for name, module in model.named_modules():

@@ -123,6 +123,7 @@ SCORES = {
     "swim": ("curvature", by_full_scale),
     "swim_coherent": ("recursion_coherent", by_full_scale),
     "fisher": ("empirical_fisher", by_full_scale),
+    "gauss_newton_probe": ("gauss_newton_probe", by_full_scale),
     "monte_carlo_fisher": ("monte_carlo_fisher", by_full_scale),
     "gauss_newton": ("gauss_newton", by_full_scale),
     "hutchinson": ("hutchinson", by_full_scale),
