@@ -150,8 +150,8 @@ def test_batch_statistics_are_refused(model):
 
 
 def test_an_unknown_probe_is_refused_by_name():
+    batches = [(torch.randn(3, 2), None)]
     with pytest.raises(SettingError, match="unknown probe 'sings'; known: signs, labels"):
-        batches = [(torch.randn(3, 2), None)]
         second_derivative(nn.Linear(2, 2), batches, estimator="gauss_newton_probe", probe="sings")
 
 

@@ -94,7 +94,8 @@ def test_estimator_repeats_with_its_seed_and_changes_with_another(estimator):
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(one, again)
-    assert (one != other).mean() > 0.3
+    # Where one sample alone reaches a weight, its signs cancel in the square.
+    assert (one != other).mean() > 0.1
 
 
 @pytest.mark.parametrize("probe", ["signs", "labels"])
@@ -116,13 +117,28 @@ def test_gauss_newton_probe_has_the_mean_and_variance_of_its_formula(loss, probe
         second = shares @ arrived**2
         total = total + second
         cumulants = cumulants + shares @ arrived**4 - 3 * second**2
-    found = second_derivative(
-        model, [(x, None)], estimator="gauss_newton_probe", loss=loss, samples=DRAWS, seed=3,
-        probe=probe,
-    )  # fmt: skip
     exact = second_derivative(model, [(x, None)], estimator="gauss_newton", loss=loss)
     np.testing.assert_allclose(total, flat(exact), rtol=1e-9)
-    check(found, total, 2 * total**2 + cumulants)
+    check_probe(model, x, total, 2 * total**2 + cumulants, loss=loss, probe=probe)
+
+
+def check_probe(model, x, mean, variance, **options):
+    """:func:`check`, but the mean square of the errors is that of twelve independent runs.
+
+    A few samples' vectors reach all weights, so the weights' errors in one run hardly differ, and
+    its mean square scatters by 0.45; that of twelve by 0.13.
+    """
+    options = {"estimator": "gauss_newton_probe", "samples": DRAWS // 12, **options}
+    runs = np.stack([
+        flat(second_derivative(model, [(x, None)], seed=seed, **options)) for seed in range(12)
+    ])  # fmt: skip
+    steady = variance < 1e-20
+    np.testing.assert_allclose(runs[:, steady] - mean[steady], 0, atol=1e-9)
+    scores = (runs - mean)[:, ~steady] / np.sqrt(variance[~steady] / options["samples"])
+    assert scores.shape[1] > 15
+    bound = stats.norm.isf(FALSE_ALARM / 2 / scores.shape[1])
+    assert abs(scores.mean(0)).max() * 12**0.5 < bound
+    assert 0.4 < np.mean(scores**2) < 2
 
 
 def outcomes(loss, probe, outputs):
@@ -170,11 +186,7 @@ def test_gauss_newton_probe_is_unbiased_with_shared_weights_and_attention(shared
         arrived = vectors @ jacobian
         second = shares @ arrived**2
         total, cumulants = total + second, cumulants + shares @ arrived**4 - 3 * second**2
-    found = second_derivative(
-        model, [(x, None)], estimator="gauss_newton_probe", samples=DRAWS, seed=8
-    )
-    assert len(found) == len(weights)
-    check(found, total, 2 * total**2 + cumulants)
+    check_probe(model, x, total, 2 * total**2 + cumulants)
 
 
 def test_gauss_newton_probe_converges_as_the_root_of_its_passes():
@@ -202,7 +214,8 @@ def test_gauss_newton_probe_reports_the_error_that_it_has():
     model, x, _ = subject()
     x = x[:1].repeat(32 * 12, 1)  # twelve groups that differ in their vectors alone
     exact = second_derivative(model, [(x, None)], estimator="gauss_newton")
-    scale = {name: float(model.get_parameter(name).abs().max()) ** 2 for name in exact}
+    scale = {name: float(model.get_parameter(name).detach().abs().max()) ** 2
+             for name in exact}  # fmt: skip
     squared = sum(float((value * scale[name]).norm()) ** 2 for name, value in exact.items())
     reported, missed = [], []
     for seed in range(60):
