@@ -36,6 +36,16 @@ _MOVING = {
     F.pixel_shuffle, F.pixel_unshuffle, torch.channel_shuffle,
     torch.sum, Tensor.sum,
     F.pad,
+    torch.masked_fill, Tensor.masked_fill, torch.where, Tensor.where,
+    torch.tril, Tensor.tril, torch.triu, Tensor.triu,
+    torch.index_select, Tensor.index_select, torch.repeat_interleave, Tensor.repeat_interleave,
+    Tensor.unfold, F.unfold, F.fold,
+}  # fmt: skip
+# Give no floating-point numbers: their derivative is zero wherever there is one.
+_COMPARISONS = {
+    "gt", "ge", "lt", "le", "eq", "ne", "greater", "greater_equal", "less", "less_equal",
+    "not_equal", "__gt__", "__ge__", "__lt__", "__le__", "__eq__", "__ne__", "isnan", "isinf",
+    "isfinite", "argmax", "argmin", "argsort", "signbit",
 }  # fmt: skip
 _DROPOUTS = {
     F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
@@ -59,6 +69,8 @@ NODES = frozenset(
         "UnbindBackward0", "SliceBackward0", "SelectBackward0", "IndexBackward0",
         "ExpandBackward0", "CloneBackward0", "ToCopyBackward0", "SumBackward0", "SumBackward1",
         "ConstantPadNdBackward0", "RepeatBackward0", "RollBackward0", "FlipBackward0",
+        "MaskedFillBackward0", "WhereBackward0", "TrilBackward0", "TriuBackward0",
+        "IndexSelectBackward0", "UnfoldBackward0", "Im2ColBackward0", "Col2ImBackward0",
         "PixelShuffleBackward0", "PixelUnshuffleBackward0", "ChannelShuffleBackward0",
         "ReflectionPad1DBackward0", "ReflectionPad2DBackward0", "ReflectionPad3DBackward0",
         "ReplicationPad1DBackward0", "ReplicationPad2DBackward0", "ReplicationPad3DBackward0",
@@ -69,7 +81,8 @@ NODES = frozenset(
 
 def function(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether a call may run as it is, with autograd's own backward."""
-    if asks(func) or operation_name(func) in ("Tensor.T", "Tensor.mT"):
+    name = operation_name(func)
+    if asks(func) or name in ("Tensor.T", "Tensor.mT") or name in _COMPARISONS:
         return True
     if func in _DROPOUTS:
         # In eval mode it hands its input on.

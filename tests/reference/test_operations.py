@@ -31,6 +31,21 @@ def joined(parts):
     return torch.cat([part.flatten() * (i + 1) for i, part in enumerate(parts)])
 
 
+def resampled(x):
+    """Larger and smaller, in every mode."""
+    for mode in ("nearest", "nearest-exact", "bilinear", "bicubic", "area"):
+        yield F.interpolate(x, (5, 7), mode=mode)
+        if mode != "area":
+            yield F.interpolate(x, scale_factor=(0.5, 1.7), mode=mode)
+    for mode in ("bilinear", "bicubic"):
+        yield F.interpolate(x, (3, 6), mode=mode, align_corners=True)
+        yield F.interpolate(x, (2, 2), mode=mode, antialias=True)
+    yield F.interpolate(x, scale_factor=1.6, mode="bilinear", recompute_scale_factor=True)
+    yield F.interpolate(x[0], 5, mode="linear")
+    yield F.interpolate(x[None], (3, 5, 2), mode="trilinear")
+    yield F.interpolate(x[None], 2, mode="nearest")
+
+
 # How a function of this name is called on x of shape (2, 4, 4, 3); just on x where none is given.
 CALLS = {
     "clamp": lambda f, x: f(x, -0.5, 0.7),
@@ -111,6 +126,40 @@ CALLS = {
     "alpha_dropout": lambda f, x: f(x, 0.5, False),
     "dropout2d": lambda f, x: f(x, 0.5, False),
     "dropout3d": lambda f, x: f(x, 0.5, training=False),
+    **dict.fromkeys(("softmax", "softmin", "log_softmax", "special_softmax", "special_log_softmax"),
+                    lambda f, x: joined(
+        [f(x, 1), f(x[0] * 20, -1), f(x, 0, dtype=torch.float64)]
+    )),
+    "reciprocal": lambda f, x: f(x + 9),
+    "rsqrt": lambda f, x: f(x + 9),
+    "__rtruediv__": lambda f, x: f(x + 9, line(1, 2, 3)),
+    "__rdiv__": lambda f, x: f(x + 9, line(1, 2, 3)),
+    **dict.fromkeys(("maximum", "minimum", "fmax", "fmin"), lambda f, x: f(x[0], x[1])),
+    **dict.fromkeys(("matmul", "linalg_matmul", "__matmul__", "bmm"),
+                    lambda f, x: f(x[0], x[1, :, :3])),
+    "__rmatmul__": lambda f, x: f(x[0, :, :3], x[1]),
+    "mm": lambda f, x: f(x[0, 0], x[1, 0, :3]),
+    "mv": lambda f, x: f(x[0, 0], x[1, 0, 0]),
+    "dot": lambda f, x: f(x[0, 0, 0], x[1, 0, 0]).view(1),
+    "inner": lambda f, x: f(x[0], x[1, 0]),
+    "tensordot": lambda f, x: f(x[0], x[1], dims=([0, 2], [0, 2])),
+    "einsum": lambda f, x: joined(
+        [f("nij,nik->njk", x[0], x[1]), f("nij,j->ni", [x[0], x[1, 0, 0]])]
+    ),
+    "baddbmm": lambda f, x: f(x[0, :, :, :2], x[1, :, :, :1], x[1, :, :2, 1:].mT[:, :1],
+                              beta=2, alpha=0.5),
+    "addbmm": lambda f, x: f(x[0, 0, :, :2], x[1, :, :, :1], x[1, :, :2, 1:].mT[:, :1],
+                             beta=2, alpha=0.5),
+    "addmm": lambda f, x: f(x[0, 0], x[1, 0], x[0, 1, :3], beta=2, alpha=0.5),
+    "addmv": lambda f, x: f(x[0, 0, :, 0], x[1, 0], x[0, 1, 0], beta=2, alpha=0.5),
+    "masked_fill": lambda f, x: f(x, line(-1, 1, 3) > 0, 5.0),
+    "where": lambda f, x: f(x > 0, x, 3 * x) if f is torch.where else f(x, x < 0, line(0, 1, 3)),
+    "tril": lambda f, x: f(x),
+    "index_select": lambda f, x: f(x, 2, torch.tensor([0, 0, 3])),
+    "repeat_interleave": lambda f, x: f(x, 2, 1),
+    "unfold": lambda f, x: f(x, 2, 2, 1) if "Tensor" in f.__qualname__ else f(x, 2, padding=1),
+    "fold": lambda f, x: f(x.view(2, 8, 6), (4, 3), 2),
+    **dict.fromkeys(("interpolate", "upsample"), lambda f, x: joined(resampled(x))),
     **dict.fromkeys(
         ("add", "sub", "subtract", "rsub", "add_", "sub_"),
         lambda f, x: f(x, torch.linspace(1, 2, 3), alpha=3),
@@ -137,7 +186,8 @@ def call_of(func):
 
 FUNCTIONS = sorted(
     (zero_one_operations.FUNCTIONS | zero_one_operations._DROPOUTS | set(rules.RULES))
-    - set(rules.LAYERS),
+    - set(rules.LAYERS)
+    - {F.scaled_dot_product_attention},  # several operations, below
     key=operation_name,
 )
 
@@ -209,6 +259,72 @@ def test_the_stated_treatment_of_two_ways(name):
     x = a_tensor()
     found, _ = both(run, x)
     torch.testing.assert_close(found, 2 * factors(x) ** 2 * share(x))
+
+
+SEEN = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 0], [0, 1, 1]]).bool()
+ATTENTION = {
+    "plain": {},
+    "scaled": {"scale": 3.0},
+    "causal": {"is_causal": True},
+    "masked": {"attn_mask": SEEN},
+    "masked by numbers": {"attn_mask": torch.where(SEEN, line(0, 1, 3), -torch.inf)},
+    "biased": {"attn_mask": line(-1, 1, 12).view(4, 3)},
+    "shared keys": {"enable_gqa": True},
+}
+
+
+def step_by_step(q, k, v, attn_mask=None, is_causal=False, scale=3**-0.5, enable_gqa=False):
+    """Attention of the operations that the tests above hold against their Jacobians."""
+    if enable_gqa:
+        k, v = torch.cat([k[:, [i // 2]] for i in range(4)], 1), v[:, [0, 0, 1, 1]]
+    if is_causal:
+        attn_mask = torch.ones(4, 3).tril().bool()
+    scores = torch.matmul(q, k.transpose(2, 3)) * scale
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -1e30)
+    elif attn_mask is not None:
+        scores = scores + attn_mask.clamp(min=-1e30)
+    weights = scores.softmax(-1)
+    if attn_mask is not None:
+        blind = (~attn_mask if attn_mask.dtype == torch.bool else attn_mask.isinf()).all(-1)
+        weights = weights * (~blind).to(weights)[:, None]
+    return torch.matmul(weights, v)
+
+
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_attention_equals_its_two_products_and_softmax(kind):
+    options, heads = ATTENTION[kind], 2 if kind == "shared keys" else 4
+
+    def parts(x):
+        return x[:1], x[1:, :heads, :3], 2 * x[1:, :heads, 1:]
+
+    x = a_tensor()
+    torch.testing.assert_close(
+        step_by_step(*parts(x), **options), F.scaled_dot_product_attention(*parts(x), **options)
+    )
+    found, _ = both(lambda x: F.scaled_dot_product_attention(*parts(x), **options), x)
+    expected, _ = both(lambda x: step_by_step(*parts(x), **options), x)
+    assert expected.max() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("factor", [1, 30, 300])
+def test_softmax_keeps_the_digits_of_sure_rows_and_is_never_negative(factor, dtype):
+    """Each row's largest share rounds to 1; what the others leave of it keeps its digits."""
+    x = (a_tensor().flatten(0, 2) * factor).to(dtype)
+    found, _ = both(lambda x: x.softmax(1), x)
+    assert (found >= 0).all()
+    exact = torch.zeros_like(found)
+    h = 2 * factors(x).double() ** 2
+    for row, (values, shares) in enumerate(zip(x.double(), h, strict=True)):
+        a = torch.softmax(values, 0)
+        for j in range(3):
+            for i in range(3):
+                away = sum(a[k] for k in range(3) if k != j) if i == j else a[j]
+                exact[row, j] += shares[i] * (a[i] * away) ** 2
+    accuracy = 1e-4 if dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(found, exact, rtol=accuracy, atol=1e-30)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 500])

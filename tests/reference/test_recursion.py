@@ -9,7 +9,16 @@ from torch import nn
 import swim
 from swim.curvature import recursion, rules
 from swim.curvature.estimate import second_derivative
-from swim.curvature.rules import arithmetic, averages, elementwise, norms, products
+from swim.curvature.rules import (
+    arithmetic,
+    attention,
+    averages,
+    contractions,
+    elementwise,
+    interpolation,
+    norms,
+    products,
+)
 from swim.errors import DataError, UnsupportedOperationError
 from tests.reference import networks, twin
 
@@ -297,6 +306,21 @@ WITNESS = {
     arithmetic.mul_in_place: lambda a, b: a.mul_(3) + b,
     arithmetic.div: lambda a, b: a / 3 + b,
     arithmetic.div_in_place: lambda a, b: a.div_(3) + b,
+    arithmetic.rdiv: lambda a, b: 3 / (a + 9) + b,
+    # Of two equals each counts a quarter, where autograd halves.
+    arithmetic.maximum: lambda a, b: torch.maximum(a, a.clone()) + b,
+    arithmetic.minimum: lambda a, b: torch.minimum(a, a.clone()) + b,
+    attention.softmax: lambda a, b: a.softmax(1) + b,
+    attention.softmin: lambda a, b: nn.functional.softmin(a, 1) + b,
+    attention.log_softmax: lambda a, b: a.log_softmax(1) + b,
+    attention.attention: (lambda a, b: nn.functional.scaled_dot_product_attention(a, b, b)),
+    contractions.product: lambda a, b: a @ (b.mT @ b),
+    contractions.sum_and_product: lambda a, b: torch.baddbmm(
+        a.flatten(0, 1), b.flatten(0, 1), (b.mT @ b).flatten(0, 1)
+    ).view_as(a),
+    interpolation.interpolate: lambda a, b: (
+        nn.functional.interpolate(a[..., 1:], (7, 6), mode="bilinear") + b
+    ),
 }
 
 
@@ -361,16 +385,11 @@ def hidden_product(a, b):
 REFUSED = {
     "power of an activation": lambda a, b: 2**a + b,
     "exponent": lambda a, b: torch.pow(a, b),
-    "quotient": lambda a, b: a / (b + 9),
-    "quotient in place": lambda a, b: a.div_(b + 9),
+    "product of three": lambda a, b: torch.einsum("nchw,nchw,nchw->nchw", a, b, b),
+    "mask that is an activation": lambda a, b: nn.functional.scaled_dot_product_attention(
+        a, b, b, attn_mask=a @ b.mT
+    ),
     "rounding": lambda a, b: a.div_(3, rounding_mode="floor") + b,
-    "division by": lambda a, b: 1 / (a + 9) + b,
-    "matmul": lambda a, b: a @ b.transpose(2, 3) @ b,
-    "bmm": lambda a, b: torch.bmm(a.flatten(0, 1), b.flatten(0, 1).mT)[..., 1:].view_as(a),
-    "einsum": lambda a, b: torch.einsum("nchw,nchw->nchw", a, b),
-    "softmax": lambda a, b: a.softmax(1) + b,
-    "attention": lambda a, b: nn.functional.scaled_dot_product_attention(a, b, b),
-    "maximum": lambda a, b: torch.maximum(a, b),
     "slope that is an activation": lambda a, b: nn.functional.prelu(a, b.mean((0, 2, 3))) + b,
     "one value made several": lambda a, b: torch.pow(a, torch.full((2, 1, 1, 1, 1), 2)).sum(0) + b,
     "activation written into a part": lambda a, b: nn.functional.silu(a[:, :1], inplace=True) + b,

@@ -11,11 +11,13 @@ autograd's own backward is the recursion already.
 One module a kind; importing them fills :data:`RULES`.
 """
 
-from swim.curvature.rules.arithmetic import Product
+from swim.curvature.rules.arithmetic import Extremum, Product, Quotient
+from swim.curvature.rules.attention import LogSoftmax, Softmax
 from swim.curvature.rules.averages import Averaging
 from swim.curvature.rules.base import RULES, refuse, rule
 from swim.curvature.rules.contractions import SquaredProduct
 from swim.curvature.rules.elementwise import Scaling
+from swim.curvature.rules.interpolation import Interpolating
 from swim.curvature.rules.norms import Normalising
 from swim.curvature.rules.products import LAYERS, SquaredConvolution, SquaredLinear
 
@@ -30,4 +32,9 @@ OURS = (
     Averaging,
     Normalising,
     Product,
+    Quotient,
+    Extremum,
+    Softmax,
+    LogSoftmax,
+    Interpolating,
 )

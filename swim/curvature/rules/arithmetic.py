@@ -27,6 +27,41 @@ class Product(Function):
         return h_a.sum_to_size(a.shape), h_b.sum_to_size(b.shape)
 
 
+class Quotient(Function):
+    """``o = a / b`` of two activations: ``h_a = h / b²``, ``h_b = (a / b²)² h``."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return a / b
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, h: Tensor) -> tuple[Tensor | None, ...]:
+        a, b = ctx.saved_tensors
+        h_a = h / b.square()
+        return h_a.sum_to_size(a.shape), (h_a * (a / b).square()).sum_to_size(b.shape)
+
+
+class Extremum(Function):
+    """The larger (or smaller) of two: h goes to it; each of two equals takes ``(1/2)² h``."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, larger: bool) -> Tensor:
+        first = (a > b) if larger else (a < b)
+        share = torch.where(a == b, 0.5, first.to(a.dtype))
+        ctx.save_for_backward(share)
+        ctx.shapes = a.shape, b.shape
+        return torch.maximum(a, b) if larger else torch.minimum(a, b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, h: Tensor) -> tuple[Tensor | None, ...]:
+        (share,) = ctx.saved_tensors
+        h_a, h_b = h * share.square(), h * (1 - share).square()
+        return h_a.sum_to_size(ctx.shapes[0]), h_b.sum_to_size(ctx.shapes[1]), None
+
+
 def _scaled(x: Any, slope: float) -> Any:
     """``slope * x`` with its rule; nothing to do for a constant or a slope of one."""
     if not active(x):
@@ -90,10 +125,33 @@ def mul_in_place(func: Any, input: Tensor, other: Any) -> Tensor:
 
 @rule(torch.div, torch.divide, torch.true_divide, Tensor.div, Tensor.__truediv__)
 def div(func: Any, input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """An activation divided by a constant."""
-    if active(other) or rounding_mode is not None:
-        raise refuse(func, "it divides by an activation, or rounds")
-    result: Tensor = Scaling.apply(input, lambda t: t / other, input.new_ones(1) / other)
+    """An activation divided by a constant, or anything divided by an activation."""
+    if rounding_mode is not None:
+        raise refuse(func, "it rounds")
+    if active(other):
+        quotient: Tensor = Quotient.apply(torch.as_tensor(input).to(other), other)
+        return quotient
+    scaled: Tensor = Scaling.apply(input, lambda t: t / other, input.new_ones(1) / other)
+    return scaled
+
+
+@rule(Tensor.__rtruediv__, Tensor.__rdiv__)
+def rdiv(func: Any, input: Tensor, other: Any) -> Tensor:
+    """A constant divided by an activation."""
+    return div(torch.div, other, input)
+
+
+@rule(torch.maximum, Tensor.maximum, torch.fmax, Tensor.fmax)
+def maximum(func: Any, input: Tensor, other: Tensor) -> Tensor:
+    """The larger of two."""
+    result: Tensor = Extremum.apply(input, other, True)
+    return result
+
+
+@rule(torch.minimum, Tensor.minimum, torch.fmin, Tensor.fmin)
+def minimum(func: Any, input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of two."""
+    result: Tensor = Extremum.apply(input, other, False)
     return result
 
 

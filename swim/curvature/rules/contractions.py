@@ -1,4 +1,4 @@
-"""Matrix products of an activation and a weight, however they are written."""
+"""Products that are linear in each of two tensors, however they are written."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from swim.curvature.rules.base import RULES, owned, refuse
+from swim.curvature.rules.base import RULES, active, owned, refuse, rule
 from swim.networks.weights.operations import Path, at, operation_name, places, put
 
 # Products of two tensors that are linear in each.
@@ -21,7 +21,10 @@ _WITH_SUM = {"addmm": torch.mm, "addmv": torch.mv, "baddbmm": torch.bmm}
 
 
 class SquaredProduct(Function):
-    """``o = f(x, W)``, linear in both: the gradients of ``f(x∘x, W∘W)``."""
+    """``o = f(A, B)``, linear in both: the gradients of ``f(A∘A, B∘B)``.
+
+    For ``C = A B`` that is ``h_A = h (B∘B)ᵀ`` and ``h_B = (A∘A)ᵀ h``.
+    """
 
     @staticmethod
     def forward(ctx: Any, run: Callable[[Tensor, Tensor], Tensor], x: Tensor, w: Tensor) -> Tensor:
@@ -69,3 +72,47 @@ def contraction(
         run, at(args, kwargs, others[0]), at(args, kwargs, weights[0])
     )
     return result
+
+
+@rule(
+    torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, torch.linalg.matmul,
+    torch.mm, Tensor.mm, torch.bmm, Tensor.bmm, torch.mv, Tensor.mv, torch.dot, Tensor.dot,
+    torch.inner, Tensor.inner, torch.tensordot, torch.einsum,
+)  # fmt: skip
+def product(func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """A product of two activations, or of an activation and a constant.
+
+    Raises:
+        UnsupportedOperationError: of more than two tensors.
+    """
+    paths = [path for path, _ in places(args, kwargs)]
+    if len(paths) != 2:
+        raise refuse(func, "it multiplies more than two tensors; write products of two")
+
+    def run(a: Tensor, b: Tensor) -> Tensor:
+        positional, named = put(args, kwargs, dict(zip(paths, (a, b), strict=True)))
+        made: Tensor = func(*positional, **named)
+        return made
+
+    result: Tensor = SquaredProduct.apply(run, *(at(args, kwargs, path) for path in paths))
+    return result
+
+
+@rule(
+    torch.baddbmm, Tensor.baddbmm, torch.addbmm, Tensor.addbmm, torch.addmm, Tensor.addmm,
+    torch.addmv, Tensor.addmv,
+)  # fmt: skip
+def sum_and_product(
+    func: Any, input: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """``beta C + alpha A B``."""
+    made = input
+    if beta != 1:
+        made = RULES[torch.mul](torch.mul, input, beta) if active(input) else input * beta
+    name = operation_name(func)
+    whole = (
+        RULES[torch.matmul](torch.matmul, a, b) if active(a) or active(b) else torch.matmul(a, b)
+    )
+    if name == "addbmm":
+        whole = whole.sum(0)
+    return RULES[torch.add](torch.add, made, whole, alpha=alpha)

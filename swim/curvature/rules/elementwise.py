@@ -37,6 +37,7 @@ class Scaling(Function):
     torch.pow, Tensor.pow, Tensor.pow_, Tensor.__pow__, torch.square, Tensor.square,
     torch.sqrt, Tensor.sqrt, torch.exp, Tensor.exp, torch.log, Tensor.log,
     torch.abs, Tensor.abs, Tensor.__abs__,
+    torch.reciprocal, Tensor.reciprocal, torch.rsqrt, Tensor.rsqrt,
 )  # fmt: skip
 def elementwise(func: Any, input: Any, *args: Any, **kwargs: Any) -> Tensor:
     """``o = f(x)``: ``h_x = f'(x)^2 h``, with autograd's own f'; the term in f'' is dropped."""
