@@ -18,6 +18,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.utils.checkpoint import checkpoint
 
 from swim.curvature import zero_one_operations
+from swim.curvature.advice import advise, coherent
 from swim.curvature.autograd_graph import graph_behind
 from swim.curvature.losses import output_curvature
 from swim.curvature.rules import LAYERS, OURS, RULES, refuse
@@ -39,12 +40,14 @@ class _SquaredJacobians(Follow):
 
     Attributes:
         leaves: one for each use of a weight, and the weight's name.
+        dropped: where terms are dropped that count, see :mod:`swim.curvature.advice`.
     """
 
     def __init__(self, subject: Subject, rules: Rules):
         super().__init__(subject.stored(), subject.traced.spread)
         self._subject, self._rules = subject, rules
         self.leaves: list[tuple[str, Tensor]] = []
+        self.dropped: set[str] = set()
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         # Stored tensors themselves need no derivative, such as those of unregistered modules.
@@ -61,7 +64,9 @@ class _SquaredJacobians(Follow):
         if not torch.is_grad_enabled():
             raise refuse(func, "it runs on activations under no_grad, which hides it")
         if func in self._rules:
-            return self._rules[func](func, *args, **kwargs)
+            result = self._rules[func](func, *args, **kwargs)
+            self.dropped.add(coherent(func, args, result))
+            return result
         if not zero_one_operations.function(func, args, kwargs):
             raise refuse(func, "there is no rule for it")
         return func(*args, **kwargs)
@@ -125,7 +130,12 @@ def _run(subject: Subject, mode: _SquaredJacobians, inputs: Any) -> Tensor:
 
 
 def second_derivatives(
-    subject: Subject, inputs: Any, labels: Any, loss: str, instead: Rules | None = None
+    subject: Subject,
+    inputs: Any,
+    labels: Any,
+    loss: str,
+    instead: Rules | None = None,
+    dropped: set[str] | None = None,
 ) -> list[Term]:
     """Second derivatives of one batch, a term per use of a weight.
 
@@ -139,6 +149,7 @@ def second_derivatives(
         labels: of the batch, or None.
         loss: as in :func:`recursion`.
         instead: rules that win over the recursion's own.
+        dropped: is given what the network has where the recursion drops terms that count.
 
     Raises:
         UnsupportedOperationError, DataError: as :func:`recursion`.
@@ -148,6 +159,8 @@ def second_derivatives(
         outputs = _run(subject, mode, inputs)
         leaves = {leaf: name for name, leaf in mode.leaves}
         check_graph(outputs, list(leaves))
+        if dropped is not None:
+            dropped |= mode.dropped - {""}
         start, unit = normalised(output_curvature(loss, outputs, labels), outputs.dtype, scale)
         second = torch.autograd.grad(outputs, list(leaves), start, allow_unused=True)
         values = reached(second, leaves.values())
@@ -187,8 +200,12 @@ def recursion(
         DataError: ``batches`` is empty or not made of pairs, or a second derivative is not finite.
         SettingError: the loss is unknown.
     """
+    dropped: set[str] = set()
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> list[Term]:
-        return second_derivatives(subject, inputs, labels, loss)
+        before = set(dropped)
+        found = second_derivatives(subject, inputs, labels, loss, dropped=dropped)
+        advise(dropped - before)
+        return found
 
     return summed(model, batches, progress, terms)

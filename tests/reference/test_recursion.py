@@ -411,7 +411,9 @@ REFUSED = {
 def test_recursion_refuses_operations_without_a_rule_and_names_another_estimator(name):
     company = dict.fromkeys(["item", "no_grad", "slope that is an activation"], "share a batch")
     text = {"dropout": "random numbers", **company}
-    with pytest.raises(UnsupportedOperationError, match=text.get(name, 'estimator="hutchinson"')):
+    with pytest.raises(
+        UnsupportedOperationError, match=text.get(name, 'estimator="gauss_newton_probe"')
+    ):
         of(Between(REFUSED[name]), networks.inputs())
 
 

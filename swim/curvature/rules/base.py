@@ -25,8 +25,9 @@ def refuse(func: Any, why: str) -> UnsupportedOperationError:
     """The error for an operation, or a use of one, that has no rule."""
     return UnsupportedOperationError(
         f"the second-derivative recursion cannot pass through {operation_name(func)}: {why}. "
-        'swim.sensitivity(model, batches, estimator="hutchinson") takes any differentiable '
-        "network; or rewrite that part with operations that docs/sensitivity.md lists"
+        'swim.sensitivity(model, batches, estimator="gauss_newton_probe") takes any differentiable '
+        "network at the same cost (in a pipeline: the method gauss_newton_probe, or estimator: "
+        "gauss_newton_probe); or rewrite that part with operations that docs/sensitivity.md lists"
     )
 
 
