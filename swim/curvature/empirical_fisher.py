@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from swim.curvature.losses import residual
 from swim.curvature.per_sample import summed_squares
 from swim.curvature.shared import Term, summed
-from swim.data.labels import needed
+from swim.data.labels import Loss, needed
 from swim.networks.subject import Subject
 
 
@@ -16,7 +16,7 @@ def empirical_fisher(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
     """``sum_n (dL_n / dw_i)^2`` with the true labels.

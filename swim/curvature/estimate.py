@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from swim.curvature.spread import Estimate
+    from swim.data.labels import Loss
     from swim.networks.subject import Subject
 
 
@@ -19,7 +20,7 @@ def second_derivative(
     batches: Iterable[tuple[Any, Any]],
     *,
     estimator: str = "recursion",
-    loss: str = "cross_entropy",
+    loss: "Loss" = "cross_entropy",
     seed: int = 0,
     samples: int = 1,
     probe: str = "signs",
@@ -38,7 +39,8 @@ def second_derivative(
             cross-entropy have the shape of the outputs without the classes, which are dimension 1
             or the last; those of -100 count nowhere.
         estimator: a key of ``swim.settings.registry.ESTIMATORS``; docs/estimators.md compares them.
-        loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
+        loss: ``cross_entropy``, ``mse`` (sum of squared errors), or cross-entropy with class
+            weights, :class:`swim.data.labels.CrossEntropy`.
         seed: of the estimators that draw.
         samples: their draws: passes over all samples (``gauss_newton_probe``), labels a sample
             (``monte_carlo_fisher``), probes every 50 samples (``hutchinson``).
@@ -69,7 +71,7 @@ def _estimated(
     batches: Iterable[tuple[Any, Any]],
     inputs: str | Sequence[str] | None,
     estimator: str,
-    loss: str,
+    loss: "Loss",
     drawing: dict[str, Any],
     noise: float,
     digital: Iterable[str],
@@ -115,7 +117,7 @@ def sensitivity(
     batches: Iterable[tuple[Any, Any]],
     *,
     estimator: str = "recursion",
-    loss: str = "cross_entropy",
+    loss: "Loss" = "cross_entropy",
     seed: int = 0,
     samples: int = 1,
     probe: str = "signs",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from swim.curvature.losses import curvature_factors
 from swim.curvature.per_sample import summed_squares
 from swim.curvature.shared import Term, summed
+from swim.data.labels import Loss
 from swim.networks.subject import Subject
 
 
@@ -15,7 +16,7 @@ def gauss_newton(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
     """``sum_n (J_n^T H_n J_n)_ii = sum_n sum_c (J_n^T s_nc)_i^2``, nothing dropped.

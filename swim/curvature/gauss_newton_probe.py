@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from swim.curvature.losses import drawn_residual, drawn_signs
 from swim.curvature.shared import Term, differentiable, normalised, not_finite, reached, summed
 from swim.curvature.spread import Spread
+from swim.data.labels import Loss
 from swim.errors import SettingError
 from swim.networks.subject import Subject
 from swim.runtime import rng
@@ -33,7 +34,7 @@ def gauss_newton_probe(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
     seed: int = 0,
     samples: int = 1,

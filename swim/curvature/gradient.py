@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from swim.curvature.losses import residual
 from swim.curvature.shared import Term, differentiable, normalised, reached, summed
+from swim.data.labels import Loss
 from swim.networks.subject import Subject
 
 
-def gradients(subject: Subject, inputs: Any, labels: Any, loss: str) -> Iterator[Term]:
+def gradients(subject: Subject, inputs: Any, labels: Any, loss: Loss) -> Iterator[Term]:
     """One batch's gradient of the loss summed over samples, a term a weight."""
     outputs, leaves = differentiable(subject, inputs)
     start, unit = normalised(residual(loss, outputs, labels), outputs.dtype)
@@ -24,7 +25,7 @@ def gradient(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
     """The gradient ``sum_n dL_n / dw_i``, with its sign; near a minimum it is nearly zero.

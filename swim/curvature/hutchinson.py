@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from swim.curvature.autograd_graph import graph_behind
 from swim.curvature.losses import output_curvature, total
 from swim.curvature.shared import Leaves, Term, normalised, reached, summed
-from swim.data.labels import needed
+from swim.data.labels import Loss, needed
 from swim.errors import UnsupportedOperationError
 from swim.networks.subject import Subject
 from swim.runtime import rng
@@ -26,7 +26,7 @@ def hutchinson(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
     seed: int = 0,
     samples: int = 1,
@@ -73,7 +73,7 @@ def hutchinson(
 
 
 def _one_block(
-    subject: Subject, inputs: Tensor, labels: Tensor, loss: str, probes: "_Probes"
+    subject: Subject, inputs: Tensor, labels: Tensor, loss: Loss, probes: "_Probes"
 ) -> Iterator[Term]:
     mode = Leaves(subject)
     leaves = mode.by_name

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.data.labels import IGNORED, Fit, fit
+from swim.data.labels import IGNORED, Fit, Loss, fit
 
 
 def probabilities(outputs: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def probabilities(outputs: Tensor) -> Tensor:
     return torch.softmax(outputs.detach().double(), dim=1)
 
 
-def output_curvature(loss: str, outputs: Tensor, labels: Any = None) -> Tensor:
+def output_curvature(loss: Loss, outputs: Tensor, labels: Any = None) -> Tensor:
     """``d^2 loss / d output^2``, element by element.
 
     Args:
@@ -41,7 +41,7 @@ def output_curvature(loss: str, outputs: Tensor, labels: Any = None) -> Tensor:
         return torch.full_like(outputs, 2.0, dtype=torch.float64)
     p = probabilities(fitted.outputs)
     top = p.argmax(dim=1, keepdim=True)
-    return fitted.back(fitted.counting(p * (1 - p).scatter(1, top, _others(p, top))))
+    return fitted.back(fitted.weighted(p * (1 - p).scatter(1, top, _others(p, top))))
 
 
 def _others(p: Tensor, index: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def _others(p: Tensor, index: Tensor) -> Tensor:
     return p.scatter(1, index, 0.0).sum(dim=1, keepdim=True)
 
 
-def total(loss: str, outputs: Tensor, labels: Any) -> Tensor:
+def total(loss: Loss, outputs: Tensor, labels: Any) -> Tensor:
     """The loss itself, summed over samples: a float64 scalar that autograd can differentiate.
 
     Arguments and errors as in :func:`residual`.
@@ -57,12 +57,13 @@ def total(loss: str, outputs: Tensor, labels: Any) -> Tensor:
     fitted = fit(loss, outputs, labels)
     if loss == "mse":
         return (outputs.double() - fitted.given).square().sum()
-    return F.cross_entropy(
-        fitted.outputs.double(), fitted.given, reduction="sum", ignore_index=IGNORED
+    losses = F.cross_entropy(
+        fitted.outputs.double(), fitted.given, reduction="none", ignore_index=IGNORED
     )
+    return losses.sum() if fitted.weights is None else (losses * fitted.weights).sum()
 
 
-def residual(loss: str, outputs: Tensor, labels: Any) -> Tensor:
+def residual(loss: Loss, outputs: Tensor, labels: Any) -> Tensor:
     """``d loss / d output``: ``p - onehot(label)``, or ``2 (output - target)``.
 
     Args:
@@ -83,13 +84,16 @@ def residual(loss: str, outputs: Tensor, labels: Any) -> Tensor:
     return fitted.back(residual_of_classes(fitted, fitted.given))
 
 
-def residual_of_classes(fitted: Fit, labels: Tensor) -> Tensor:
-    """``p - onehot(label)``, (N, C, ...), where the batch's own labels count, for these labels."""
+def residual_of_classes(fitted: Fit, labels: Tensor, power: float = 1.0) -> Tensor:
+    """``w^power (p - onehot(label))``, (N, C, ...), for these labels.
+
+    Which labels count, and with which weight w, the batch's own labels say.
+    """
     p, index = probabilities(fitted.outputs), labels.clamp_min(0).unsqueeze(1)
-    return fitted.counting(p.scatter(1, index, -_others(p, index)))
+    return fitted.weighted(p.scatter(1, index, -_others(p, index)), power)
 
 
-def curvature_factors(loss: str, outputs: Tensor, labels: Any = None) -> Tensor:
+def curvature_factors(loss: Loss, outputs: Tensor, labels: Any = None) -> Tensor:
     """Factors of the loss's Hessian in the outputs: ``S S^T = d^2 loss / d output^2``.
 
     Cross-entropy: ``s_c = sqrt(p_c) (e_c - p)``, since ``sum_c s_c s_c^T = diag(p) - p p^T``
@@ -119,10 +123,12 @@ def curvature_factors(loss: str, outputs: Tensor, labels: Any = None) -> Tensor:
     # (n, position, factor's class, class) -> (position, factor's class, n, class, position)
     factors = torch.diag_embed(blocks.permute(2, 0, 3, 1)).movedim(-1, 0)
     factors = fitted.counting(factors.reshape(positions * c, *shape))
+    if fitted.weights is not None:
+        factors = factors * fitted.weights.to(factors.dtype).sqrt().unsqueeze(1)
     return fitted.back(factors, before=1)
 
 
-def drawn_signs(loss: str, outputs: Tensor, labels: Any, generator: np.random.Generator) -> Tensor:
+def drawn_signs(loss: Loss, outputs: Tensor, labels: Any, generator: np.random.Generator) -> Tensor:
     """Random vectors u with ``E[u u^T] = d^2 loss / d output^2``, made of independent signs e.
 
     Cross-entropy: ``u_c = sqrt(p_c) e_c - p_c sum_j sqrt(p_j) e_j``; mse: ``sqrt(2) e_c``. The
@@ -141,11 +147,11 @@ def drawn_signs(loss: str, outputs: Tensor, labels: Any, generator: np.random.Ge
     # Of the likeliest class sqrt(p) e - p sqrt(p) e is sqrt(p) e (1 - p), which keeps its digits.
     rest = signed.scatter(1, top, 0.0).sum(dim=1, keepdim=True)
     likeliest = signed.gather(1, top) * _others(p, top) - p.gather(1, top) * rest
-    return fitted.back(fitted.counting((signed - p * mixed).scatter(1, top, likeliest)))
+    return fitted.back(fitted.weighted((signed - p * mixed).scatter(1, top, likeliest), 0.5))
 
 
 def drawn_residual(
-    loss: str, outputs: Tensor, labels: Any, generator: np.random.Generator
+    loss: Loss, outputs: Tensor, labels: Any, generator: np.random.Generator
 ) -> Tensor:
     """The residual of a label drawn from the network's softmax; for mse a normal of variance 2.
 
@@ -158,7 +164,8 @@ def drawn_residual(
         normals = torch.from_numpy(generator.standard_normal(shape)).to(outputs.device)
         return math.sqrt(2) * normals
     uniform = torch.from_numpy(generator.random((shape[0], *shape[2:]))).to(outputs.device)
-    return fitted.back(residual_of_classes(fitted, drawn_classes(fitted.outputs, uniform)))
+    drawn = drawn_classes(fitted.outputs, uniform)
+    return fitted.back(residual_of_classes(fitted, drawn, 0.5))
 
 
 def drawn_classes(outputs: Tensor, uniform: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from swim.curvature.losses import drawn_classes, residual_of_classes
 from swim.curvature.per_sample import summed_squares
 from swim.curvature.shared import Term, summed
-from swim.data.labels import fit
+from swim.data.labels import Loss, fit
 from swim.networks.subject import Subject
 from swim.runtime import rng
 
@@ -20,7 +20,7 @@ def monte_carlo_fisher(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
     seed: int = 0,
     samples: int = 1,
@@ -61,7 +61,9 @@ def monte_carlo_fisher(
             own = torch.from_numpy(draws[0][rows]).to(outputs.device).movedim(1, 0)
             if loss == "mse":
                 return math.sqrt(2) * own
-            found = [residual_of_classes(fitted, drawn_classes(fitted.outputs, u)) for u in own]
+            found = [
+                residual_of_classes(fitted, drawn_classes(fitted.outputs, u), 0.5) for u in own
+            ]
             return fitted.back(torch.stack(found), before=1)
 
         for name, value, unit in summed_squares(subject, inputs, starts):
@@ -71,7 +73,7 @@ def monte_carlo_fisher(
 
 
 def _drawn(
-    stream: np.random.Generator, loss: str, size: tuple[int, int], outputs: Tensor
+    stream: np.random.Generator, loss: Loss, size: tuple[int, int], outputs: Tensor
 ) -> np.ndarray:
     """The batch's draws (N, K, ...): normals for mse, else uniform numbers, one a position."""
     if loss == "mse":

@@ -24,6 +24,7 @@ from swim.curvature.losses import output_curvature
 from swim.curvature.rules import LAYERS, OURS, RULES, refuse
 from swim.curvature.rules.contractions import contraction
 from swim.curvature.shared import Term, in_transform, normalised, not_finite, reached, summed
+from swim.data.labels import Loss
 from swim.networks.subject import Subject
 from swim.networks.weights.expressions import Operand
 from swim.networks.weights.interception import Follow
@@ -133,7 +134,7 @@ def second_derivatives(
     subject: Subject,
     inputs: Any,
     labels: Any,
-    loss: str,
+    loss: Loss,
     instead: Rules | None = None,
     dropped: set[str] | None = None,
 ) -> list[Term]:
@@ -173,7 +174,7 @@ def recursion(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
     """Raw second derivatives ``H_ii`` of the loss, summed over samples.

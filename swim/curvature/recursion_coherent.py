@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from swim.curvature.recursion import second_derivatives
 from swim.curvature.rules import Averaging
 from swim.curvature.shared import Term, summed
+from swim.data.labels import Loss
 from swim.networks.subject import Subject
 
 
@@ -33,7 +34,7 @@ def recursion_coherent(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
     """Raw ``H_ii`` by the recursion, but through averages by the plain coefficient.

@@ -12,7 +12,7 @@ from swim.curvature.recursion_coherent import PLAIN
 from swim.curvature.rules import LAYERS, RULES
 from swim.curvature.rules.elementwise import Scaling
 from swim.curvature.shared import Leaves, Term, summed
-from swim.data.labels import counted
+from swim.data.labels import Loss, counted
 from swim.networks.subject import Subject
 from swim.networks.weights.interception import Watch
 
@@ -42,7 +42,7 @@ def release(
     model: nn.Module,
     batches: Iterable[tuple[Any, Any]],
     *,
-    loss: str = "cross_entropy",
+    loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
     """What the first release calls a second derivative, to show what its faults do.

@@ -10,17 +10,32 @@ A label of :data:`IGNORED` counts nowhere: not in an accuracy, a loss or a secon
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swim.errors import DataError, SettingError
+from swim.errors import DataError, SettingError, short
 
 LOSSES = ("cross_entropy", "mse")
 IGNORED = -100  # as in torch.nn.functional.cross_entropy
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Softmax cross-entropy whose classes count differently, as ``nn.CrossEntropyLoss(weight)``.
+
+    Attributes:
+        class_weights: of each class, (C,), not negative; a label's loss is multiplied by that of
+            its class. Label smoothing needs no setting: it changes no second derivative.
+    """
+
+    class_weights: Tensor
+
+
+Loss = str | CrossEntropy
 
 
 class NotFiniteError(DataError):
@@ -42,11 +57,13 @@ class Fit:
         labels: int64 (N, ...) for cross-entropy, targets shaped like outputs for mse; None if the
             batch has none.
         axis: the dimension of the network's own outputs that holds the classes.
+        weights: what each label's loss is multiplied by, shaped like the labels; None for one.
     """
 
     outputs: Tensor
     labels: Tensor | None
     axis: int = 1
+    weights: Tensor | None = None
 
     @property
     def given(self) -> Tensor:
@@ -64,6 +81,13 @@ class Fit:
         ignored = self.labels == IGNORED
         return values.masked_fill(ignored.unsqueeze(1), 0.0) if ignored.any() else values
 
+    def weighted(self, values: Tensor, power: float = 1.0) -> Tensor:
+        """:meth:`counting`, each label's values multiplied by its weight to some power."""
+        counting = self.counting(values)
+        if self.weights is None:
+            return counting
+        return counting * self.weights.to(values.dtype).pow(power).unsqueeze(1)
+
     def back(self, values: Tensor, before: int = 0) -> Tensor:
         """Values shaped (..., *outputs), with the classes where the network has them.
 
@@ -74,13 +98,20 @@ class Fit:
         return values.movedim(1 + before, self.axis + before) if self.axis != 1 else values
 
 
-def check_loss(loss: str) -> None:
+def check_loss(loss: Loss) -> None:
     """Raise unless the loss is known.
 
     Raises:
-        SettingError: it is not.
+        SettingError: it is not, or its class weights are no numbers from 0.
     """
-    if loss not in LOSSES:
+    if isinstance(loss, CrossEntropy):
+        weights = loss.class_weights
+        if weights.dim() != 1 or not bool((weights.isfinite() & (weights >= 0)).all()):
+            raise SettingError(
+                f"class weights must be one finite number from 0 for each class, (C,), not "
+                f"{short(weights.tolist())}"
+            )
+    elif loss not in LOSSES:
         raise SettingError(f"unknown loss {loss!r}; known: {', '.join(LOSSES)}")
 
 
@@ -118,11 +149,11 @@ def one_tensor(outputs: Any) -> Tensor:
     )
 
 
-def fit(loss: str, outputs: Any, labels: Any) -> Fit:
+def fit(loss: Loss, outputs: Any, labels: Any) -> Fit:
     """Outputs and labels compared.
 
     Args:
-        loss: ``cross_entropy`` or ``mse``.
+        loss: ``cross_entropy`` or ``mse``, or a :class:`CrossEntropy` with class weights.
         outputs: of a network, floating-point (N, ...).
         labels: of the same samples, or None.
 
@@ -151,7 +182,22 @@ def fit(loss: str, outputs: Any, labels: Any) -> Fit:
             f"the model gives outputs {tuple(outputs.shape)} for labels {tuple(labels.shape)}: "
             "both need one row for each sample of the inputs"
         )
-    return _of_mse(outputs, labels) if loss == "mse" else _of_classes(outputs, labels)
+    if loss == "mse":
+        return _of_mse(outputs, labels)
+    fitted = _of_classes(outputs, labels)
+    return _with_weights(fitted, loss.class_weights) if isinstance(loss, CrossEntropy) else fitted
+
+
+def _with_weights(fitted: Fit, class_weights: Tensor) -> Fit:
+    classes = fitted.outputs.shape[1]
+    if len(class_weights) != classes:
+        raise DataError(
+            f"{len(class_weights)} class weights for a network of {classes} classes: one for each "
+            "is needed"
+        )
+    # A label that does not count has any weight: its values are zero.
+    weights = class_weights.to(fitted.outputs.device)[fitted.given.clamp_min(0)]
+    return replace(fitted, weights=weights)
 
 
 def _finite(values: Tensor) -> bool:
@@ -283,14 +329,14 @@ def _class_numbers(labels: Tensor, outputs: Tensor) -> Tensor:
     return labels
 
 
-def counted(loss: str, labels: Tensor) -> Tensor:
+def counted(loss: Loss, labels: Tensor) -> Tensor:
     """Number of labels of each sample that count: int64 (N,); one for the targets of mse."""
     if loss == "mse":
         return torch.ones(len(labels), dtype=torch.int64, device=labels.device)
     return (labels != IGNORED).reshape(len(labels), -1).sum(1)
 
 
-def each_loss(loss: str, outputs: Any, labels: Any) -> tuple[Tensor, Tensor]:
+def each_loss(loss: Loss, outputs: Any, labels: Any) -> tuple[Tensor, Tensor]:
     """Of each sample: the number of correct labels (NaN for mse), and the sum of their losses.
 
     Args:
@@ -311,6 +357,8 @@ def each_loss(loss: str, outputs: Any, labels: Any) -> tuple[Tensor, Tensor]:
         return torch.full_like(error, float("nan")), error
     right = (outputs.argmax(1) == labels).to(outputs.dtype)
     losses = F.cross_entropy(outputs, labels, reduction="none", ignore_index=IGNORED)
+    if fitted.weights is not None:
+        losses = losses * fitted.weights.to(losses.dtype)
     if outputs.dim() == 2:
         return right, losses
     return right.double().flatten(1).sum(1), losses.double().flatten(1).sum(1)
