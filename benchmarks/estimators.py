@@ -37,17 +37,21 @@ FRACTIONS = ("0.05", "0.1")
 
 @dataclass(frozen=True)
 class Way:
-    """A method, with the estimator and the number of samples of its scores."""
+    """A method, with the estimator, number of samples and random vectors of its scores."""
 
     method: str
     estimator: str | None = None
     samples: int = 1
+    probe: str = "signs"
 
 
 WAYS = {
     "recursion": Way("swim", "recursion"),
     "recursion_coherent": Way("swim_coherent", "recursion_coherent"),
     "release": Way("swim_release", "release"),
+    "gauss_newton_probe, signs": Way("gauss_newton_probe", "gauss_newton_probe"),
+    "gauss_newton_probe, labels": Way("gauss_newton_probe", "gauss_newton_probe", probe="labels"),
+    "gauss_newton_probe, signs, 4 passes": Way("gauss_newton_probe", "gauss_newton_probe", 4),
     "gradient": Way("gradient", "gradient"),
     "empirical_fisher": Way("fisher", "empirical_fisher"),
     "monte_carlo_fisher, 1 label": Way("monte_carlo_fisher", "monte_carlo_fisher"),
@@ -130,8 +134,9 @@ def scores(way: Way, model: nn.Module, batch: Any, loss: str, seed: int) -> Laye
     given = None
     if way.estimator:
         raw = second_derivative(
-            model, [batch], estimator=way.estimator, loss=loss, seed=seed, samples=way.samples
-        )
+            model, [batch], estimator=way.estimator, loss=loss, seed=seed, samples=way.samples,
+            probe=way.probe,
+        )  # fmt: skip
         given = {name: raw[name].numpy() for name in weights}
     found: Layers = registry.find("method", way.method).score(Inputs(weights, given, seed))
     return found
@@ -171,7 +176,7 @@ def costs(repeats: int) -> dict[str, dict[str, float]]:
     for repeat in range(repeats + 1):
         for key, way in ways.items():
             run: Callable[[], Any] = lambda w=way: second_derivative(  # type: ignore[misc] # noqa: E731
-                model, [batch], estimator=w.estimator, samples=w.samples
+                model, [batch], estimator=w.estimator, samples=w.samples, probe=w.probe
             )
             (seconds,) = record.seconds(run, 1)
             if repeat:  # the first round warms up
