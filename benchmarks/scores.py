@@ -1,11 +1,12 @@
 """Accuracy at a budget of write cycles by score, on networks of several kinds.
 
-``python -m benchmarks.scores vit gru``: a small vision transformer and a recurrent network, trained
-here on the embedded digits. ``python -m benchmarks.scores resnet20 --checkpoint FILE --images FILE``:
-a ResNet-20 of others (:mod:`benchmarks.resnet20`) on CIFAR-10, from an ``.npz`` with ``x_train``,
-``y_train``, ``x_test`` and ``y_test``. ``python -m benchmarks.scores lenet --checkpoint
-results/EXPERIMENT/model.safetensors --images results/data/DATASET.safetensors``: a network that the
-pipeline has trained.
+- ``python -m benchmarks.scores vit gru``: a small vision transformer and a recurrent network, trained
+  here on the embedded digits.
+- ``python -m benchmarks.scores resnet20 --checkpoint FILE --images FILE``: a ResNet-20 of others
+  (:mod:`benchmarks.resnet20`) on CIFAR-10, from an ``.npz`` with ``x_train``, ``y_train``,
+  ``x_test`` and ``y_test``.
+- ``python -m benchmarks.scores lenet --checkpoint results/EXPERIMENT/model.safetensors --images
+  results/data/DATASET.safetensors``: a network that the pipeline has trained.
 
 Every score ranks the same weights, is verified at the same fractions on the same chips, and is
 compared with ``swim`` chip by chip. Costs are in gradient passes in batches of the same size.
@@ -149,8 +150,8 @@ def trained(build: Callable[[], nn.Module], epochs: int) -> Case:
             optimizer.step()
             schedule.step()
     test = data["test_images"], data["test_labels"]
-    device = swim.Device(sigma=0.3, M=4, K=4)
-    return Case(model.eval(), (x, y), test, device, 0.173)
+    device = swim.Device(sigma=0.15, M=4, K=4)
+    return Case(model.eval(), (x, y), test, device, device.weight_std(False))
 
 
 def _resnet20(chosen: argparse.Namespace) -> Case:
@@ -173,7 +174,7 @@ def _pipeline(chosen: argparse.Namespace) -> Case:
     data = DataSet(chosen.images)
     train, test = (next(iter(data.batches(part, 10**6))) for part in ("train", "test"))
     device = swim.Device(sigma=0.3, M=4, K=4)
-    return Case(model.eval(), train, test, device, 0.173)
+    return Case(model.eval(), train, test, device, device.weight_std(False))
 
 
 CASES: dict[str, Callable[[argparse.Namespace], Case]] = {
@@ -233,7 +234,8 @@ def crossing(curve: Sequence[float], full: float, within: float) -> str:
 def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
     """Every score of one network, at ideal weights and at programmed chips."""
     case = CASES[name](chosen)
-    case = replace(case, train=tuple(part[: chosen.train] for part in case.train))
+    x, y = case.train
+    case = replace(case, train=(x[: chosen.train], y[: chosen.train]))
     names = list(
         second_derivative(case.model, batches(case.train, TOGETHER)[:1], estimator="gradient")
     )

@@ -165,7 +165,8 @@ def test_an_estimators_settings_without_effect_change_no_score(digits, estimator
     batches = list(digits.batches("train", 50, 100))
     job = SensitivityJob(estimator=estimator)
     drawing = set() if estimator in estimator_traits.DRAWING else {"estimator_samples", "seed"}
-    assert set(left_out(job)) == drawing | (set() if estimator in estimator_traits.PROBING else {"probe"})
+    probing = set() if estimator in estimator_traits.PROBING else {"probe"}
+    assert set(left_out(job)) == drawing | probing
 
     def scores(**options):
         found = second_derivative(model, batches, estimator=estimator, **options)
