@@ -1,7 +1,7 @@
 """Accuracy at a budget of write cycles by score, on networks of several kinds.
 
-- ``python -m benchmarks.scores vit gru``: a small vision transformer and a recurrent network, trained
-  here on the embedded digits.
+- ``python -m benchmarks.scores vit gru``: a small vision transformer and a recurrent network,
+  trained here on the embedded digits.
 - ``python -m benchmarks.scores resnet20 --checkpoint FILE --images FILE``: a ResNet-20 of others
   (:mod:`benchmarks.resnet20`) on CIFAR-10, from an ``.npz`` with ``x_train``, ``y_train``,
   ``x_test`` and ``y_test``.
@@ -306,7 +306,7 @@ def table_of(name: str, content: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Measure and write benchmarks/results/scores-NETWORK.json and .md."""
+    """Measure, and write a table and its numbers for each network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="+", choices=CASES)
     parser.add_argument("--checkpoint", type=Path, help="of lenet or resnet20")
