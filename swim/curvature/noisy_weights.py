@@ -73,5 +73,5 @@ def _at_a_chip(
 
 
 def _error(target: Tensor, noise: float, draws: np.random.Generator) -> Tensor:
-    error = torch.from_numpy(draws.standard_normal(tuple(target.shape), "float32"))
+    error = torch.from_numpy(rng.normals(draws, *target.shape))
     return error.to(target) * (noise * target.abs().max())

@@ -155,7 +155,7 @@ class Cells:
         """Noise of the first read of each device."""
         if not self.device.read_noise:
             return torch.zeros(1, 1, device=self.place).expand(self.shape)
-        noise = torch.from_numpy(self.draws("reads").standard_normal(self.shape, dtype="float32"))
+        noise = torch.from_numpy(rng.normals(self.draws("reads"), *self.shape))
         return noise.to(self.place) * self.device.read_noise
 
     @cached_property

@@ -67,7 +67,7 @@ class Chip:
 
     def _draw(self, purpose: str, name: str, shape: tuple[int, ...]) -> Tensor:
         generator = rng.generator(self.seed, purpose, self.index, name)
-        draw = torch.from_numpy(generator.standard_normal(shape, dtype="float32"))
+        draw = torch.from_numpy(rng.normals(generator, *shape))
         return draw.to(self.targets[name].device)
 
 

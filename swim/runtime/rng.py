@@ -7,8 +7,11 @@ every number of cores and in any order of calls.
 
 import hashlib
 import json
+import math
 
 import numpy as np
+
+from swim.runtime.normals import Floats, standard_normals
 
 
 def key(seed: int, *purpose: str | int) -> int:
@@ -20,3 +23,8 @@ def key(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """A counter-based generator (Philox) for one purpose."""
     return np.random.Generator(np.random.Philox(key=key(seed, *purpose)))
+
+
+def normals(generator: np.random.Generator, *shape: int) -> Floats:
+    """Return standard normals of a shape, float32: the same bits on every processor."""
+    return standard_normals(generator.bit_generator, math.prod(shape)).reshape(shape)

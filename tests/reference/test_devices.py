@@ -193,7 +193,7 @@ def test_on_device_training_writes_each_level_with_its_error():
     device = device_of("rram4", 4, 2, sigma=0.3)
     chip = Chip({"fc.weight": target}, device, 2, 5)
     made = InSitu(net, [(x, y)], 0.0).program(chip).weights["fc.weight"]
-    z = rng.generator(2, "chip", 5, "fc.weight").standard_normal((4, 6), dtype="float32")
+    z = rng.normals(rng.generator(2, "chip", 5, "fc.weight"), 4, 6)
     own, _ = variances(target, "rram4", 4, 2, "full-scale")
     std = 0.3 * float(target.abs().max()) * np.sqrt(own).reshape(4, 6)
     np.testing.assert_allclose(made.numpy(), target.numpy() + std * z, rtol=1e-4, atol=1e-6)

@@ -53,9 +53,8 @@ def twin(net, batches, chip, steps, rate, momentum, bits):
     def write(n):
         for name, layer in layers.items():
             purpose = "chip" if n == 0 else f"write {n}"
-            z = rng.generator(chip.seed, purpose, chip.index, name).standard_normal(
-                tuple(clean[name].shape), dtype="float32"
-            )
+            draws = rng.generator(chip.seed, purpose, chip.index, name)
+            z = rng.normals(draws, *clean[name].shape)
             meant = clean[name].clamp(-full[name], full[name])
             if bits:
                 step = full[name] / (2**bits - 1)

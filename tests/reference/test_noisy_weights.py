@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -36,7 +35,7 @@ def test_every_batch_sees_a_chip_of_its_own(estimator):
         chip = copy.deepcopy(model)
         for name, layer in (("0.weight", chip[0]), ("4.weight", chip[4])):
             draws = rng.generator(9, "curvature", number, name)
-            z = draws.standard_normal(tuple(layer.weight.shape), dtype=np.float32)
+            z = rng.normals(draws, *layer.weight.shape)
             full = float(layer.weight.detach().abs().max())
             layer.weight.data += 0.2 * full * torch.from_numpy(z)
         for name, h in second_derivative(chip, [batch], estimator=estimator).items():

@@ -155,8 +155,8 @@ class Memory:
         errors, readings = [0.0] * len(levels), [0.0] * len(levels)
         left = list(range(len(levels)))
         while left:
-            written = draws.standard_normal(len(left), dtype="float32")
-            read = draws.standard_normal(len(left), dtype="float32")
+            written = rng.normals(draws, len(left))
+            read = rng.normals(draws, len(left))
             again = []
             for i, w, z in zip(left, written, read, strict=True):
                 e = self.limited(float(w) * self.std(levels[i]), levels[i])
@@ -177,7 +177,7 @@ class Memory:
             )
 
         def normal(count):
-            return draws.standard_normal(count, dtype="float32").astype(float)
+            return rng.normals(draws, count).astype(float)
 
         everything = np.arange(len(levels))
         errors = limited(normal(len(levels)) * sigma - levels, everything)
@@ -234,8 +234,8 @@ class Layer:
         self.signs = [-1 if w < 0 else 1 for w in self.weights]
         self.H = [float(h) * self.full**2 for h in curvature.ravel()]
         self.n, self.m = len(self.weights), memory.slices
-        own = self.draws("slices").standard_normal((self.m, self.n), dtype="float32")
-        z = self.draws("chip").standard_normal(self.n, dtype="float32")
+        own = rng.normals(self.draws("slices"), self.m, self.n)
+        z = rng.normals(self.draws("chip"), self.n)
         size = math.sqrt(sum(s**2 for s in memory.s))
         u = [s / size for s in memory.s]
         # [slice][weight], errors of the magnitude
@@ -247,7 +247,7 @@ class Layer:
         self.levels = [[memory.digits(size)[j] for size in self.sizes] for j in range(self.m)]
         noise = np.zeros((self.m, self.n))
         if memory.noise:
-            noise = self.draws("reads").standard_normal((self.m, self.n), dtype="float32")
+            noise = rng.normals(self.draws("reads"), self.m, self.n)
         self.noise = [[memory.noise * float(x) for x in row] for row in noise]
         self.errors = [[self.once(j, i) for i in range(self.n)] for j in range(self.m)]
         self.readings = [[self.errors[j][i] + self.noise[j][i] for i in range(self.n)]
@@ -523,10 +523,10 @@ class Marginal:
 
     def cycle(self, chosen, best):
         """One cycle of these weights' best devices, and a read."""
-        written = self.draws.standard_normal(len(chosen), dtype="float32")
+        written = rng.normals(self.draws, len(chosen))
         read = np.zeros(len(chosen))
         if self.memory.noise:
-            read = self.draws.standard_normal(len(chosen), dtype="float32")
+            read = rng.normals(self.draws, len(chosen))
         for i, j, z, noise in zip(chosen, best, written, read, strict=True):
             side = self.sides[j][i]
             mean, std = self.outcome(side * self.errors[j][i], j, i)

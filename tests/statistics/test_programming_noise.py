@@ -211,9 +211,7 @@ def naive_chip(model, inputs, labels, mask, device, seed, index):
     chip = copy.deepcopy(model)
     for name in ("conv.weight", "fc.weight"):
         weight = chip.get_parameter(name)
-        draws = rng.generator(seed, "chip", index, name).standard_normal(
-            weight.shape, dtype="float32"
-        )
+        draws = rng.normals(rng.generator(seed, "chip", index, name), *weight.shape)
         top = float(weight.detach().abs().max())
         noisy = weight.detach().double().numpy().copy()
         for position in np.ndindex(noisy.shape):
