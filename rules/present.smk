@@ -3,6 +3,14 @@
 # values of equal number, in a category or in a search), and goes blank where a row lacks a value.
 
 
+# Rules that others are made from hand on everything but this.
+localrules:
+    compare,
+    plot_reads,
+    plot_cycles,
+    plot_where,
+
+
 rule summarise:
     """All chips of an experiment -> the tidy tables, and both in the paper's layout."""
     input:

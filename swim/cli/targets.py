@@ -9,6 +9,7 @@ from typing import Any
 
 from swim.cli.copied_results import Wanted
 from swim.data import image_digest
+from swim.errors import DataError
 from swim.selection.scores.base import estimator_of
 from swim.settings import layout, registry, section_json
 from swim.settings.plan import Plan, Wildcards, as_dict
@@ -31,13 +32,16 @@ class Targets:
         """A digest of the images in a folder of the user's own, which are too many to be inputs.
 
         Raises:
-            DataError: there are none, or one cannot be read.
+            DataError: there are none, or one cannot be read; the setting is named.
         """
         images = self._plan.config.data_sets.get(wildcards.dataset)
         if not images or not images.folder:
             return ""
         cache = Path(layout.IMAGE_DIGESTS.format(dataset=wildcards.dataset))
-        return image_digest.of_images(Path(images.folder), cache)
+        try:
+            return image_digest.of_images(Path(images.folder), cache)
+        except DataError as error:
+            raise DataError(f"data_sets.{wildcards.dataset}: {error}") from None
 
     def _sensitivity(self, wildcards: Wildcards, estimator: str) -> str:
         return layout.SENSITIVITY.format(experiment=wildcards.experiment, estimator=estimator)

@@ -6,14 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swim.runtime import rng
-
 SQRT_TAU = math.sqrt(2 * math.pi)
 
 
 def normal(draws: np.random.Generator, like: Tensor) -> Tensor:
-    """Standard normal samples, float32 (len(like),), on the torch device of ``like``."""
-    return torch.from_numpy(rng.normals(draws, len(like))).to(like.device)
+    """Standard normal samples, float32 (len(like),), on the torch device of ``like``.
+
+    They are the generator's own: asked for in parts, they are the same as asked for at once.
+    """
+    return torch.from_numpy(draws.standard_normal(len(like), dtype="float32")).to(like.device)
 
 
 def density(z: Tensor) -> Tensor:

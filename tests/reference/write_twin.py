@@ -155,8 +155,8 @@ class Memory:
         errors, readings = [0.0] * len(levels), [0.0] * len(levels)
         left = list(range(len(levels)))
         while left:
-            written = rng.normals(draws, len(left))
-            read = rng.normals(draws, len(left))
+            written = draws.standard_normal(len(left), dtype="float32")
+            read = draws.standard_normal(len(left), dtype="float32")
             again = []
             for i, w, z in zip(left, written, read, strict=True):
                 e = self.limited(float(w) * self.std(levels[i]), levels[i])
@@ -177,7 +177,7 @@ class Memory:
             )
 
         def normal(count):
-            return rng.normals(draws, count).astype(float)
+            return draws.standard_normal(count, dtype="float32").astype(float)
 
         everything = np.arange(len(levels))
         errors = limited(normal(len(levels)) * sigma - levels, everything)
@@ -523,10 +523,10 @@ class Marginal:
 
     def cycle(self, chosen, best):
         """One cycle of these weights' best devices, and a read."""
-        written = rng.normals(self.draws, len(chosen))
+        written = self.draws.standard_normal(len(chosen), dtype="float32")
         read = np.zeros(len(chosen))
         if self.memory.noise:
-            read = rng.normals(self.draws, len(chosen))
+            read = self.draws.standard_normal(len(chosen), dtype="float32")
         for i, j, z, noise in zip(chosen, best, written, read, strict=True):
             side = self.sides[j][i]
             mean, std = self.outcome(side * self.errors[j][i], j, i)

@@ -86,7 +86,7 @@ EDITS = [
     ("reports/plots/scatter_figure.py", "alpha=0.25", "alpha=0.3", {"correlate"}),
     ("evaluation/statistics.py", "array, 5", "array, 6", {"summarise", "cycles", "plot"}),
     ("evaluation/stopping.py", "0.975", "0.995", {"evaluate", "summarise", "cycles", "plot"}),
-    ("cli/console.py", "leave=False", "leave=True", set()),
+    ("cli/console.py", '"--network"', '"--net"', set()),
     ("cli/accelerator.py", "tf32 = False", "tf32 = True",
      {"train", "sensitivity", "evaluate", "perturb", "where"}),
     ("programming/swim_device.py", "cells.gain /", "cells.gain * 2 /", {"where"}),
