@@ -5,9 +5,9 @@ rule prepare:
     output:
         layout.DATA,
     log:
-        layout.log("{dataset}", of="data"),
+        layout.log("{dataset}", of=layout.SHARED_DATA),
     benchmark:
-        layout.benchmark("{dataset}", of="data")
+        layout.benchmark("{dataset}", of=layout.SHARED_DATA)
     # Missing data ends a run before anything else is computed.
     priority: 1
     localrule: True

@@ -125,7 +125,7 @@ def _stamp_table(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     columns = set(text.partition("\n")[0].strip().split(","))
-    if columns >= _CHIPS or path.name == "clean.csv":
+    if columns >= _CHIPS or path.stem == layout.CLEAN:
         table = csv_files.parsed(path, text.encode())
         accuracy_tables.check_chips(path, table)
         if "chip" in table and table["chip"].tolist() != list(range(len(table))):
@@ -133,7 +133,7 @@ def _stamp_table(path: Path) -> str:
                 f"{path}: chips are missing or out of order; delete it and make it again"
             )
         point = provenance.place_of(path)
-    elif (sigma := layout.sigma_of(path.stem)) is not None:
+    elif (sigma := provenance.sigma_of(path.stem)) is not None:
         point = {"sigma": sigma}
     else:
         point = {}
@@ -171,7 +171,7 @@ def _origin(path: Path, shapes: dict[str, tuple[int, ...]] | None = None) -> dic
 
 def _data_of(results: Path, record: Record) -> dict[str, str]:
     """Digest of the prepared data set that a record names."""
-    path = results.resolve() / "data" / f"{record.get('dataset')}.safetensors"
+    path = results.resolve() / layout.DATA_FILE.format(dataset=record.get("dataset"))
     return {"data": files.read_settings(path)["digest"]} if path.is_file() else {}
 
 

@@ -14,14 +14,6 @@ class StepDigests:
         """Of the steps of a plan."""
         self._plan = plan
 
-    def check(self, name: str) -> None:
-        """Read what an experiment's settings name: its network.
-
-        Raises:
-            SettingError: it is not there, or cannot be read.
-        """
-        digest_of(network=self._plan.config.experiments[name].model.network)
-
     def _variation(self, wildcards: Wildcards) -> dict[str, str]:
         variation = self._plan.variation(wildcards)
         return {"variation": variation.source} if variation else {}

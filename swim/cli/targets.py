@@ -10,6 +10,7 @@ from typing import Any
 from swim.cli.copied_results import Wanted
 from swim.data import image_digest
 from swim.errors import DataError
+from swim.runtime import provenance
 from swim.selection.scores.base import estimator_of
 from swim.settings import layout, registry, section_json
 from swim.settings.plan import Plan, Wildcards, as_dict
@@ -168,11 +169,9 @@ class Targets:
             if Path(file).exists():
                 yield file, plan.sensitivity(at(estimator=estimator)), both
         for file in self.chips(name):
-            place = layout.place_of(Path(file))
-            assert place is not None
-            yield from self._records_of_point(file, at(**place), both)
+            yield from self._records_of_point(file, at(**provenance.place_of(file)), both)
         for file in self.perturbations(at()) if own.correlate else []:
-            yield file, plan.perturb(at(**(layout.place_of(Path(file)) or {}))), both
+            yield file, plan.perturb(at(**provenance.point_of(Path(file)))), both
         points = as_dict(section_json(plan.points(name)))
         shown = {"experiment": name, "model": own.model.label, "dataset": own.dataset}
         accuracy = layout.ACCURACY.format(experiment=name)

@@ -16,7 +16,6 @@ from swim.errors import DataError
 from swim.runtime import provenance, rng
 from swim.runtime.csv_files import read_table
 from swim.runtime.markdown import table as markdown_table
-from swim.settings import layout
 
 KEYS = ["device", "sigma"]
 MEASURED = ["layer", "index", "weight", "delta", "increase", "plus", "minus"]
@@ -58,7 +57,7 @@ def measured(
     if not paths:
         raise DataError("no files of `swim perturb` are given")
     for path in paths:
-        if layout.sigma_of(path.stem) is None:
+        if provenance.sigma_of(path.stem) is None:
             raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA.csv")
     provenance.of_one_experiment(paths, model)
     table = pd.concat([_read(path, weights) for path in paths], ignore_index=True)
@@ -82,7 +81,7 @@ def _read(path: Path, weights: Layers) -> pd.DataFrame:
     if not same:
         raise DataError(f"{path}: was measured on another network than the checkpoint's")
     table.insert(0, "device", path.parent.name)
-    table.insert(1, "sigma", layout.sigma_of(path.stem))
+    table.insert(1, "sigma", provenance.sigma_of(path.stem))
     return table
 
 

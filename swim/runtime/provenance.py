@@ -20,10 +20,19 @@ def place_of(path: str | os.PathLike[str]) -> dict[str, str]:
 
     ``.../{device}/sigma-{sigma}/clean.csv`` is method ``clean`` without a fraction.
     """
-    place = layout.place_of(Path(path))
-    if place is None or "method" not in place:
+    path = Path(path)
+    method, fraction, folder = path.parent.name, path.stem, path.parent.parent
+    if path.stem == layout.CLEAN:
+        method, fraction, folder = layout.CLEAN, "", path.parent
+    if (sigma := sigma_of(folder.name)) is None:
         raise DataError(f"{path}: expected .../DEVICE/sigma-SIGMA/METHOD/FRACTION.csv")
-    return place
+    return {"device": folder.parent.name, "sigma": sigma, "method": method, "fraction": fraction}
+
+
+def sigma_of(name: str) -> str | None:
+    """The sigma that the name of a folder, or of a file without its suffix, says; None if none."""
+    prefix = layout.SIGMA_PREFIX
+    return name.removeprefix(prefix) if name.startswith(prefix) else None
 
 
 def of_one_experiment(
@@ -72,7 +81,9 @@ def _shared(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def point_of(path: Path) -> dict[str, str]:
     """Device and sigma, of chips files also method and fraction, by the names of folders."""
-    return layout.place_of(path) or place_of(path)
+    if (sigma := sigma_of(path.stem)) is not None:
+        return {"device": path.parent.name, "sigma": sigma}
+    return place_of(path)
 
 
 def _values(one: Any, other: Any) -> str:

@@ -271,10 +271,10 @@ class SummariseJob(Section):
             ends = {"0", "1"} if policies.ends_verified(method) else {"0"}
             own = [part for part in spent if part not in ends]
             points += [
-                f"{method}/{p}"
+                layout.METHOD_POINT.format(method=method, fraction=p)
                 for p in (["0"] if policies.acts_without_cycles(method) else []) + own
             ]
-        points += [f"in_situ/{budget}" for budget in self.in_situ]
+        points += [layout.IN_SITU_POINT.format(budget=budget) for budget in self.in_situ]
         shared = [layout.CLEAN, layout.NONE_VERIFIED, layout.ALL_VERIFIED]
         return [
             layout.POINT.format(device=device, sigma=sigma, point=point)

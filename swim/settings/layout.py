@@ -1,16 +1,16 @@
 """Every path under ``results/``, spelt once, for rules and library alike.
 
 Rules take the patterns as they are, with Snakemake's wildcards in braces; others fill them in:
-``layout.MODEL.format(experiment="quick")``. Patterns that end a file's path, relative to a folder
-that a command is given, have no ``results/`` in front.
+``layout.MODEL.format(experiment="quick")``. :mod:`swim.runtime.provenance` reads a point's names
+back from a path: what a path says is a number in tables, so that code is in steps' digests, which
+this module is not. A path that changes here makes its files again in any case.
 """
-
-from pathlib import PurePath
 
 RESULTS = "results"
 # Folders of results/ that are no experiment's, and those of results/summary/ that are no
 # comparison's.
-SHARED_FOLDERS = ("data", "summary")
+SHARED_DATA, SUMMARIES = "data", "summary"
+SHARED_FOLDERS = (SHARED_DATA, SUMMARIES)
 SUMMARY_FOLDERS = ("logs", "benchmarks")
 # Names that no experiment may have: those folders, and cycles_to_accuracy.csv in results/summary/
 # beside the tables of experiments.
@@ -18,61 +18,64 @@ TAKEN = (*SHARED_FOLDERS, "cycles_to_accuracy")
 
 # --- data, shared by experiments ----------------------------------------------------------------
 
-DATA = "results/data/{dataset}.safetensors"
-DATA_LOG = "results/data/logs/{dataset}.log"
-DATA_BENCHMARK = "results/data/benchmarks/{dataset}.tsv"
+# Relative to results/, as a command that is only given that folder needs it.
+DATA_FILE = "data/{dataset}.safetensors"
+DATA = f"{RESULTS}/{DATA_FILE}"
 IMAGE_DIGESTS = "results/data/.{dataset}.images.json"
 
 # --- one experiment -----------------------------------------------------------------------------
 
 EXPERIMENT = "results/{experiment}"
-MODEL = "results/{experiment}/model.safetensors"
 MODEL_FILE = "model.safetensors"
-HISTORY = "results/{experiment}/train.csv"
-SETTINGS = "results/{experiment}/settings.json"
-SENSITIVITY = "results/{experiment}/sensitivity/{estimator}.safetensors"
-MASK = "results/{experiment}/masks/{device}/{method}/{fraction}.npz"
-CHIPS_FOLDER = "results/{experiment}/chips"
-# Points of curves, relative to the chips folder; among them the network before programming, and
-# the ends that methods share.
-CLEAN = "clean"
-NONE_VERIFIED, ALL_VERIFIED = "none/0", "all/1"
+MODEL = f"{EXPERIMENT}/{MODEL_FILE}"
+HISTORY = f"{EXPERIMENT}/train.csv"
+SETTINGS = f"{EXPERIMENT}/settings.json"
+SENSITIVITY = EXPERIMENT + "/sensitivity/{estimator}.safetensors"
+MASK = EXPERIMENT + "/masks/{device}/{method}/{fraction}.npz"
+PERTURBATION = EXPERIMENT + "/perturbation/{device}/sigma-{sigma}.csv"
+WHERE = EXPERIMENT + "/where/{device}/sigma-{sigma}/{budget}.csv"
+
+# Chips: the points of curves, relative to the chips folder; among them the network before
+# programming, and the end points that methods share.
+CHIPS_FOLDER = f"{EXPERIMENT}/chips"
+SIGMA_PREFIX = "sigma-"
+POINT = "{device}/sigma-{sigma}/{point}.csv"
+METHOD_POINT, IN_SITU_POINT = "{method}/{fraction}", "in_situ/{budget}"
+CLEAN, NONE_VERIFIED, ALL_VERIFIED = "clean", "none/0", "all/1"
 ALL_POINTS = "*/sigma-*/*/*.csv"  # globs
 ALL_CHIPS_FILES = "*/sigma-*/**/*.csv"
-POINT = "{device}/sigma-{sigma}/{point}.csv"
-CHIPS = "results/{experiment}/chips/{device}/sigma-{sigma}/{method}/{fraction}.csv"
-PROGRAMMED = "results/{experiment}/chips/{device}/sigma-{sigma}/{policy}/{budget}.csv"
-IN_SITU = "results/{experiment}/chips/{device}/sigma-{sigma}/in_situ/{budget}.csv"
-CLEAN_CHIPS = "results/{experiment}/chips/{device}/sigma-{sigma}/clean.csv"
-NONE_CHIPS = "results/{experiment}/chips/{device}/sigma-{sigma}/none/0.csv"
-ALL_CHIPS = "results/{experiment}/chips/{device}/sigma-{sigma}/all/1.csv"
-WHERE = "results/{experiment}/where/{device}/sigma-{sigma}/{budget}.csv"
-PERTURBATION = "results/{experiment}/perturbation/{device}/sigma-{sigma}.csv"
 
-ACCURACY = "results/{experiment}/accuracy.csv"
-PAIRED = "results/{experiment}/paired.csv"
-CORRELATION = "results/{experiment}/correlation.csv"
-SCORES = "results/{experiment}/scores.csv"
+
+def _chips(point: str) -> str:
+    return f"{CHIPS_FOLDER}/{POINT}".replace("{point}", point)
+
+
+CHIPS = _chips(METHOD_POINT)
+PROGRAMMED = _chips("{policy}/{budget}")
+IN_SITU = _chips(IN_SITU_POINT)
+CLEAN_CHIPS = _chips(CLEAN)
+NONE_CHIPS = _chips(NONE_VERIFIED)
+ALL_CHIPS = _chips(ALL_VERIFIED)
+
+ACCURACY = f"{EXPERIMENT}/accuracy.csv"
+PAIRED = f"{EXPERIMENT}/paired.csv"
+CORRELATION = f"{EXPERIMENT}/correlation.csv"
+SCORES = f"{EXPERIMENT}/scores.csv"
 SUMMARY = "results/summary/{experiment}.md"
 CORRELATION_SUMMARY = "results/summary/{experiment}-correlation.md"
-FIGURE = "results/{experiment}/figures/{figure}.{suffix}"
-FIGURE_AT_SIGMA = "results/{experiment}/figures/{figure}-sigma-{sigma}.{suffix}"
+FIGURE = EXPERIMENT + "/figures/{figure}.{suffix}"
+FIGURE_AT_SIGMA = EXPERIMENT + "/figures/{figure}-sigma-{sigma}.{suffix}"
+WHERE_FIGURE = EXPERIMENT + "/figures/where-{device}-{budget}-sigma-{sigma}.{suffix}"
 
 # --- one experiment or comparison: `place` is its name, or summary/ and its name ----------------
 
 OF_COMPARISON = "summary/{comparison}"
 CYCLES = "results/{place}/cycles_to_accuracy.csv"
 CYCLES_MARKDOWN = "results/{place}/cycles_to_accuracy.md"
+CYCLES_FIGURE = "results/{place}/figures/cycles-sigma-{sigma}.{suffix}"
 # All comparisons in one table.
 ALL_CYCLES = "results/summary/cycles_to_accuracy.csv"
 ALL_CYCLES_MARKDOWN = "results/summary/cycles_to_accuracy.md"
-WHERE_FIGURE = "results/{experiment}/figures/where-{device}-{budget}-sigma-{sigma}.{suffix}"
-CYCLES_FIGURE = "results/{place}/figures/cycles-sigma-{sigma}.{suffix}"
-
-
-def figure_at_sigma(name: str, suffix: str) -> str:
-    """The pattern of one kind of figure that each sigma has."""
-    return FIGURE_AT_SIGMA.replace("{figure}", name).replace("{suffix}", suffix)
 
 
 def log(job: str, of: str = "{experiment}") -> str:
@@ -90,6 +93,11 @@ def figure(name: str, suffix: str) -> str:
     return FIGURE.replace("{figure}", name).replace("{suffix}", suffix)
 
 
+def figure_at_sigma(name: str, suffix: str) -> str:
+    """The pattern of one kind of figure that each sigma has."""
+    return FIGURE_AT_SIGMA.replace("{figure}", name).replace("{suffix}", suffix)
+
+
 def of_place(pattern: str, place: str) -> str:
     """The pattern of a file that experiments and comparisons have, for one of both."""
     return pattern.replace("{place}", place)
@@ -98,27 +106,3 @@ def of_place(pattern: str, place: str) -> str:
 def file_name(name: str, sigma: str) -> str:
     """The name of the file of one sigma's figure, without its suffix."""
     return f"{name}-sigma-{sigma}"
-
-
-def sigma_of(name: str) -> str | None:
-    """The sigma that the name of a folder, or of a file without its suffix, says; None if none."""
-    return name.removeprefix("sigma-") if name.startswith("sigma-") else None
-
-
-def place_of(path: PurePath) -> dict[str, str] | None:
-    """What the names of a file's folders say of it; None where they say nothing.
-
-    Device and sigma of ``DEVICE/sigma-SIGMA.csv`` and ``DEVICE/sigma-SIGMA/clean.csv``, which is
-    the method ``clean`` without a fraction; method and fraction too of
-    ``DEVICE/sigma-SIGMA/METHOD/FRACTION.csv``.
-    """
-    if (sigma := sigma_of(path.stem)) is not None:
-        return {"device": path.parent.name, "sigma": sigma}
-    method, fraction, folder = path.parent.name, path.stem, path.parent.parent
-    if path.stem == CLEAN:
-        method, fraction, folder = CLEAN, "", path.parent
-    if (sigma := sigma_of(folder.name)) is None:
-        return None
-    return {
-        "device": folder.parent.name, "sigma": sigma, "method": method, "fraction": fraction,
-    }  # fmt: skip

@@ -44,10 +44,10 @@ TAKEN = {
         "ALIASES", "DATASETS", "KINDS", "METHODS", "POLICIES", "canonical", "find",
     },
     "swim.runtime.code_digest": {"digest_of"},
-    # Names of files, which are no part of their content.
+    # Names of files, which make their files again where they change.
     "swim.settings.layout": {
-        "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "MODEL_FILE", "POINT", "file_name",
-        "place_of", "sigma_of",
+        "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "CLEAN", "DATA_FILE", "MODEL_FILE",
+        "POINT", "SIGMA_PREFIX", "file_name",
     },
     # Sections, whose values are in digests; MOST bounds what may be asked for.
     "swim.settings": {

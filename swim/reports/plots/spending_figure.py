@@ -10,6 +10,7 @@ import pandas as pd
 from swim.reports.accuracy_tables import read_where
 from swim.reports.plots.accuracy_figure import order
 from swim.reports.plots.canvas import new_figure, save
+from swim.runtime.provenance import sigma_of
 from swim.settings import layout
 
 if TYPE_CHECKING:
@@ -73,6 +74,6 @@ def draw(table: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Itera
         folder: folder of the files.
     """
     path = Path(table)
-    device, sigma = path.parent.parent.name, layout.sigma_of(path.parent.name)
+    device, sigma = path.parent.parent.name, sigma_of(path.parent.name)
     figure = where_figure(read_where(path), f"NWC {path.stem}, {device}, σ = {sigma}")
     yield from save(figure, folder, layout.file_name(f"where-{device}-{path.stem}", str(sigma)))

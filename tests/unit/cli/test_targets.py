@@ -7,7 +7,7 @@ import pytest
 
 from swim.cli.step_digests import StepDigests
 from swim.cli.targets import Targets
-from swim.errors import SettingError
+from swim.errors import DataError, SettingError
 from swim.settings import load
 from swim.settings.plan import Plan
 from tests.unit.settings.test_plan import CONTENT
@@ -60,6 +60,8 @@ def test_inputs_are_those_of_the_wildcards(files):
         "results/taken_over/perturbation/b/sigma-0.1.csv",
     ]
     assert files.image_digest(At(dataset="mnist")) == ""
+    with pytest.raises(DataError, match=r"data_sets\.folder_of_mine: here: no such folder"):
+        files.image_digest(At(dataset="folder_of_mine"))
 
 
 def test_all_comparisons_are_one_table_and_some_are_one_each(plan, files):

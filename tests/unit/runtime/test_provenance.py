@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from swim.cli import cli, stamping
 from swim.data.dataset import DataSet
 from swim.errors import DataError
 from swim.networks import checkpoint
-from swim.runtime import digests, provenance
+from swim.runtime import code_digest, digests, provenance
 from swim.runtime.files import (
     load_arrays,
     load_mask,
@@ -21,7 +22,7 @@ from swim.runtime.files import (
     save_arrays,
     save_mask,
 )
-from swim.settings import ModelSettings
+from swim.settings import ModelSettings, layout
 from tests.unit.conftest import run
 
 FEW = ["--chips", 2, "--test-images", 40]
@@ -313,3 +314,33 @@ def test_a_digest_depends_on_content_alone(two, tmp_path):
 def test_a_table_outside_any_sigmas_folder_is_named(two, tmp_path):
     with pytest.raises(DataError, match=r"expected .*sigma-SIGMA"):
         provenance.of_one_experiment([copy(two[0]["chips"], tmp_path / "a/b.csv")])
+
+
+@pytest.mark.parametrize(("path", "place"), [
+    ("x/four_bit/sigma-0.3/swim/0.1.csv",
+     {"device": "four_bit", "sigma": "0.3", "method": "swim", "fraction": "0.1"}),
+    ("x/four_bit/sigma-0.3/clean.csv",
+     {"device": "four_bit", "sigma": "0.3", "method": "clean", "fraction": ""}),
+    ("x/four_bit/sigma-0.3.csv", {"device": "four_bit", "sigma": "0.3"}),
+])  # fmt: skip
+def test_names_of_folders_say_which_point_a_file_is(path, place):
+    assert provenance.point_of(Path(path)) == place
+    if "method" in place:
+        assert provenance.place_of(path) == place
+
+
+@pytest.mark.parametrize("path", ["x/four_bit/0.3/swim/0.1.csv", "0.1.csv"])
+def test_a_file_that_lies_at_no_point_is_refused_by_name(path):
+    with pytest.raises(DataError, match=f"{path}: expected .*/DEVICE/sigma-SIGMA"):
+        provenance.point_of(Path(path))
+
+
+def test_a_point_is_read_as_the_layout_writes_it():
+    names = {"experiment": "e", "device": "d", "sigma": "0.15", "method": "m", "fraction": "0.5"}
+    place = provenance.place_of(layout.CHIPS.format(**names))
+    assert place == {key: names[key] for key in ("device", "sigma", "method", "fraction")}
+
+
+def test_code_that_reads_points_from_paths_is_in_digests():
+    assert provenance.__name__ not in code_digest.INERT
+    assert not {"place_of", "point_of", "sigma_of"} & vars(layout).keys()
