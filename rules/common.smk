@@ -20,18 +20,18 @@ from swim.settings.plan import Plan, one_of
 prefer(workflow.basedir)
 
 
-class Told:
-    """An object whose errors Snakemake shows as the messages that they are."""
+class WithWorkflowErrors:
+    """An object of swim/ whose errors Snakemake shows as one message, without a traceback."""
 
-    def __init__(self, of):
-        self._of = of
+    def __init__(self, wrapped):
+        self._wrapped = wrapped
 
     def __getattr__(self, name):
-        found = getattr(self._of, name)
-        return told(found) if callable(found) else found
+        value = getattr(self._wrapped, name)
+        return with_workflow_errors(value) if callable(value) else value
 
 
-def told(function):
+def with_workflow_errors(function):
     @functools.wraps(function)
     def run(*arguments, **chosen):
         try:
@@ -51,18 +51,20 @@ def check(path, function, *arguments, **chosen):
         raise WorkflowError(f"{where}: {'.'.join(path)}: {error}") from None
 
 
-CONFIG = told(settings.load)(config, ORIGINS, rule_names(workflow.basedir))
+CONFIG = with_workflow_errors(settings.load)(
+    config, ORIGINS, rule_names(workflow.basedir)
+)
 config.update(settings.without_gaps(config))
 # `--config download=false` arrives as text.
 config["download"] = CONFIG.download
-PLAN, CODE, FILES = (
-    Told(of) for of in (Plan(CONFIG), StepDigests(Plan(CONFIG)), Targets(Plan(CONFIG)))
-)
+PLAN = WithWorkflowErrors(Plan(CONFIG))
+CODE = WithWorkflowErrors(StepDigests(Plan(CONFIG)))
+FILES = WithWorkflowErrors(Targets(Plan(CONFIG)))
 VERSIONS = json.dumps(machine.versions(), sort_keys=True)
-for name, own in CONFIG.experiments.items():
+for name, experiment in CONFIG.experiments.items():
     path = ("experiments", name, "model")
-    check(path, code_digest.digest_of, network=own.model.network)
-    for device in own.devices:
+    check(path, code_digest.digest_of, network=experiment.model.network)
+    for device in experiment.devices:
         if variation := CONFIG.devices[device].variation:
             path = ("devices", device, "variation")
             check(path, code_digest.digest_of, variation=variation.source)

@@ -30,8 +30,8 @@ rule evaluate:
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
 
 
-# The end point that every method reaches: all weights verified.
 use rule evaluate as evaluate_all_verified with:
+    """Checkpoint and test images -> accuracy with all weights verified: every method's last point."""
     input:
         model=layout.MODEL,
         data=FILES.data,
@@ -50,8 +50,8 @@ use rule evaluate as evaluate_all_verified with:
         code=CODE.evaluate,
 
 
-# The end point that every method starts from, and the network before programming.
 use rule evaluate_all_verified as evaluate_none_verified with:
+    """The same with no weight verified, every method's first point, and before programming."""
     output:
         chips=layout.NONE_CHIPS,
         clean=layout.CLEAN_CHIPS,

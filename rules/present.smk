@@ -80,8 +80,8 @@ rule cycles:
         " --out {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
 
 
-# All chips of experiments that differ in their seed -> the same, averaged over seeds.
 use rule cycles as compare with:
+    """All chips of experiments that differ in their seed -> the same, averaged over seeds."""
     input:
         lambda wildcards: [
             file
@@ -116,9 +116,9 @@ rule join_comparisons:
         ),
         markdown=layout.ALL_CYCLES_MARKDOWN,
     log:
-        layout.log("join_comparisons", of="summary"),
+        layout.log("join_comparisons", of=layout.SUMMARIES),
     benchmark:
-        layout.benchmark("join_comparisons", of="summary")
+        layout.benchmark("join_comparisons", of=layout.SUMMARIES)
     localrule: True
     conda:
         "../envs/swim.yaml"
@@ -173,8 +173,8 @@ rule plot:
         "python -m swim plot {input:q} {params.figures} --out {params.folder:q} > {log:q} 2>&1"
 
 
-# The tidy table of an experiment with policies -> accuracy against reads per device.
 use rule plot as plot_reads with:
+    """The tidy table of an experiment with policies -> accuracy against reads per device."""
     output:
         png=report(
             layout.figure_at_sigma("reads", "png"),
@@ -195,8 +195,8 @@ use rule plot as plot_reads with:
         code=code_digest.digest("plot"),
 
 
-# Cycles to accuracy, of an experiment or a comparison -> a bar a method.
 use rule plot as plot_cycles with:
+    """Cycles to accuracy, of an experiment or a comparison -> one bar per method."""
     input:
         layout.CYCLES,
     output:
@@ -217,8 +217,8 @@ use rule plot as plot_cycles with:
         code=code_digest.digest("plot"),
 
 
-# Devices that each method rewrites at one NWC -> a map of layers and slices a method.
 use rule plot as plot_where with:
+    """Devices that each method rewrites at one NWC -> a map of layers and slices per method."""
     input:
         layout.WHERE,
     output:
