@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import integrate, stats
 
 import swim
 from swim.devices.pulse import Pulse
@@ -119,6 +119,36 @@ def test_chance_is_that_of_one_write(name):
     _, readings, _ = one_by_one(n, float(sigma), float(level), float(centre), **case)
     inside = (abs(readings - float(centre)) < TOLERANCE).mean()
     assert abs(inside - chance) < Z * math.sqrt(chance * (1 - chance) / n)
+
+
+def exact_chance(sigma, noise, level, centre):
+    """P(a clipped error, read with noise, is inside), over the error, in pieces 1/20 of a step."""
+    low, high = centre - TOLERANCE, centre + TOLERANCE
+
+    def read(e):
+        upper = stats.norm.sf((low - e) / noise) - stats.norm.sf((high - e) / noise)
+        lower = stats.norm.cdf((high - e) / noise) - stats.norm.cdf((low - e) / noise)
+        return np.where(e < centre, lower, upper)
+
+    step = min(sigma, noise) / 20
+    bottom, top = max(-level, -10 * sigma), min(1 - level, 10 * sigma)
+    e = np.linspace(bottom, top, 2 * math.ceil((top - bottom) / step) + 1)
+    total = integrate.simpson(stats.norm.pdf(e, 0, sigma) * read(e), x=e)
+    total += stats.norm.cdf(-level / sigma) * read(-level)
+    return float(total + stats.norm.sf((1 - level) / sigma) * read(1 - level))
+
+
+@pytest.mark.parametrize("noise", [0.005, 0.02, 0.05, 0.1])
+@pytest.mark.parametrize("sigma", [0.01, 0.0333, 0.1, 0.2])
+def test_chance_with_clipping_and_read_noise_is_the_integral(sigma, noise):
+    """Whichever of the two is the wider, in the middle of the range and at both of its ends."""
+    device = swim.Device(sigma, tolerance=TOLERANCE, write_verify="redraw", clip=True,
+                         read_noise=noise)  # fmt: skip
+    for level in (0.0, 1 / 3, 1.0):
+        for centre in np.linspace(-0.4, 0.4, 17):
+            given = (torch.tensor([float(x)]).double() for x in (sigma, level, centre))
+            exact = exact_chance(sigma, noise, level, centre)
+            assert float(Redraw(device).chance(*given)) == pytest.approx(exact, rel=1e-5, abs=4e-8)
 
 
 def test_rewrites_are_geometric():
