@@ -1,5 +1,6 @@
 """The digest covers what a step runs, and nothing else."""
 
+import ast
 import subprocess
 import sys
 
@@ -25,6 +26,32 @@ CHOICES = {
     "plot": {},
     "describe": {},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sources_read_once():
+    """A source with the same bytes is parsed once: most files are the same in all tests."""
+    trees, skeletons = {}, {}
+    parse, skeleton = ast.parse, code_digest._skeleton
+
+    def tree_of(source, *args, **options):
+        if args or options or not isinstance(source, bytes):
+            return parse(source, *args, **options)
+        if source not in trees:
+            trees[source] = parse(source)
+        return trees[source]
+
+    def skeleton_of(node):
+        if not isinstance(node, ast.Module):
+            return skeleton(node)
+        if node not in skeletons:
+            skeletons[node] = skeleton(node)
+        return skeletons[node]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ast, "parse", tree_of)
+        patch.setattr(code_digest, "_skeleton", skeleton_of)
+        yield
 
 
 def copied(folder):
