@@ -13,6 +13,7 @@ from swim.cli import copied_results
 from swim.cli.step_digests import StepDigests
 from swim.cli.targets import Targets
 from swim.data import level_table
+from swim.devices import known
 from swim.runtime import code_digest, machine
 from swim.settings import layout
 from swim.settings.plan import Plan, one_of
@@ -43,7 +44,10 @@ def with_workflow_errors(function):
 
 
 def check(path, function, *arguments, **chosen):
-    """Call what reads code or a file that a setting names; say which one it was."""
+    """Call what reads code or a file that a setting names; an error says which setting it was.
+
+    The result is not used. ORIGINS (rules/sources.smk) knows file and line of each setting.
+    """
     try:
         function(*arguments, **chosen)
     except errors.SwimError as error:
@@ -54,6 +58,7 @@ def check(path, function, *arguments, **chosen):
 CONFIG = with_workflow_errors(settings.load)(
     config, ORIGINS, rule_names(workflow.basedir)
 )
+# An empty `experiments:` or `quick:` is a mapping of nothing, as the schema in Snakefile has it.
 config.update(settings.without_gaps(config))
 # `--config download=false` arrives as text.
 config["download"] = CONFIG.download
@@ -61,6 +66,8 @@ PLAN = WithWorkflowErrors(Plan(CONFIG))
 CODE = WithWorkflowErrors(StepDigests(Plan(CONFIG)))
 FILES = WithWorkflowErrors(Targets(Plan(CONFIG)))
 VERSIONS = json.dumps(machine.versions(), sort_keys=True)
+# Code and tables of the user's are read before any work, so that what is wrong with them is an error
+# with the line of the setting. Digests are made again where rules ask for them, from a cache.
 for name, experiment in CONFIG.experiments.items():
     path = ("experiments", name, "model")
     check(path, code_digest.digest_of, network=experiment.model.network)
@@ -68,6 +75,8 @@ for name, experiment in CONFIG.experiments.items():
         if variation := CONFIG.devices[device].variation:
             path = ("devices", device, "variation")
             check(path, code_digest.digest_of, variation=variation.source)
+            if variation.name:
+                check(path, known.variation, variation.name, CONFIG.devices[device].K)
             if variation.table:
                 check((*path, "table"), level_table.read, variation.table)
 
@@ -82,27 +91,33 @@ def gpus(wildcards):
     return int(wanted == "cuda" or (wanted == "auto" and gpu_visible()))
 
 
-COMPARED_SETTINGS = set()
+CHECKED = set()
+
+
+def check_copied(name):
+    """Refuse an experiment's files that were made with other settings, once per run.
+
+    Files that Snakemake has no record of, as of a copy without its folder .snakemake, are compared
+    with the settings. Where it has a record, it makes them again by itself.
+    """
+    records = workflow.persistence
+    if not records or workflow.dag_settings.forceall or name in CHECKED:
+        return
+    CHECKED.add(name)
+    unknown = [
+        wanted
+        for wanted in FILES.records(name)
+        if os.path.exists(wanted[0]) and records.metadata(IOFile(wanted[0])) is None
+    ]
+    try:
+        copied_results.require(unknown)
+    except errors.SwimError as error:
+        raise WorkflowError(f"{name}: {error}") from None
 
 
 def chips(name):
-    """Every chips file of an experiment, none of them of other settings.
-
-    Files that Snakemake has no record of, as of a copy without its folder .snakemake, are compared
-    with the settings. Where it has a record, it makes them again.
-    """
-    records = workflow.persistence
-    if records and not workflow.dag_settings.forceall and name not in COMPARED_SETTINGS:
-        COMPARED_SETTINGS.add(name)
-        unknown = [
-            wanted
-            for wanted in FILES.records(name)
-            if os.path.exists(wanted[0]) and records.metadata(IOFile(wanted[0])) is None
-        ]
-        try:
-            copied_results.require(unknown)
-        except errors.SwimError as error:
-            raise WorkflowError(f"{name}: {error}") from None
+    """Every chips file of an experiment, once copied files were checked."""
+    check_copied(name)
     return FILES.chips(name)
 
 

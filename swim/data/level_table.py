@@ -39,7 +39,7 @@ def read(path: str | os.PathLike[str]) -> tuple[tuple[float, ...], tuple[float, 
         )
     found = list(_rows(path, header, numbered[1:]))
     if len(found) < 2:
-        raise DataError(f"{path}: has {len(found)} levels; between which two to interpolate?")
+        raise DataError(f"{path}: a table needs two levels or more; this one has {len(found)}")
     levels, sigmas = zip(*found, strict=True)
     return levels, sigmas
 

@@ -70,7 +70,7 @@ class Device:
     def __post_init__(self) -> None:
         self._numbers()
         if self.M % self.K:
-            raise SettingError(f"M must be a multiple of K, both positive: M={self.M}, K={self.K}")
+            raise SettingError(f"M ({self.M}) must be a multiple of K ({self.K})")
         for name, known in (("convention", Convention), ("write_verify", WriteVerify)):
             value = getattr(self, name)
             if not isinstance(value, str) or value not in get_args(known):
@@ -79,15 +79,18 @@ class Device:
         if self.variation is not None and not callable(self.variation):
             raise SettingError(
                 f"variation must be a function of levels, or None, not {short(self.variation)}; "
-                "swim.devices.from_settings.of_settings knows devices by name"
+                "for a device by its name call swim.devices.of_settings"
             )
         if self.write_verify == "closed_form" and (self.read_noise or self.clip):
             raise SettingError(
-                "read_noise and clip need simulated cycles: write_verify redraw or pulse, "
-                "not closed_form"
+                "read_noise and clip need simulated write cycles; set write_verify to redraw or "
+                "pulse instead of closed_form"
             )
         if self.equal_variance and self.variation is None:
-            raise SettingError("equal_variance is for a variation; this device has none")
+            raise SettingError(
+                "equal_variance rescales a variation, and this device has none; give a variation, "
+                "or leave equal_variance out"
+            )
         check = getattr(self.variation, "check", None)
         if check is not None:
             check(self.K)
@@ -110,8 +113,7 @@ class Device:
                 self._keep(name, whole(name, getattr(self, name), 1, MOST_BITS))
             except SettingError as error:
                 raise SettingError(
-                    f"{error}; M must be a multiple of K, both positive: M={short(self.M)}, "
-                    f"K={short(self.K)}"
+                    f"{error}; M ({short(self.M)}) must be a multiple of K ({short(self.K)})"
                 ) from None
         for name in ("clip", "equal_variance"):
             self._keep(name, flag(name, getattr(self, name)))

@@ -30,14 +30,35 @@ class Own:
             raise
         except Exception as error:  # whatever code of the user's raises
             raise SettingError(f"{self._name} raised {error!r}") from error
-        wanted = f"it must give a tensor like the levels, {tuple(levels.shape)}"
+        wanted = f"it must return a tensor shaped like the levels, {tuple(levels.shape)}"
         if not isinstance(factors, Tensor):
-            raise SettingError(f"{self._name} gave {type(factors).__name__}; {wanted}")
+            raise SettingError(f"{self._name} returned {type(factors).__name__}; {wanted}")
         if factors.shape != levels.shape:
-            raise SettingError(f"{self._name} gave the shape {tuple(factors.shape)}; {wanted}")
-        if not (torch.isfinite(factors) & (factors >= 0)).all():
-            raise SettingError(f"{self._name} gave a factor that is negative or not finite")
+            shape = tuple(factors.shape)
+            raise SettingError(f"{self._name} returned a tensor of shape {shape}; {wanted}")
+        wrong = ~(torch.isfinite(factors) & (factors >= 0))
+        if wrong.any():
+            raise SettingError(
+                f"{self._name} returned the factor {float(factors[wrong][0]):g} at level "
+                f"{float(levels[wrong][0]):g}; factors of sigma must be finite and not negative"
+            )
         return factors.to(levels)
+
+    def check(self, bits: int) -> None:
+        """Call the user's own ``check(bits)``, if there is one, which may refuse a K.
+
+        Raises:
+            SettingError: it raises.
+        """
+        check = getattr(self._function, "check", None)
+        if check is None:
+            return
+        try:
+            check(bits)
+        except SwimError:
+            raise
+        except Exception as error:  # whatever code of the user's raises
+            raise SettingError(f"{self._name}.check({bits}) raised {error!r}") from error
 
 
 def make(name: str, arguments: Mapping[str, Any]) -> Own:
@@ -54,10 +75,12 @@ def make(name: str, arguments: Mapping[str, Any]) -> Own:
     found = registry.find("variation", name)
     if not isinstance(found, type):
         if not callable(found):
-            raise SettingError(f"{name} is no function and no class: {found!r}")
+            raise SettingError(f"{name} is neither a function nor a class: {found!r}")
         return Own(name, partial(found, **arguments))
     made = call_custom(name, found, arguments)
     if not callable(made):
         call = call_text(name, arguments)
-        raise SettingError(f"{call} cannot be called with levels; give it __call__")
+        raise SettingError(
+            f"{call} cannot be called with levels; give its class a method __call__(self, levels)"
+        )
     return Own(name, made)

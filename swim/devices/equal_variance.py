@@ -62,6 +62,9 @@ def at_equal_variance(device: Device, targets: Mapping[str, Tensor]) -> Device:
         return device
     variance = relative_variance(device, targets)
     if not variance > 0:
-        raise SettingError("equal_variance: these devices have no variance at what they hold")
+        raise SettingError(
+            "equal_variance: sigma is 0 at every level that this network's devices hold, and "
+            "cannot be rescaled; leave equal_variance out"
+        )
     scaled = Scaled(device.variation, 1 / math.sqrt(variance))
     return dataclasses.replace(device, variation=scaled, equal_variance=False)

@@ -15,11 +15,12 @@ middle level; for a network, :func:`swim.devices.equal_variance.relative_varianc
 
 import math
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from swim.errors import SettingError
+
+if TYPE_CHECKING:  # the pipeline calls `check` before any work, without torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class MiddleLevels:
         """Raise SettingError where devices of so many bits have no middle level."""
         if bits < 2:
             raise SettingError(
-                f"K is {bits}, but this device is a scheme of four levels: a device of one bit "
-                "holds no middle level; set K to 2 (or more)"
+                f"K is {bits}, but this is a scheme of four levels, and a device of one bit holds "
+                "no middle level; set K to 2 (or more)"
             )
 
-    def __call__(self, levels: Tensor) -> Tensor:
+    def __call__(self, levels: "Tensor") -> "Tensor":
         """Factors of sigma at levels, in the same shape.
 
         Raises:
@@ -56,7 +57,7 @@ class MiddleLevels:
             raise SettingError(f"level {wrong:g} is not between 0 and 1 of a device's full scale")
         middle = (levels > 0.25) & (levels < 0.75)
         n = math.sqrt(0.4 * self.s**2 + 0.6)
-        return torch.full_like(levels, 1 / n).masked_fill_(middle, self.s / n)
+        return levels.new_full(levels.shape, 1 / n).masked_fill_(middle, self.s / n)
 
 
 # The factor by which the two middle levels of four vary more than the others.

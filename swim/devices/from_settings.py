@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swim.devices import custom
+from swim.devices import custom, known
 from swim.devices.bit_sliced import Device
 from swim.errors import SettingError
 from swim.settings import DeviceSettings, VariationSettings, registry, validation
@@ -27,7 +27,7 @@ def of_settings(settings: DeviceSettings | Mapping[str, Any], sigma: str | float
     if not isinstance(settings, DeviceSettings):
         settings = validation.parse(DeviceSettings, settings, "device")
     chosen = settings.variation
-    variation = None if chosen is None else _variation(chosen)
+    variation = None if chosen is None else _variation(chosen, settings.K)
     device = Device(
         sigma=float(sigma),
         **settings.model_dump(exclude={"variation"}),
@@ -39,11 +39,14 @@ def of_settings(settings: DeviceSettings | Mapping[str, Any], sigma: str | float
     return device
 
 
-def _variation(settings: VariationSettings) -> Callable[[Tensor], Tensor]:
+def _variation(settings: VariationSettings, bits: int) -> Callable[[Tensor], Tensor]:
     if settings.factory is not None:
         return custom.make(settings.factory, settings.arguments)
-    found: Any = registry.find("variation", settings.source)
-    variation: Callable[[Tensor], Tensor] = found if settings.name else found(settings.table)
+    variation: Callable[[Tensor], Tensor]
+    if settings.name is not None:
+        variation = known.variation(settings.name, bits)
+    else:
+        variation = registry.find("variation", settings.source)(settings.table)
     return variation
 
 
@@ -52,6 +55,6 @@ def _probe(variation: Callable[[Tensor], Tensor], bits: int) -> None:
     levels = torch.arange(2**bits) / (2**bits - 1)
     if not torch.equal(variation(levels), variation(levels)):
         raise SettingError(
-            "variation: gives other factors when asked again; a device's sigma depends on nothing "
-            "but its level"
+            "variation: two calls with the same levels returned different factors; a device's "
+            "sigma must depend on its level alone"
         )

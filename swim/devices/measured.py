@@ -40,8 +40,8 @@ class Table:
         outside = ~((at >= low - _ROUNDING) & (at <= high + _ROUNDING))
         if outside.any():
             raise SettingError(
-                f"{self.path}: goes from level {low:g} to {high:g}, but a device is to hold "
-                f"{float(at[outside][0]):g}; measure there, too"
+                f"{self.path}: covers levels from {low:g} to {high:g}, but a device must hold "
+                f"level {float(at[outside][0]):g}; add a measurement there"
             )
         known, sigmas = (
             torch.tensor(values, dtype=torch.float64, device=levels.device)

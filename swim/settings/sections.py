@@ -203,7 +203,7 @@ class VariationSettings(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     name: Variation | None = Field(
-        None, description="a known device; all are schemes of four levels, for K of 2 (or more)"
+        None, description="a known device; docs/devices.md says for which K each is meant"
     )
     table: FilePath | None = Field(
         None,
@@ -295,11 +295,6 @@ class DeviceSettings(Section):
             raise ValueError(
                 f"tolerance ({self.tolerance}) must be at least {SMALLEST_TOLERANCE:g}: what is "
                 "smaller is lost in rounding"
-            )
-        if self.variation and self.variation.name and self.K < 2:
-            raise ValueError(
-                f"variation {self.variation.name!r} is a scheme of four levels, and a device of "
-                "one bit (K: 1) holds no middle one; set K to 2 (or more)"
             )
         return self
 

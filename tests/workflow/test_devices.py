@@ -75,11 +75,12 @@ FAULTS = [
     ({"table": "my/bad.csv"}, ["my/bad.csv, line 3: level 0 follows 1"]),
     ({"import": "nowhere:rising"}, ["there is no module 'nowhere'"]),
     ({"name": "rram3"}, ["devices.measured.variation.name", "did you mean 'rram4'"]),
+    ({"name": "rram4"}, ["devices.measured.variation", "'rram4': K is 1", "set K to 2"]),
 ]
 
 
 @pytest.mark.parametrize(("variation", "parts"), FAULTS, ids=lambda value: str(value)[:20])
 def test_a_faulty_device_ends_before_any_work(own, variation, parts):
     (own.folder / "my/bad.csv").write_text("level,sigma\n1,0.1\n0,0.1\n")
-    own.devices["measured"]["variation"] = variation
+    own.devices["measured"] |= {"variation": variation, "K": 1}
     own.refuses_before_any_work("tiny", parts)

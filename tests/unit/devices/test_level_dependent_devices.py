@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -24,13 +26,52 @@ from tests.unit.conftest import forget_sources, run
 
 FOUR = torch.tensor([0, 1 / 3, 2 / 3, 1])
 RATIOS = {"rram1": 1, "fefet2": 2, "rram4": 4, "fefet6": 6}
+BITS = (1, 2, 4)
 
 
 def made(sigma=0.1, **settings):
     return of_settings({"M": 4, "K": 2, **settings}, sigma)
 
 
+def accepts(name, bits):
+    """Whether a known device says itself that it has so many bits."""
+    try:
+        getattr(registry.find("variation", name), "check", lambda bits: None)(bits)
+    except SettingError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("name", registry.VARIATIONS)
+def test_a_known_device_has_factors_at_every_level_or_is_refused_by_name(name, bits):
+    settings = {"M": 8, "K": bits, "variation": {"name": name}}
+    if not accepts(name, bits):
+        with pytest.raises(SettingError, match=rf"^variation '{name}': .*K is {bits}"):
+            of_settings(settings, 0.1)
+        return
+    levels = torch.arange(2**bits) / (2**bits - 1)
+    factors = of_settings(settings, 0.1).variation(levels)
+    assert factors.shape == levels.shape
+    assert factors.dtype == levels.dtype
+    assert (factors.isfinite() & (factors >= 0)).all()
+
+
+@pytest.mark.parametrize("name", registry.VARIATIONS)
+def test_a_known_device_is_meant_for_some_number_of_bits(name):
+    assert any(accepts(name, bits) for bits in BITS)
+
+
+def test_the_pipeline_asks_known_devices_for_their_bits_without_torch():
+    code = (
+        "import sys; from swim.devices import known; from swim.settings import registry\n"
+        "for name in registry.VARIATIONS: known.variation(name, 2)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", RATIOS)
 def test_the_four_levels_of_a_known_device(name):
     s = RATIOS[name]
     n = math.sqrt(0.4 * s**2 + 0.6)
@@ -46,12 +87,12 @@ def test_the_band_has_open_ends():
     assert high.tolist() == [False, True, True, False]
 
 
-@pytest.mark.parametrize("name", registry.VARIATIONS)
+@pytest.mark.parametrize("name", RATIOS)
 def test_a_one_bit_device_has_no_middle_level(name):
     variation = registry.find("variation", name)
-    with pytest.raises(SettingError, match=r"K is 1.*holds no middle level; set K to 2"):
+    with pytest.raises(SettingError, match=r"^K is 1.*holds no middle level; set K to 2"):
         swim.Device(0.1, M=8, K=1, variation=variation)
-    with pytest.raises(SettingError, match=rf"device: variation '{name}'.*one bit \(K: 1\)"):
+    with pytest.raises(SettingError, match=rf"^variation '{name}': K is 1.*set K to 2"):
         of_settings({"M": 8, "K": 1, "variation": {"name": name}}, 0.1)
     assert made(K=4, variation={"name": name}).slices == 1
 
@@ -112,9 +153,9 @@ def test_a_table_is_interpolated_and_absolute(table):
 
 def test_a_table_does_not_go_beyond_what_was_measured(table):
     path = table("level,sigma\n0.1,0.02\n1,0.04\n")
-    with pytest.raises(SettingError, match=r"levels\.csv: goes from level 0\.1 to 1.*hold 0;"):
+    with pytest.raises(SettingError, match=r"levels\.csv: covers levels from 0\.1 to 1.*level 0;"):
         made("1", variation={"table": path})
-    with pytest.raises(SettingError, match=r"hold 0\.95"):
+    with pytest.raises(SettingError, match=r"hold level 0\.95"):
         Table("x", (0.0, 0.9), (0.1, 0.1))(torch.tensor([0.5, 0.95]))
 
 
@@ -130,7 +171,7 @@ def test_a_table_does_not_go_beyond_what_was_measured(table):
         ("level,sigma\n0,0.1\n0,0.1\n", "line 3: level 0 follows 0;"),
         ("level,sigma\n0,0.1\n1,-0.1\n", "line 3: sigma -0.1 is negative"),
         ("level,sigma\n0,0.1\n1.5,0.1\n", "line 3: level 1.5 is not between 0 and 1"),
-        ("level,sigma\n0,0.1\n", "has 1 levels"),
+        ("level,sigma\n0,0.1\n", "needs two levels or more; this one has 1"),
     ],
 )
 def test_a_faulty_table_is_named_with_its_line(table, text, part):
@@ -158,6 +199,13 @@ class Rising:
 
 class Silent:
     pass
+
+class TwoBits:
+    def check(self, bits):
+        if bits != 2:
+            raise ValueError(f"two bits, not {bits}")
+    def __call__(self, levels):
+        return 1 + levels
 
 def fails(levels):
     raise KeyError("no such thing")
@@ -204,20 +252,35 @@ def test_ones_own_function_or_class(module, name):
     [
         ("fails", {}, r":fails raised KeyError\('no such thing'\)"),
         ("refuses", {}, "^only below half"),
-        ("number", {}, r":number gave float; it must give a tensor like the levels, \(4,\)"),
-        ("scalar", {}, r":scalar gave the shape \(\)"),
-        ("negative", {}, "negative or not finite"),
-        ("random", {}, "gives other factors when asked again"),
+        (
+            "number",
+            {},
+            r":number returned float; it must return a tensor shaped like the levels, \(4,\)",
+        ),
+        ("scalar", {}, r":scalar returned a tensor of shape \(\)"),
+        (
+            "negative",
+            {},
+            r":negative returned the factor -0\.5 at level 0;.*finite and not negative",
+        ),
+        ("random", {}, "same levels returned different factors"),
         ("rising", {"slop": 1}, r"raised TypeError.*slop"),
         ("Rising", {"slop": 1}, r"Rising\(slop=1\) raised TypeError"),
-        ("Silent", {}, "cannot be called with levels"),
-        ("constant", {}, "is no function and no class: 3"),
+        ("Silent", {}, r"give its class a method __call__\(self, levels\)"),
+        ("constant", {}, "is neither a function nor a class: 3"),
         ("missing", {}, "cannot be imported"),
     ],
 )
 def test_what_is_wrong_with_it_is_said(module, name, arguments, text):
     with pytest.raises(SettingError, match=text):
         made(variation={"import": f"{module}:{name}", "arguments": arguments})
+
+
+def test_the_check_of_ones_own_class_decides_about_bits(module):
+    variation = {"import": f"{module}:TwoBits"}
+    assert made(variation=variation).K == 2
+    with pytest.raises(SettingError, match=r":TwoBits\.check\(4\) raised ValueError.*not 4"):
+        made(K=4, variation=variation)
 
 
 @pytest.mark.long
@@ -241,7 +304,7 @@ def test_equal_variance_needs_a_variation_that_varies():
     with pytest.raises(SettingError, match="this device has none"):
         swim.Device(0.1, equal_variance=True)
     still = swim.Device(0.1, variation=Table("x", (0.0, 1.0), (0.0, 0.0)), equal_variance=True)
-    with pytest.raises(SettingError, match="no variance at what they hold"):
+    with pytest.raises(SettingError, match="sigma is 0 at every level"):
         Chip({"w": torch.ones(3)}, still, 0, 0)
 
 
