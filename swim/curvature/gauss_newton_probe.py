@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from swim.curvature.losses import drawn_residual, drawn_signs
-from swim.curvature.shared import Term, differentiable, normalised, not_finite, reached, summed
+from swim.curvature.shared import Term, add_term, differentiable, normalised, reached, summed
 from swim.curvature.spread import Spread
 from swim.data.labels import Loss
 from swim.errors import SettingError
@@ -97,8 +97,8 @@ def gauss_newton_probe(
                     yield from squares.add(name, value, unit**2 / samples)
 
     totals = summed(model, batches, progress, terms)
-    for name, value, unit in squares.rest():
-        totals[name].add_(value, alpha=unit)
+    for term in squares.rest():
+        add_term(totals, term)
     return totals
 
 
@@ -115,18 +115,15 @@ class Squares:
         self._sums: dict[str, tuple[Tensor, float, int]] = {}
 
     def add(self, name: str, value: Tensor, unit: float) -> Iterator[Term]:
-        """One more ``value^2 * unit``; what is full comes back as a term.
+        """Add ``value^2 * unit`` to the sum of a weight; a full sum is returned as a term.
 
-        Raises:
-            DataError: it is not finite.
+        A square that is not finite makes its sum so, which :func:`.shared.add_term` refuses.
         """
         square = value * value
-        norm = float(torch.linalg.vector_norm(square))
-        if not math.isfinite(norm):  # perhaps the norm alone
-            norm = float(torch.linalg.vector_norm(square, dtype=torch.float64))
-            if not math.isfinite(norm):
-                raise not_finite()
         if self.spread is not None:
+            norm = float(torch.linalg.vector_norm(square))
+            if not math.isfinite(norm):  # perhaps the norm alone
+                norm = float(torch.linalg.vector_norm(square, dtype=torch.float64))
             self.spread.add(name, norm * unit)
         total, first, count = self._sums.get(name, (None, unit, 0))
         # Units are powers of two, and a sum keeps its digits where they are near each other.
@@ -139,6 +136,6 @@ class Squares:
             self._sums[name] = total.add_(square, alpha=unit / first), first, count + 1
 
     def rest(self) -> Iterator[Term]:
-        """What has not come back yet."""
+        """The sums that :meth:`add` has not returned."""
         for name, (total, unit, _) in self._sums.items():
             yield name, total, unit

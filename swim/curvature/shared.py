@@ -51,19 +51,29 @@ def summed(
         totals: dict[str, Tensor] = {}
         for done, (inputs, labels) in enumerate(stream, start=1):
             own = _of_batch(subject, inputs.to(subject.place), labels, terms, sample)
-            for name, value, unit in own:
-                if not value.isfinite().all():
-                    raise not_finite()
-                if name in totals:
-                    totals[name].add_(value, alpha=unit)
-                else:  # not before: the activations have given their memory back now
-                    totals[name] = value.double().mul_(unit)
+            for term in own:
+                add_term(totals, term)
             if progress is not None:
                 progress(done)
     return {
         name: totals[name] if name in totals else torch.zeros_like(weight, dtype=torch.float64)
         for name, weight in subject.weights.items()
     }
+
+
+def add_term(totals: dict[str, Tensor], term: Term) -> None:
+    """Add a term to the float64 sum of its weight.
+
+    Raises:
+        DataError: the term is not finite.
+    """
+    name, value, unit = term
+    if not value.isfinite().all():
+        raise not_finite()
+    if name in totals:
+        totals[name].add_(value, alpha=unit)
+    else:  # not before: the activations have given their memory back now
+        totals[name] = value.double().mul_(unit)
 
 
 def _of_batch(

@@ -1,4 +1,4 @@
-"""What a way to write-verify must answer: cycles to expect, and rewritten devices."""
+"""What a way to write-verify must offer: expected cycles, and rewritten devices."""
 
 import abc
 from collections.abc import Iterator

@@ -7,14 +7,14 @@ from typing import Any
 from torch import Tensor
 
 
-class CannotRunTogetherError(Exception):
-    """The model runs something that has no rule for several chips; never seen by a user."""
+class NotBatchableError(Exception):
+    """The model runs something that has no rule for a batch of chips; never seen by a user."""
 
 
 def require(holds: bool, otherwise: str) -> None:
-    """Raise CannotRunTogetherError, with the reason, unless a condition holds."""
+    """Raise NotBatchableError, with the reason, unless a condition holds."""
     if not holds:
-        raise CannotRunTogetherError(otherwise)
+        raise NotBatchableError(otherwise)
 
 
 class Memory(enum.Enum):

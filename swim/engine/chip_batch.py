@@ -61,7 +61,7 @@ class ChipBatch(Watch):
             weights: weight name -> weight, of each chip.
             in_place: write ReLUs and quantised values over their input where no other tensor
                 seems to use it. If the model does use it, the pass raises
-                CannotRunTogetherError, and works with ``in_place=False``.
+                NotBatchableError, and works with ``in_place=False``.
         """
         super().__init__()
         self.chips = len(weights)
@@ -83,7 +83,7 @@ class ChipBatch(Watch):
             Outputs (chips, N, classes).
 
         Raises:
-            CannotRunTogetherError: an operation has no rule.
+            NotBatchableError: an operation has no rule.
         """
         self._flow = Flow(self._stored)
         shown = inputs[0]

@@ -45,7 +45,7 @@ def rule_for(func: Any, chips: int) -> Rule:
     """The rule of an operation.
 
     Raises:
-        CannotRunTogetherError: it has none.
+        NotBatchableError: it has none.
     """
     if func in _EACH:
         return _each

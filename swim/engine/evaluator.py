@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from swim.data.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.data.labels import NotFiniteError, check_loss, counted, each_loss, fit, needed
-from swim.engine.activations import CannotRunTogetherError
+from swim.engine.activations import NotBatchableError
 from swim.engine.kernels import keep_freed_memory
 from swim.engine.passes import Passes, Way, Weights
 from swim.networks import memory_format
@@ -40,7 +40,7 @@ class Network:
         images: number of test images.
         counted: labels of each image that count, in units of their mean: float64 (images,), ones
             where each image has one label.
-        group: how many chips :meth:`answers` runs at once; a pure function of the model.
+        group: how many chips :meth:`measure` runs at once; a pure function of the model.
         passes: runs the model's forward.
     """
 
@@ -76,13 +76,15 @@ class Network:
         if self.group > 1 and all(alike(part, column[0]) for column in same for part in column):
             self._batches = [self._all()]
 
-    def answers(
+    def measure(
         self,
         chips: Sequence[Weights],
         positions: Sequence[Tensor] | None = None,
         numbers: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What each chip predicts: of one chip, or of as many as :attr:`group`.
+        """Whether each chip classifies each image correctly, and with which loss.
+
+        Of one chip, or of as many as :attr:`group`.
 
         Args:
             chips: weight name -> weight, of each chip.
@@ -98,7 +100,7 @@ class Network:
         """
         while True:
             try:
-                return self._answers(chips, positions)
+                return self._measure(chips, positions)
             except NotFiniteError:
                 raise self._diverged(chips, positions, numbers) from None
             except torch.OutOfMemoryError:
@@ -106,7 +108,7 @@ class Network:
                 if images == 1:
                     raise
                 self.passes.way.limit_images(len(chips), images // 2)
-            except CannotRunTogetherError:  # on these images, though it could on those tried
+            except NotBatchableError:  # on these images, though it could on those tried
                 return self._one_by_one(chips, positions, numbers)
 
     def _one_by_one(
@@ -115,15 +117,15 @@ class Network:
         positions: Sequence[Tensor] | None,
         numbers: Sequence[int] | None,
     ) -> tuple[Tensor, Tensor]:
-        """:meth:`answers`, chip by chip."""
+        """:meth:`measure`, chip by chip."""
         shown = [None] * len(chips) if positions is None else [[p] for p in positions]
         names = [None] * len(chips) if numbers is None else [[n] for n in numbers]
         each = zip(chips, shown, names, strict=True)
-        results = [self.answers([chip], images, name) for chip, images, name in each]
+        results = [self.measure([chip], images, name) for chip, images, name in each]
         correct, losses = (torch.cat(parts) for parts in zip(*results, strict=True))
         return correct, losses
 
-    def _answers(
+    def _measure(
         self, chips: Sequence[Weights], positions: Sequence[Tensor] | None
     ) -> tuple[Tensor, Tensor]:
         def compare(outputs: Tensor, labels: Tensor) -> list[Tensor]:
@@ -156,7 +158,7 @@ class Network:
             def run(mode: type[Handed]) -> Any:
                 self.passes.mode = mode
                 try:
-                    return self._answers([self.targets if chip is None else chips[chip]], shown)
+                    return self._measure([self.targets if chip is None else chips[chip]], shown)
                 finally:
                     self.passes.mode = Handed
 

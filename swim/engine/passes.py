@@ -103,11 +103,6 @@ class Passes:
         self._model, self._traced, self._state = model, traced, state
         self._sample, self._digital = sample, digital
         self._compiled = is_on()
-        # Whether each pass follows its weights to where they are used; also where some are unused,
-        # which other batches might use.
-        self._follows = (
-            traced.unused or traced.branches or traced.handed.keys() != traced.weights.keys()
-        )
 
     def run(
         self,
@@ -161,7 +156,7 @@ class Passes:
         def run(model: nn.Module, inputs: Inputs) -> Tensor:
             with contextlib.ExitStack() as modes:
                 modes.enter_context(FastKernels())
-                if self._follows or self.mode is not Handed:
+                if self._traced.followed or self.mode is not Handed:
                     modes.enter_context(self.mode(stored, weights, self._traced.spread))
                 outputs = model(*arguments(inputs[0]))
             return one_tensor(outputs)[None]

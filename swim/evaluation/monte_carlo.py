@@ -126,14 +126,14 @@ class _Chips:
         group: range,
         failed: dict[int, NotFiniteError],
     ) -> tuple[Tensor, Tensor]:
-        """:meth:`.Network.answers` of a group.
+        """:meth:`.Network.measure` of a group.
 
         A chip whose outputs are not finite is put into ``failed``; its place is taken by the
         unprogrammed network.
         """
         while True:
             try:
-                return self._network.answers(weights, positions, group)
+                return self._network.measure(weights, positions, group)
             except NotFiniteError as error:
                 if error.chip is None or error.chip in failed:
                     raise
@@ -157,12 +157,12 @@ class _Chips:
             if start not in self._pilot:
                 group = range(start, start + network.group)
                 weights = [self._program(index).weights for index in group]
-                correct, _ = network.answers(weights, numbers=group)
+                correct, _ = network.measure(weights, numbers=group)
                 self._pilot.update(zip(group, correct, strict=True))
         # In units of the labels of the image that has most, most often one.
         errors = (network.counted - torch.stack(list(self._pilot.values()))).sum(0)
         wrong = errors / network.counted.max()
-        _, losses = network.answers([network.targets])
+        _, losses = network.measure([network.targets])
         return plan(wrong.cpu().numpy(), losses[0].cpu().numpy(), images)
 
 
@@ -184,5 +184,5 @@ def clean(
     """Accuracy and mean loss of the unprogrammed network, whose weights are exact."""
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss, inputs, digital)
-        correct, losses = network.answers([network.targets])
+        correct, losses = network.measure([network.targets])
         return _means(correct[0], losses[0])

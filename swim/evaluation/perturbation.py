@@ -179,5 +179,5 @@ def _losses(network: Network, name: str, layer: Sequence[Tensor]) -> Tensor:
     """
     chips = [{**network.targets, name: weight.clone()} for weight in layer]
     if network.group == 1:
-        return torch.cat([network.answers([chip])[1] for chip in chips])
-    return network.answers(chips)[1]
+        return torch.cat([network.measure([chip])[1] for chip in chips])
+    return network.measure(chips)[1]

@@ -39,16 +39,9 @@ OWN_DATASETS = {
     "folder": "swim.data.sources.folder",
 }
 
-# Functions of (model, batches, *, loss, progress, seed, samples): estimators that draw, which
-# swim.settings.estimator_traits names, too.
-DRAWING = {
-    "gauss_newton_probe": "swim.curvature.gauss_newton_probe:gauss_newton_probe",
-    "monte_carlo_fisher": "swim.curvature.monte_carlo_fisher:monte_carlo_fisher",
-    "hutchinson": "swim.curvature.hutchinson:hutchinson",
-}
-
-# Functions of (model, batches, *, loss, progress) that give second derivatives, or what is ranked
-# in their place: one float64 tensor a weight, summed over samples; see swim.curvature.
+# Functions of (model, batches, *, loss, progress) that return second derivatives, or what is ranked
+# in their place: one float64 tensor per weight, summed over samples; see swim.curvature. Those that
+# swim.settings.estimator_traits.DRAWING names take seed and samples, too.
 ESTIMATORS = {
     "recursion": "swim.curvature.recursion:recursion",
     "recursion_coherent": "swim.curvature.recursion_coherent:recursion_coherent",
@@ -56,7 +49,9 @@ ESTIMATORS = {
     "gradient": "swim.curvature.gradient:gradient",
     "empirical_fisher": "swim.curvature.empirical_fisher:empirical_fisher",
     "gauss_newton": "swim.curvature.gauss_newton:gauss_newton",
-    **DRAWING,
+    "gauss_newton_probe": "swim.curvature.gauss_newton_probe:gauss_newton_probe",
+    "monte_carlo_fisher": "swim.curvature.monte_carlo_fisher:monte_carlo_fisher",
+    "hutchinson": "swim.curvature.hutchinson:hutchinson",
 }
 
 # Modules with NEEDS and score(inputs); see swim.selection.scores.

@@ -7,10 +7,10 @@ from torch import nn
 from swim.curvature.estimate import second_derivative
 from swim.data.labels import CrossEntropy, each_loss
 from swim.errors import DataError, SettingError
-from swim.settings import registry
+from swim.settings import estimator_traits, registry
 
 DETERMINISTIC = sorted(
-    set(registry.ESTIMATORS) - set(registry.DRAWING) - {"release", "empirical_fisher"}
+    set(registry.ESTIMATORS) - set(estimator_traits.DRAWING) - {"release", "empirical_fisher"}
 )
 
 

@@ -18,13 +18,13 @@ from swim.errors import DataError, SettingError, UnsupportedOperationError
 from swim.networks import quantisation
 from swim.networks.zoo.lenet import LeNet
 from swim.runtime import rng
-from swim.settings import registry
+from swim.settings import estimator_traits, registry
 from tests.reference import networks, twin
 
 # Torch's own remark on the network, not on us.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 CLASSES = 5
-DETERMINISTIC = [name for name in registry.ESTIMATORS if name not in registry.DRAWING]
+DETERMINISTIC = [name for name in registry.ESTIMATORS if name not in estimator_traits.DRAWING]
 
 
 class Tied(nn.Module):

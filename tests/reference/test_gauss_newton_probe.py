@@ -10,7 +10,8 @@ from torch import nn
 
 from swim.curvature import gauss_newton_probe as module
 from swim.curvature.estimate import second_derivative, sensitivity
-from swim.errors import SettingError, UnsupportedOperationError
+from swim.curvature.shared import add_term
+from swim.errors import DataError, SettingError, UnsupportedOperationError
 from swim.networks.zoo.lenet import LeNet
 from swim.runtime import rng
 from tests.reference.test_estimators import SMALL, Attention, data, made
@@ -219,3 +220,21 @@ def test_gradients_of_attention_and_cross_entropy_take_the_estimator():
     for name, value in exact.items():
         # 400 passes of one group: a relative error of sqrt(2 / 400), 0.07, for each layer's sum.
         assert float(found[name].sum() / value.sum()) == pytest.approx(1, abs=0.4), name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([1.5e19, 1.5e19], id="finite squares whose sum is not"),
+        pytest.param([1.0, math.inf, 1.0], id="an infinite derivative"),
+        pytest.param([math.nan, 1.0], id="NaN"),
+    ],
+)
+def test_sums_of_squares_that_are_not_finite_are_refused(values):
+    squares, totals = module.Squares(None), {}
+    for value in values:
+        assert not list(squares.add("w", torch.full((3,), value), 1.0))
+    (term,) = squares.rest()
+    with pytest.raises(DataError, match="derivatives are not finite"):
+        add_term(totals, term)
+    assert not totals

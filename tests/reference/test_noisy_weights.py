@@ -11,7 +11,7 @@ from swim.curvature.estimate import second_derivative
 from swim.errors import DataError, SettingError
 from swim.networks import quantisation
 from swim.runtime import rng
-from swim.settings import registry
+from swim.settings import estimator_traits
 
 
 def net():
@@ -45,7 +45,7 @@ def test_every_batch_sees_a_chip_of_its_own(estimator):
         torch.testing.assert_close(found[name], total, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("estimator", sorted(registry.DRAWING))
+@pytest.mark.parametrize("estimator", sorted(estimator_traits.DRAWING))
 def test_estimators_that_draw_draw_afresh_for_each_batch(estimator):
     """The same batch twice is not twice the same number, and the seed is all that decides."""
     model, twice = net(), batches(1) * 2

@@ -1,6 +1,7 @@
 """What no digest covers changes no number: modules, and settings without effect."""
 
 import ast
+import inspect
 
 import numpy as np
 import pytest
@@ -103,8 +104,12 @@ def test_modules_without_a_digest_exist():
     assert set(modules()) >= code_digest.INERT
 
 
-def test_drawing_estimators_are_the_same_in_registry_and_traits():
-    assert set(registry.DRAWING) == estimator_traits.DRAWING
+@pytest.mark.parametrize("name", registry.ESTIMATORS)
+def test_estimators_that_draw_are_those_with_a_seed(name):
+    taken = inspect.signature(registry.find("estimator", name)).parameters
+    assert set(registry.ESTIMATORS) >= estimator_traits.DRAWING
+    assert ({"seed", "samples"} <= set(taken)) == (name in estimator_traits.DRAWING)
+    assert ("probe" in taken) == (name in estimator_traits.PROBING)
 
 
 OTHER = {"verified_sigma": 0.01, "read_noise": 0.5, "clip": True, "pulse_gain": 0.7,

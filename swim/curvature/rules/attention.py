@@ -68,53 +68,40 @@ class LogSoftmax(Function):
         return _others(a, ctx.dim).square() * h + a.square() * _others(h, ctx.dim), None
 
 
-def _along(func: Any, input: Tensor, dim: int | None, dtype: torch.dtype | None) -> Tensor:
-    """The input in the asked-for type; the dimension must be said."""
-    if dim is None:
-        raise refuse(func, "it does not say its dimension, dim=...")
-    return input if dtype is None else input.to(dtype)
-
-
-@rule(F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
-def softmax(
+def _arguments(
     func: Any,
     input: Tensor,
     dim: int | None = None,
     _stacklevel: Any = None,
     dtype: torch.dtype | None = None,
-) -> Tensor:
-    """Along one dimension."""
-    if isinstance(_stacklevel, torch.dtype):  # the third argument of all but F.softmax
+) -> tuple[Tensor, int]:
+    """The input in the type that a softmax asks for, and its dimension, which must be said."""
+    if isinstance(_stacklevel, torch.dtype):  # the third argument of all but those of F
         dtype = _stacklevel
-    result: Tensor = Softmax.apply(_along(func, input, dim, dtype), dim)
+    if dim is None:
+        raise refuse(func, "it does not say its dimension, dim=...")
+    return input if dtype is None else input.to(dtype), dim
+
+
+@rule(F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
+def softmax(func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """Along one dimension."""
+    result: Tensor = Softmax.apply(*_arguments(func, *args, **kwargs))
     return result
 
 
 @rule(F.softmin)
-def softmin(
-    func: Any,
-    input: Tensor,
-    dim: int | None = None,
-    _stacklevel: Any = None,
-    dtype: torch.dtype | None = None,
-) -> Tensor:
+def softmin(func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """``softmax(-x)``: the sign is squared away."""
-    result: Tensor = Softmax.apply(mul(torch.mul, _along(func, input, dim, dtype), -1), dim)
+    input, dim = _arguments(func, *args, **kwargs)
+    result: Tensor = Softmax.apply(mul(torch.mul, input, -1), dim)
     return result
 
 
 @rule(F.log_softmax, torch.log_softmax, Tensor.log_softmax, torch.special.log_softmax)
-def log_softmax(
-    func: Any,
-    input: Tensor,
-    dim: int | None = None,
-    _stacklevel: Any = None,
-    dtype: torch.dtype | None = None,
-) -> Tensor:
+def log_softmax(func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """Along one dimension."""
-    if isinstance(_stacklevel, torch.dtype):
-        dtype = _stacklevel
-    result: Tensor = LogSoftmax.apply(_along(func, input, dim, dtype), dim)
+    result: Tensor = LogSoftmax.apply(*_arguments(func, *args, **kwargs))
     return result
 
 

@@ -1,4 +1,4 @@
-"""Several chips at once answer as each does alone, or are not run at once."""
+"""Several chips at once predict as each does alone, or are not run at once."""
 
 import copy
 
@@ -130,8 +130,8 @@ def compare(model, batches):
         chips = weights_of_chips(network)
         positions = [torch.randperm(network.images)[:7] for _ in chips]
         for shown in (None, positions):
-            right, losses = network.answers(chips, shown)
-            alone = [network.answers([chip], shown and [shown[r]]) for r, chip in enumerate(chips)]
+            right, losses = network.measure(chips, shown)
+            alone = [network.measure([chip], shown and [shown[r]]) for r, chip in enumerate(chips)]
             assert torch.equal(right, torch.cat([a[0] for a in alone]))
             torch.testing.assert_close(losses, torch.cat([a[1] for a in alone]))
             assert losses.std(0).min() > 0
@@ -145,17 +145,17 @@ def test_chips_at_once_predict_as_each_alone(name):
 @pytest.mark.parametrize("name", TOGETHER)
 @pytest.mark.parametrize("own", ["a.weight", "fc.weight"])
 def test_layers_that_all_chips_share(name, own):
-    """Chips that differ in one layer: what comes before it runs once, the answers are the same."""
+    """Chips that differ in one layer: layers before it run once, with equal predictions."""
     model, batches = made(TOGETHER[name]), images()
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, "cross_entropy")
         chips = [{**network.targets, own: chip[own]} for chip in weights_of_chips(network)]
-        right, losses = network.answers(chips)
-        alone = [network.answers([chip]) for chip in chips]
+        right, losses = network.measure(chips)
+        alone = [network.measure([chip]) for chip in chips]
         assert torch.equal(right, torch.cat([a[0] for a in alone]))
         torch.testing.assert_close(losses, torch.cat([a[1] for a in alone]))
-        _, same = network.answers([network.targets] * GROUP)
-        torch.testing.assert_close(same, network.answers([network.targets])[1].expand_as(same))
+        _, same = network.measure([network.targets] * GROUP)
+        torch.testing.assert_close(same, network.measure([network.targets])[1].expand_as(same))
 
 
 def test_a_shared_convolution_runs_once():
@@ -173,8 +173,8 @@ def test_a_shared_convolution_runs_once():
                 return result
 
         with Count():
-            network.answers(own)
-            network.answers(weights_of_chips(network))
+            network.measure(own)
+            network.measure(weights_of_chips(network))
     assert channels[: len(channels) // 2] == [6] * (len(channels) // 2)
     assert set(channels[len(channels) // 2 :]) == {6 * GROUP}
 
@@ -186,24 +186,24 @@ def test_nothing_is_written_over_that_is_used_again(forward):
     chips = weights_of_chips(network)
     with torch.no_grad():
         assert network.group == GROUP
-        _, losses = network.answers(chips)
+        _, losses = network.measure(chips)
         for r, chip in enumerate(chips):
             outputs = torch.func.functional_call(model, chip, (batches[0][0],))
             expected = F.cross_entropy(outputs, batches[0][1], reduction="none")
-            torch.testing.assert_close(network.answers([chip])[1][0], expected)
+            torch.testing.assert_close(network.measure([chip])[1][0], expected)
             torch.testing.assert_close(losses[r], expected)
 
 
 @pytest.mark.parametrize("name", APART)
 def test_what_cannot_run_together_runs_alone(name):
-    """No error, and the answers of a plain forward."""
+    """No error, and the predictions of a plain forward."""
     model, batches = made(APART[name]), images()
     network = Network(model, batches, "cross_entropy")
     assert network.group == 1
     chip = weights_of_chips(network)[0]
     expected = torch.func.functional_call(model, chip, (batches[0][0],))
     with torch.no_grad():
-        _, losses = network.answers([chip])
+        _, losses = network.measure([chip])
     expected = F.cross_entropy(expected, batches[0][1], reduction="none")
     torch.testing.assert_close(losses[0], expected)
 
@@ -278,7 +278,7 @@ def test_layers_of_other_kinds(kind):
     with torch.no_grad():
         for first in range(0, GROUP, network.group):
             group = chips[first : first + network.group]
-            for chip, found in zip(group, network.answers(group)[1], strict=True):
+            for chip, found in zip(group, network.measure(group)[1], strict=True):
                 outputs = torch.func.functional_call(model, chip, (inputs,))
                 expected = F.cross_entropy(outputs, labels, reduction="none")
                 torch.testing.assert_close(found, expected)
@@ -303,8 +303,8 @@ def hardly_tipped(network):
     assert network.group == GROUP
     chips = weights_of_chips(network)
     with torch.no_grad():
-        _, losses = network.answers(chips)
-        alone = torch.cat([network.answers([chip])[1] for chip in chips])
+        _, losses = network.measure(chips)
+        alone = torch.cat([network.measure([chip])[1] for chip in chips])
     same = (losses - alone).abs() <= 1e-4 * (1 + alone)
     assert same.double().mean() > 0.98
     torch.testing.assert_close(losses, alone, rtol=0.2, atol=0.2)
@@ -329,8 +329,8 @@ def test_losses_of_regression_are_those_of_each_chip_alone():
     network = Network(model, [(torch.randn(40, 6), torch.randn(40, 2))], "mse")
     chips = weights_of_chips(network)
     with torch.no_grad():
-        right, losses = network.answers(chips)
-        alone = torch.cat([network.answers([chip])[1] for chip in chips])
+        right, losses = network.measure(chips)
+        alone = torch.cat([network.measure([chip])[1] for chip in chips])
     assert network.group == GROUP
     assert right.isnan().all()
     torch.testing.assert_close(losses, alone)
@@ -343,7 +343,7 @@ def test_large_networks_run_chip_by_chip():
 
 
 def test_a_network_that_changes_after_it_was_tried():
-    """It answers chip by chip on the images where it must."""
+    """It predicts chip by chip on the images where it must."""
 
     def forward(m, x):
         y = m.a(x)
@@ -354,7 +354,7 @@ def test_a_network_that_changes_after_it_was_tried():
     assert network.group == GROUP
     chips = weights_of_chips(network)
     with torch.no_grad():
-        _, losses = network.answers(chips)
+        _, losses = network.measure(chips)
         for chip, found in zip(chips, losses, strict=True):
             outputs = torch.func.functional_call(model, chip, (batches[0][0],))
             expected = F.cross_entropy(outputs, batches[0][1], reduction="none")
@@ -362,7 +362,7 @@ def test_a_network_that_changes_after_it_was_tried():
 
 
 def answers_of(forward):
-    """A network's answers by eight chips, twice, and what a plain loop answers."""
+    """A network's predictions by eight chips, twice, and those of a plain loop."""
     model, batches = made(forward), images()
     shown, weights = batches[0][0].clone(), copy.deepcopy(model.state_dict())
     expected = []
@@ -375,7 +375,7 @@ def answers_of(forward):
             expected.append(F.cross_entropy(outputs, batches[0][1], reduction="none"))
         groups = [chips[i : i + network.group] for i in range(0, GROUP, network.group)]
         first, second = (
-            torch.cat([network.answers(group)[1] for group in groups]) for _ in range(2)
+            torch.cat([network.measure(group)[1] for group in groups]) for _ in range(2)
         )
     assert torch.equal(batches[0][0], shown)
     assert all(torch.equal(model.state_dict()[name], weights[name]) for name in weights)
@@ -398,7 +398,7 @@ def test_a_forward_that_writes_to_its_weights(layer):
     assert network.targets[f"{layer}.weight"].abs().max() == 0.1
     for chip in weights_of_chips(plain):
         with torch.no_grad():
-            torch.testing.assert_close(network.answers([chip])[1], plain.answers([chip])[1])
+            torch.testing.assert_close(network.measure([chip])[1], plain.measure([chip])[1])
 
 
 def test_a_forward_that_writes_to_its_images():
@@ -426,14 +426,14 @@ def test_a_network_that_changes_on_images_of_each_chip():
     chips = weights_of_chips(network)
     positions = torch.arange(GROUP * 5).view(GROUP, 5) % 20
     with torch.no_grad():
-        _, losses = network.answers(chips, positions)
+        _, losses = network.measure(chips, positions)
         for chip, places, found in zip(chips, positions, losses, strict=True):
-            torch.testing.assert_close(network.answers([chip], [places])[1][0], found)
+            torch.testing.assert_close(network.measure([chip], [places])[1][0], found)
 
 
 @pytest.mark.parametrize("group", [1, GROUP])
 def test_fewer_images_at_once_where_memory_is_short(group, monkeypatch):
-    """The accelerator has room for five images; the answers are the same."""
+    """The accelerator has room for five images; the predictions are the same."""
     monkeypatch.setattr(evaluator, "GROUP", group)
     seen = []
 
@@ -448,15 +448,15 @@ def test_fewer_images_at_once_where_memory_is_short(group, monkeypatch):
     chips = weights_of_chips(network)[:group]
     assert network.group == group
     with torch.no_grad():
-        plenty = network.answers(chips)
+        plenty = network.measure(chips)
         short[0] = 5
-        scarce = network.answers(chips)
+        scarce = network.measure(chips)
         seen.clear()
-        network.answers(chips)
+        network.measure(chips)
         assert seen == [5] * 4
         short[0] = 0
         with pytest.raises(torch.OutOfMemoryError):
-            network.answers(chips)
+            network.measure(chips)
     assert torch.equal(plenty[0], scarce[0])
     torch.testing.assert_close(plenty[1], scarce[1])
 
@@ -485,14 +485,14 @@ def test_a_pass_takes_as_many_images_as_its_activations_allow():
     network = Network(model, images(200, (1, 28, 28)), "cross_entropy")
     seen.clear()
     with torch.no_grad():
-        network.answers(weights_of_chips(network))
+        network.measure(weights_of_chips(network))
         # As many as have room, in equal parts; then both parts are recorded, and tried.
         assert 3 * 2**19 // (48 * 28 * 28) == 41
         assert seen == [40, 40, 200, 200]
         seen.clear()
-        network.answers(weights_of_chips(network))
+        network.measure(weights_of_chips(network))
         assert seen == []
-        network.answers([network.targets])
+        network.measure([network.targets])
         assert seen == [200]
 
 
@@ -505,7 +505,7 @@ def test_a_pass_with_large_activations_is_not_recorded(monkeypatch):
     network = Network(model, images(200, (1, 28, 28)), "cross_entropy")
     seen.clear()
     with torch.no_grad():
-        network.answers(weights_of_chips(network))
+        network.measure(weights_of_chips(network))
     assert seen == [20] * 10
     assert not network.passes.replays
 
@@ -514,10 +514,10 @@ def test_under_autocast_nothing_is_replayed():
     network = Network(LeNet().eval(), images(100, (1, 28, 28)), "cross_entropy")
     chips = weights_of_chips(network)
     with torch.no_grad():
-        network.answers(chips)
+        network.measure(chips)
         with torch.autocast("cpu", torch.bfloat16):
-            _, losses = network.answers(chips)
-            alone = torch.cat([network.answers([chip])[1] for chip in chips])
+            _, losses = network.measure(chips)
+            alone = torch.cat([network.measure([chip])[1] for chip in chips])
     torch.testing.assert_close(losses, alone, rtol=0.1, atol=0.1)
 
 
@@ -525,8 +525,8 @@ def test_groups_of_other_sizes_have_recordings_of_their_own():
     network = Network(LeNet().eval(), images(100, (1, 28, 28)), "cross_entropy")
     chips = weights_of_chips(network)
     with torch.no_grad():
-        _, losses = network.answers(chips)
-        _, fewer = network.answers(chips[:3])
+        _, losses = network.measure(chips)
+        _, fewer = network.measure(chips[:3])
     assert len(network.passes.replays) == 2
     assert None not in network.passes.replays.values()
     torch.testing.assert_close(fewer, losses[:3])

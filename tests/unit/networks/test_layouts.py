@@ -76,7 +76,7 @@ with torch.no_grad():
         chips = [{k: w * (1 + 0.1 * torch.randn_like(w)) for k, w in engine.targets.items()}
                  for _ in range(engine.group)]
         for group in {1, engine.group}:
-            _, found = engine.answers(chips[:group])
+            _, found = engine.measure(chips[:group])
             for chip, losses in zip(chips[:group], found, strict=True):
                 expected = [each_loss("cross_entropy", torch.func.functional_call(model, chip, (x,)), y)[1]
                             for x, y in shown]

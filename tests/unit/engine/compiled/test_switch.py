@@ -51,7 +51,7 @@ def losses(model, batches):
     ]  # fmt: skip
     groups = [chips[i : i + network.group] for i in range(0, GROUP, network.group)]
     with torch.no_grad():
-        result = torch.cat([network.answers(group)[1] for group in groups])
+        result = torch.cat([network.measure(group)[1] for group in groups])
     return result, sum(replay is not None for replay in network.passes.replays.values())
 
 
@@ -90,7 +90,7 @@ def test_a_network_keeps_the_setting_that_it_began_with(monkeypatch):
     network = Network(LeNet().eval(), images((1, 28, 28)), "cross_entropy")
     monkeypatch.setenv("SWIM_COMPILED", "1")
     with torch.no_grad():
-        network.answers([network.targets] * GROUP)
+        network.measure([network.targets] * GROUP)
     assert not any(network.passes.replays.values())
 
 

@@ -136,7 +136,7 @@ def test_a_table_that_is_also_a_layers_weight_stays_digital_where_it_is_read():
     network = Network(model, [(words, words[:, 0])], "cross_entropy")
     other = {"conv.weight": model.conv.weight, name: torch.randn(11, 6)}
     with torch.no_grad():
-        _, losses = network.answers([other])
+        _, losses = network.measure([other])
         x = F.gelu(model.conv(model.table(words).transpose(1, 2))).mean(2)
         expected = F.cross_entropy(model.norm(x) @ other[name].T, words[:, 0], reduction="none")
     torch.testing.assert_close(losses[0], expected)
