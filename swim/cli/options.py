@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from swim.errors import SettingError, short
-from swim.settings import Section, merge, validation
+from swim.settings import Section, merge, registry, validation
 from swim.settings.text import check_json
 
 Keys = tuple[str, ...]
@@ -52,6 +52,14 @@ def _help(field: FieldInfo) -> str:
     return f"{field.description}  [default: {'none' if default is None else default}]"
 
 
+class _Setting(click.Option):
+    """A setting's flag, whose help asks the registry for names only where help is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        self.help = registry.with_names(self.help or "")
+        return super().get_help_record(ctx)
+
+
 def settings_options(section: type[Section]) -> Callable[..., Any]:
     """Give a command one flag per setting of ``section`` and ``--settings`` for all at once.
 
@@ -74,7 +82,8 @@ def settings_options(section: type[Section]) -> Callable[..., Any]:
         for name, path in reversed(names.items()):
             flag = "--" + "-".join(path).replace("_", "-")
             field = leaves[path]
-            option = click.option(flag, name, type=_type(field), default=None, help=_help(field))
+            details = {"type": _type(field), "default": None, "help": _help(field)}
+            option = click.option(flag, name, cls=_Setting, **details)
             run = option(run)
         return click.option(
             "--settings", default="{}", help="these settings as JSON; flags win over it"

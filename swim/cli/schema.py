@@ -3,8 +3,9 @@
 import click
 
 from swim.cli.console import FILE
+from swim.cli.settings_page import page
 from swim.runtime import files
-from swim.settings import reference as made
+from swim.settings import reference
 
 
 @click.command()
@@ -13,8 +14,8 @@ from swim.settings import reference as made
 def schema(out: str | None, markdown: str | None) -> None:
     """Write the JSON schema of config.yaml and its reference page."""
     if out:
-        files.write_json(out, made.schema())
+        files.write_json(out, reference.schema())
     if markdown:
-        files.write_text(markdown, made.reference())
+        files.write_text(markdown, page())
     if not out and not markdown:
-        click.echo(made.reference())
+        click.echo(page())

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from swim.devices.bit_sliced import Device
+from swim.devices.chunks import AT_ONCE, Made, flat, narrow, part_at, stretches
 from swim.devices.normals import normal
 from swim.devices.writer import Writer
 from swim.runtime import rng
-from swim.runtime.chunks import AT_ONCE, Made, flat, narrow, part_at, stretches
 
 
 class Pulse(Writer):

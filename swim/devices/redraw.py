@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swim.devices.normals import SQRT_TAU, between, normal
-from swim.devices.writer import Writer
-from swim.runtime.chunks import (
+from swim.devices.chunks import (
     AT_ONCE,
     Made,
     flat,
@@ -21,6 +19,8 @@ from swim.runtime.chunks import (
     part_at,
     stretches,
 )
+from swim.devices.normals import SQRT_TAU, between, normal
+from swim.devices.writer import Writer
 
 
 class Redraw(Writer):

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from swim.devices.bit_sliced import Device
-from swim.runtime.chunks import Made, Rewritten, collected
+from swim.devices.chunks import Made, Rewritten, collected
 
 
 class Writer(abc.ABC):

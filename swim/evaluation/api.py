@@ -131,8 +131,8 @@ def evaluate(
     first_chip = whole("first_chip", first_chip)
     if not isinstance(device, Device):
         raise SettingError(
-            f"device must be the memory device, a swim.Device, not {short(device)}; networks run "
-            "where the model is"
+            f"device must be the memory device, a swim.Device, not {short(device)}; to use a GPU, "
+            "move the model there: model.to('cuda')"
         )
     rows: list[list[float]] = []
     programmed: list[Inventory] = []
@@ -170,7 +170,7 @@ def policy_for(mask: Any, policy: Any) -> Policy:
             )
         if policy is None:
             warnings.warn(
-                "a policy in place of the mask: give it by name, policy=...",
+                "a policy is given as `mask`; give it by name, policy=...",
                 FutureWarning,
                 stacklevel=3,
             )

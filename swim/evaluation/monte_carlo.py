@@ -62,7 +62,10 @@ def stream(
             :func:`swim.evaluate`, also DataError and UnsupportedOperationError.
     """
     if images is not None and loss != "cross_entropy":
-        raise SettingError(f"images: samples are drawn by classification errors; loss is {loss!r}")
+        raise SettingError(
+            "images asks for a sample of images per chip, which needs classification errors; with "
+            f"loss {loss!r} leave images out"
+        )
     with left_alone(model), torch.no_grad():
         network = Network(model, batches, loss, inputs, digital)
     if report is not None:

@@ -100,7 +100,10 @@ def stream(
         UnsupportedOperationError: as :func:`swim.evaluate`.
     """
     if isinstance(std, float | int) and not std > 0:
-        raise SettingError(f"a weight's change must be positive, not {std!r} of its full scale")
+        raise SettingError(
+            f"a weight's change must be positive, not {std!r} of its full scale: it is the "
+            "device's standard deviation, so choose a sigma above 0"
+        )
     with left_alone(model), torch.no_grad():
         exact = copy_of(model).double()
         network = Network(exact, _in_double(read(exact, batches, inputs)), loss, digital=digital)

@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from swim.devices.chunks import stretches
 from swim.errors import DataError, SettingError
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
-from swim.runtime.chunks import stretches
 from swim.settings.arguments import number
 
 
@@ -103,9 +103,10 @@ class Budgeted(abc.ABC):
     def _curvature(self, cells: Cells) -> Tensor:
         scores = self._scores.get(cells.name)
         if scores is None or scores.shape != cells.target.shape:
-            has = "nothing" if scores is None else f"shape {tuple(scores.shape)}"
+            has = "no entry" if scores is None else f"an entry of shape {tuple(scores.shape)}"
             raise DataError(
-                f"scores have {has} for {cells.name!r}, whose shape is {tuple(cells.target.shape)}"
+                f"scores have {has} for the weight {cells.name!r} of shape "
+                f"{tuple(cells.target.shape)}; take those of this network (swim.sensitivity)"
             )
         return scores.to(cells.target.device).double().flatten()
 
@@ -147,7 +148,9 @@ class Greedy(Budgeted):
         found = {}
         for cells, offer, chosen in zip(*self._decide(chip), strict=True):
             if offer.spent is None:
-                raise SettingError("this policy does not say which devices it rewrites")
+                raise SettingError(
+                    "this policy does not count cycles by device: its Offers have no `spent`"
+                )
             found[cells.name] = offer.spent(chosen)
         return found
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swim.devices.chunks import Rewritten, stretches, total
 from swim.devices.redraw import Redraw
 from swim.devices.write_verify import residual, residual_at, writer
 from swim.errors import SettingError
 from swim.programming.chip import Chip
 from swim.runtime import rng
-from swim.runtime.chunks import Rewritten, stretches, total
 
 
 @dataclass(frozen=True)

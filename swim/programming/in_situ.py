@@ -93,7 +93,8 @@ class InSitu:
         if not verifying:
             raise SettingError(
                 f"at sigma {chip.device.sigma:g} every device is inside the tolerance of "
-                f"{chip.device.tolerance:g} at its first write: there are no write cycles to spend"
+                f"{chip.device.tolerance:g} at its first write, so there are no write cycles to "
+                "spend; choose a larger sigma or a smaller tolerance"
             )
         steps = int(self._budget * verifying / devices)
         targets = {name: target.clone() for name, target in chip.targets.items()}
@@ -104,9 +105,10 @@ class InSitu:
             try:
                 gradients = self._gradients(written, *pair(self._model, batch, self._inputs))
             except NotFiniteError as error:
+                hint = "; a lower learning rate may help" if step > 1 else ""
                 raise NotFiniteError(
                     f"chip {chip.index}, after {step - 1} steps of on-device training at learning "
-                    f"rate {self._rate:g}: {error}"
+                    f"rate {self._rate:g}: {error}{hint}"
                 ) from None
             for name, gradient in gradients.items():
                 moving[name].mul_(self._momentum).add_(gradient)

@@ -97,7 +97,8 @@ class VerifyMask:
         for name, mask in self.mask.items():
             if name not in targets:
                 raise DataError(
-                    f"the mask names {name!r}, but the model's weights are {', '.join(targets)}"
+                    f"the mask names {name!r}, which is not a programmed weight of this model; "
+                    f"those are {', '.join(targets)}"
                 )
             if mask.shape != targets[name].shape or mask.dtype != torch.bool:
                 raise DataError(

@@ -2,9 +2,12 @@
 
 ``config.yaml`` holds ``defaults:`` and, under ``experiments:``, what each experiment changes in
 them. :func:`load` merges and checks everything at once, before any work; :mod:`.origin` knows the
-file and line of each setting. The JSON schema and the reference page are made from the same
-definitions by :mod:`.reference`. A new setting is one field of a section in :mod:`.sections` or
-:mod:`.experiments`; a new name that settings choose is one line in :mod:`.registry`.
+file and line of each setting. :mod:`.reference` makes the JSON schema from the same definitions,
+and ``swim schema`` the reference page from the schema. For the pipeline, :mod:`.layout` has every
+path under ``results/``, and :mod:`.plan` says what each job takes from the configuration.
+
+A new setting is one field of a section in :mod:`.sections` or :mod:`.experiments`; a new name that
+settings choose is one line in :mod:`.registry` (a policy's in :mod:`.policies`).
 """
 
 from swim.errors import SettingError

@@ -83,8 +83,8 @@ class SensitivityJob(Compute):
 
     estimator: Estimator = Field(
         "recursion",
-        description="where second derivatives come from, for the methods that do not name their "
-        "own estimator: swim, layer_greedy, second, saliency; see docs/estimators.md",
+        description="where second derivatives come from, for policies and for the methods that do "
+        f"not name their own estimator: {registry.BY_CURVATURE}; see docs/estimators.md",
     )
     estimator_samples: int = Field(
         1,

@@ -1,10 +1,8 @@
-"""The JSON schema of ``config.yaml`` and its reference page, made from :mod:`swim.settings`."""
+"""The JSON schema of ``config.yaml``, made from :mod:`swim.settings`."""
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
-from swim.settings import ConfigFile
+from swim.settings import ConfigFile, registry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -16,74 +14,12 @@ def schema() -> dict[str, Any]:
 
 
 def _tidy(node: Any) -> Any:
-    """Drop ``required`` and titles, all the way down."""
+    """Drop ``required`` and titles, and complete descriptions, all the way down."""
     if isinstance(node, list):
         return [_tidy(item) for item in node]
     if not isinstance(node, dict):
         return node
-    return {key: _tidy(value) for key, value in node.items() if key not in ("required", "title")}
-
-
-def reference() -> str:
-    """The reference page of all settings, as Markdown."""
-    root = schema()
-    sections = {"ConfigFile": root, **root["$defs"]}
-    lines = [
-        "# Settings",
-        "",
-        "Every key of `config.yaml`. Made by `python -m swim schema` from `swim/settings`; a test",
-        "fails when they differ. `defaults:` and each entry of `experiments:` take the keys of an",
-        "experiment; an entry's mappings are merged into the defaults', its lists replace them.",
-        "`--configfile mine.yaml` is merged over `config.yaml`, key by key, and so are single keys",
-        "given with `--config`. Without a target, `snakemake --configfile mine.yaml` makes the",
-        "experiments that mine.yaml names, if it names any; `all` is every experiment.",
-        "",
-    ]
-    for name, section in sections.items():
-        lines += [f"## {_heading(name)}", "", section["description"].split("\n")[0], ""]
-        lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
-        lines += list(_rows(section["properties"]))
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _heading(name: str) -> str:
-    words = {
-        "ConfigFile": "The file",
-        "ExperimentSettings": "An experiment",
-        "OwnDataSet": "Images of your own",
-        "ComparisonSettings": "A comparison",
-        "InSituSettings": "`in_situ`",
-        "CorrelateSettings": "`correlate`",
-    }
-    return words.get(name) or f"`{name.removesuffix('Settings').lower()}`"
-
-
-def _rows(properties: dict[str, Any]) -> Iterator[str]:
-    for key, node in properties.items():
-        default = node.get("default", {})
-        cell = "" if isinstance(default, dict) else f"`{json.dumps(default)}`"
-        meaning = node.get("description", "").replace("|", "\\|")
-        yield f"| `{key}` | {_values(node)} | {cell} | {meaning} |"
-
-
-def _values(node: dict[str, Any]) -> str:
-    if "$ref" in node:
-        return _heading(node["$ref"].rsplit("/", 1)[-1])
-    if "anyOf" in node:
-        return " or ".join(_values(choice) for choice in node["anyOf"])
-    if "enum" in node:
-        return ", ".join(f"`{value}`" for value in node["enum"])
-    if node.get("type") == "array":
-        return f"list of: {_values(node['items'])}"
-    if node.get("type") == "object":
-        values = node["additionalProperties"]
-        return "name: value" if values is True else f"name: {_values(values)}"
-    if "pattern" in node:
-        return "package.module:function" if ":" in node["pattern"] else "quoted decimal"
-    limits = [
-        f"{sign} {node[key]}"
-        for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"))
-        if key in node
-    ]
-    return " ".join([node.get("type", "any"), *limits])
+    kept = {key: _tidy(value) for key, value in node.items() if key not in ("required", "title")}
+    if isinstance(text := kept.get("description"), str):
+        kept["description"] = registry.with_names(text)
+    return kept

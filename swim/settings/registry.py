@@ -119,6 +119,18 @@ KINDS = {
 }
 
 
+# Stands in a description for the methods that rank by the experiment's estimator.
+BY_CURVATURE = "<methods with NEEDS curvature>"
+
+
+def with_names(description: str) -> str:
+    """A setting's description with :data:`BY_CURVATURE` replaced by names, from their files."""
+    if BY_CURVATURE not in description:
+        return description
+    named = [name for name in METHODS if find("selection method", name).NEEDS == "curvature"]
+    return description.replace(BY_CURVATURE, ", ".join(named))
+
+
 def suggest(value: str, known: Collection[str]) -> str:
     """The allowed names, the closest one first, and letters that only look like Latin ones."""
     close = difflib.get_close_matches(value[:100], known, 1)

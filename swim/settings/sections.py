@@ -189,8 +189,8 @@ class TrainingSettings(Section):
     )
     augment: bool = Field(
         True,
-        description="the data set's usual augmentation, in training alone: cifar10 and "
-        "tinyimagenet are shifted and mirrored, MNIST is left as it is",
+        description="the data set's usual augmentation, in training alone; docs/data.md names each "
+        "data set's",
     )
     calibration_images: int = Field(
         2000, ge=1, le=MOST, description="training images that fix the activation ranges"

@@ -361,8 +361,10 @@ def test_mistakes():
     for budget in (-0.1, math.nan):
         with pytest.raises(SettingError, match="budget must be at least 0, not"):
             spend("uswim", budget, chip, curvature)
-    with pytest.raises(DataError, match="scores have nothing for 'zeros', whose shape is"):
+    with pytest.raises(DataError, match="scores have no entry for the weight 'zeros' of shape"):
         of_name("uswim", 1, {"first": curvature["first"]}).program(chip)
     wrong = curvature | {"last": curvature["last"].T}
-    with pytest.raises(DataError, match=r"have shape \(5, 4\) for 'last', whose shape is \(4, 5\)"):
+    with pytest.raises(
+        DataError, match=r"of shape \(5, 4\) for the weight 'last' of shape \(4, 5\)"
+    ):
         of_name("uswim", 1, wrong).program(chip)

@@ -40,9 +40,9 @@ TAKEN = {
     "swim.runtime.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
     "swim.runtime.progress_bar": {"Bars", "meter", "progress_bar"},  # progress on a terminal
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
-    # words of captions, KINDS which names of folders are checked.
+    # words of captions, KINDS which names of folders are checked; with_names completes help texts.
     "swim.settings.registry": {
-        "ALIASES", "DATASETS", "KINDS", "METHODS", "POLICIES", "canonical", "find",
+        "ALIASES", "DATASETS", "KINDS", "METHODS", "POLICIES", "canonical", "find", "with_names",
     },
     "swim.runtime.code_digest": {"digest_of"},
     # Names of files, which make their files again where they change.

@@ -88,7 +88,7 @@ def test_a_policy_without_an_account_says_so():
             none = torch.full((1, cells.shape[1]), -torch.inf, dtype=torch.float64)
             return Offers(none, torch.zeros_like(none), lambda _: cells.target)
 
-    with pytest.raises(SettingError, match="does not say which devices"):
+    with pytest.raises(SettingError, match="does not count cycles by device"):
         Greedy(Rule, 0.1, CURVATURE).spent(Chip(TARGETS, REDRAW, 0, 0))
 
 

@@ -6,13 +6,12 @@ import sys
 import pytest
 import torch
 
-from swim.devices import pulse, redraw
+from swim.devices import chunks, pulse, redraw
 from swim.devices.bit_sliced import Device
 from swim.devices.four_level import MiddleLevels
 from swim.programming.chip import Chip
 from swim.programming.lookup import of_name
 from swim.programming.mask import VerifyMask
-from swim.runtime import chunks
 
 PEAK = """
 import json, sys

@@ -11,6 +11,8 @@ import swim
 from swim.selection import masks
 from swim.selection.scores.base import Inputs, estimator_of
 from swim.settings.registry import ESTIMATORS, METHODS, find
+from tests import ROOT
+from tests.unit.conftest import run
 
 
 def layers(*shapes, seed=0, levels=None):
@@ -191,3 +193,13 @@ def test_random_takes_each_weight_equally_often():
     low, high = stats.binom.ppf([5e-7 / 30, 1 - 5e-7 / 30], 500, 0.5)
     assert low <= counts.min()
     assert counts.max() <= high
+
+
+def test_help_names_the_methods_that_rank_by_the_experiments_estimator():
+    """From the registry: a new method needs no edit of a help text."""
+    help_text = " ".join(run("sensitivity", "--help").split())
+    named = help_text.partition("own estimator: ")[2].partition(";")[0]
+    curvature = {name for name in METHODS if find("method", name).NEEDS == "curvature"}
+    assert set(named.split(", ")) == curvature
+    stored = (ROOT / "docs/settings.md").read_text()
+    assert f"own estimator: {named};" in stored

@@ -1,4 +1,4 @@
-"""Many devices, a stretch after the other, so that what is computed on the way takes no memory."""
+"""Many devices, one stretch after the other, so that intermediate results take little memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Rewritten:
 
     Attributes:
         errors: what they hold beyond their target.
-        readings: what the last read said of it.
+        readings: the last reading of each.
         cycles: rewrites of each, int64.
     """
 
