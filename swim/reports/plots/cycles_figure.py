@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from swim.reports import cycles_to_accuracy
-from swim.reports.plots.accuracy_figure import chosen, order, styles
+from swim.reports.plots.accuracy_figure import chosen
 from swim.reports.plots.canvas import new_figure, save
+from swim.reports.plots.method_styles import order, styles
 from swim.settings import layout
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from swim.reports.accuracy_tables import read_where
-from swim.reports.plots.accuracy_figure import order
 from swim.reports.plots.canvas import new_figure, save
+from swim.reports.plots.method_styles import order
 from swim.runtime.provenance import sigma_of
 from swim.settings import layout
 

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from swim.errors import DataError, SettingError
 from swim.evaluation import statistics
 from swim.reports import accuracy_tables, cycles_to_accuracy
-from swim.reports.plots import accuracy_figure, cycles_figure
+from swim.reports.plots import accuracy_figure, cycles_figure, method_styles
 from swim.runtime import files
 from swim.settings import registry
 
@@ -223,9 +223,9 @@ def test_files_are_written_and_reproducible(table, tmp_path):
 
 def test_colours_of_the_papers_methods_serve_where_these_are_not_drawn():
     policies = ["swim", *(name for name in registry.POLICIES if "magnitude" not in name)][:8]
-    colours = [colour for colour, *_ in accuracy_figure.styles(policies).values()]
+    colours = [colour for colour, *_ in method_styles.styles(policies).values()]
     assert len(set(colours)) == 8
-    assert accuracy_figure.styles(["swim", "random", *policies[1:]])["random"] == (
+    assert method_styles.styles(["swim", "random", *policies[1:]])["random"] == (
         "#009E73",
         "^",
         "-",
@@ -233,7 +233,7 @@ def test_colours_of_the_papers_methods_serve_where_these_are_not_drawn():
 
 
 def test_many_methods_have_their_own_styles():
-    styles = accuracy_figure.styles(list(registry.METHODS))
+    styles = method_styles.styles(list(registry.METHODS))
     assert len(set(styles.values())) == len(registry.METHODS) >= 13
     # Two of a colour differ in marker and in dashes.
     for one, other in itertools.combinations(styles.values(), 2):
