@@ -1,7 +1,20 @@
-"""Command line: one subcommand a step, each usable without Snakemake.
+"""Command line: one subcommand per step, each usable without Snakemake.
 
-A step's module is imported when the step is called, so that a step depends on its own code
-alone, and none waits for another's imports.
+A subcommand reads files and flags, calls the rooms above, and writes files: no formula is here. A
+step's module is imported when the step is called, so a step depends on its own code alone.
+
+Three modules serve the pipeline: :mod:`.targets` lists the files that steps read and make,
+:mod:`.step_digests` digests the code that a step's settings choose, and :mod:`.copied_results`
+compares files that Snakemake has no record of with the settings.
+
+To add a subcommand:
+
+1. Write ``swim/cli/<name>.py`` with a click command that is named like its module. Its settings are
+   a section in :mod:`swim.settings.jobs`, by the decorator :func:`.options.settings_options`.
+2. Add its line to :data:`STEPS`; ``-`` in the subcommand is ``_`` in the module. The line is the
+   first sentence of the command's docstring, too.
+3. If an option other than those in :data:`.options.WRITTEN` names a file to write, add it there.
+   Then no step writes over what it reads.
 """
 
 import sys

@@ -2,8 +2,11 @@
 
 :func:`swim.evaluate` is :mod:`.api`; :mod:`.monte_carlo` programs and measures the chips.
 :mod:`.statistics` summarises finished chips. :mod:`.stopping` says how many chips are enough; it is
-a module of its own so that an edit of a summary reruns no evaluation. A new measurement on chips
-is a module here, and one of :mod:`swim.cli`.
+a module of its own so that an edit of a summary reruns no evaluation. :mod:`.perturbation` changes
+single weights, and :mod:`.spending` counts cycles by layer and slice.
+
+To add a measurement: write a module here that programs chips and yields rows, and a subcommand in
+:mod:`swim.cli` that writes the rows to a file. docs/house.md lists the rest under "a rule".
 """
 
 from swim.runtime.lazy import exports

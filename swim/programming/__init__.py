@@ -6,18 +6,31 @@ write, and decides which to rewrite. The simplest policy verifies a mask that wa
 
 To add a policy:
 
-1. Write ``swim/programming/<name>.py`` with ``offers(cells, curvature)``. The function returns what
-   rewriting could do to one layer, with an expected benefit per cycle
-   (:class:`swim.programming.budgeted.Offers`); the budget is then spent on the best offers of all
-   layers. :mod:`.swim_device` is an example of two lines. A policy that decides again after each
-   cycle is a class made of a budget and scores (:class:`Budgeted`; see :mod:`.marginal`).
-2. Add its line to ``ENTRIES`` in :mod:`swim.settings.policies`: where it lies, and how its curve
-   begins and ends.
+1. Write ``swim/programming/<name>.py``, in one of two ways:
+
+   * A function ``offers(cells, curvature)``, for a policy that decides once per chip. The function
+     returns what rewriting could do to one layer, with an expected benefit per cycle
+     (:class:`swim.programming.budgeted.Offers`). The budget is then spent on the best offers of all
+     layers. :mod:`.swim_device` is an example of two lines.
+   * A class, for a policy that decides again after each cycle: a subclass of :class:`Budgeted`,
+     made of ``(budget, scores)``, with two methods. ``program(chip)`` returns a
+     :class:`Programmed`. ``spent(chip)`` returns the cycles of each device beyond its first write,
+     name -> tensor (slices, weights), which ``swim where`` reports. :mod:`.marginal` is an example.
+2. Add its line to ``ENTRIES`` in :mod:`swim.settings.policies`: the module of ``offers``, or
+   ``module:Class``, and how the policy's curve begins and ends. The registry takes the name from
+   there.
 3. Run ``make schema``.
+4. Write its slow twin in ``tests/reference/write_twin.py``: a line of ``POLICIES`` there, or of
+   ``SEARCHES`` for a policy that goes cycle by cycle. ``tests/reference/test_policies.py`` compares
+   every policy with its twin, and ``tests/unit/evaluation/test_spending.py`` its ``spent`` with its
+   NWC. A policy that refuses the closed form (``cells.must_simulate``) is named in ``SIMULATED`` of
+   ``test_policies.py``.
+5. Describe it in docs/policies.md.
 
 The name is then a ``methods:`` entry of ``config.yaml``, a ``policy`` of ``swim program`` and an
 argument of :func:`of_name`. An edit of the file reruns that policy alone; the new line reruns
-tables and figures. ``tests/reference/test_policies.py`` compares every policy with a slow twin.
+tables and figures. In Python a policy needs no name: :func:`swim.evaluate` takes any object with
+``program(chip)``.
 """
 
 from swim.runtime.lazy import exports

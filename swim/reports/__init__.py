@@ -2,14 +2,19 @@
 
 To add a figure of ``accuracy.csv``:
 
-1. Write a function of the table and a sigma in :mod:`swim.reports.plots`, which returns a figure.
-   :mod:`.plots.canvas` begins and ends every figure, so that equal figures are equal bytes.
+1. Write a function of ``(table, sigma)`` in a module of :mod:`swim.reports.plots`, which returns a
+   figure. :mod:`.plots.canvas` begins and ends every figure, so that equal figures are equal bytes;
+   :mod:`.plots.method_styles` has the colours and the order of methods.
 2. Add its name to ``FIGURES`` in :mod:`.plots.accuracy_figure`; ``swim plot --figure NAME`` then
-   draws it.
-3. Add its files to ``rules/present.smk``, with a caption in ``rules/report/``, and its name to the
-   figures of an experiment.
+   draws it, and ``swim plot`` without ``--figure`` does where ``fitting`` there says so.
+3. Add ``--figure NAME`` to the parameter ``figures`` of the rule ``plot`` in ``rules/present.smk``,
+   and its two files to the outputs, the PNG with a caption in ``rules/report/``.
+4. Add its name to ``drawn`` in ``Targets.experiment`` (:mod:`swim.cli.targets`).
+5. Add its files where tests list all figures: ``tests/workflow/test_pipeline.py``,
+   ``tests/unit/cli/test_commands.py``, ``tests/unit/reports/test_tables_and_figures.py``.
 
 To add a table, or a figure of another table: write its module here (or in :mod:`.plots`), its
 subcommand in :mod:`swim.cli` (or its choice in ``swim plot``), and its rule in
-``rules/present.smk``. :mod:`swim.runtime.markdown` writes Markdown tables.
+``rules/present.smk``. :mod:`swim.runtime.markdown` writes Markdown tables. docs/house.md lists the
+rest under "a rule".
 """

@@ -88,7 +88,7 @@ class ExperimentSettings(Section):
         None,
         min_length=1,
         max_length=LONGEST_LIST,
-        description="normalised write cycles that policies (uswim and below) spend; null: as "
+        description="normalised write cycles that policies (docs/policies.md) spend; null: as "
         "`fractions`",
     )
     within: list[Within] = Field(

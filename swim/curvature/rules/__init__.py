@@ -8,7 +8,18 @@ approximation (Schraudolph, Neural Computation 14(7), 2002): one pass is enough,
 derivative is negative. Operations whose Jacobian holds only zeros and ones need no rule:
 autograd's own backward is the recursion already.
 
-One module a kind; importing them fills :data:`RULES`.
+One module per kind of operation; importing a module fills :data:`RULES`.
+
+To add a rule:
+
+1. Write a function decorated with ``@rule(torch_function, ...)`` and the ``autograd.Function`` that
+   it applies, in the module of their kind.
+2. Import the ``autograd.Function`` here. A module that is not imported here registers no rule.
+3. Add the ``autograd.Function`` to :data:`OURS`. The recursion refuses every other node of the
+   graph that :mod:`swim.curvature.zero_one_operations` does not list.
+4. Add how the function is called to ``CALLS`` in ``tests/reference/test_operations.py``, a network
+   with its twin to ``tests/reference/networks.py``, and a witness to ``WITNESS`` in
+   ``test_recursion.py``: a network on which autograd's own backward would fail the test.
 """
 
 from swim.curvature.rules.arithmetic import Extremum, Product, Quotient
@@ -23,7 +34,7 @@ from swim.curvature.rules.products import LAYERS, SquaredConvolution, SquaredLin
 
 __all__ = ["LAYERS", "OURS", "RULES", "Averaging", "refuse", "rule"]
 
-# What the graph may hold of ours; everything else must be on the allow-list of names.
+# Nodes of the graph that rules make; all others must be named in zero_one_operations.
 OURS = (
     SquaredLinear,
     SquaredConvolution,
