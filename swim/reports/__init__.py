@@ -10,8 +10,8 @@ To add a figure of ``accuracy.csv``:
 3. Add ``--figure NAME`` to the parameter ``figures`` of the rule ``plot`` in ``rules/present.smk``,
    and its two files to the outputs, the PNG with a caption in ``rules/report/``.
 4. Add its name to ``drawn`` in ``Targets.experiment`` (:mod:`swim.cli.targets`).
-5. Add its files where tests list all figures: ``tests/workflow/test_pipeline.py``,
-   ``tests/unit/cli/test_commands.py``, ``tests/unit/reports/test_tables_and_figures.py``.
+5. Add its files to ``test_from_nothing_to_figures`` in ``tests/workflow/test_pipeline.py``, which
+   lists all figures of an experiment.
 
 To add a table, or a figure of another table: write its module here (or in :mod:`.plots`), its
 subcommand in :mod:`swim.cli` (or its choice in ``swim plot``), and its rule in

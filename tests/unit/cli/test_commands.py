@@ -13,6 +13,7 @@ import torch
 
 from swim.cli import STEPS, main
 from swim.reports import cycles_to_accuracy
+from swim.reports.plots import accuracy_figure
 from swim.runtime.files import load_arrays, load_mask, read_settings, save_mask
 from tests.unit.conftest import run
 
@@ -83,10 +84,9 @@ def test_selecting_and_evaluating(folder):
     )
     printed = run("plot", folder / "accuracy.csv", "--out", folder / "figures")
     assert [line.rsplit("/", 1)[1] for line in printed.split()] == [
-        "accuracy-sigma-0.2.png",
-        "accuracy-sigma-0.2.svg",
-        "accuracy-log-sigma-0.2.png",
-        "accuracy-log-sigma-0.2.svg",
+        f"{figure}-sigma-0.2.{suffix}"
+        for figure in accuracy_figure.fitting(part)
+        for suffix in ("png", "svg")
     ]
     written = folder / "cycles.csv"
     chips_folder = base.parents[1]

@@ -64,8 +64,13 @@ def test_a_known_device_is_meant_for_some_number_of_bits(name):
 
 def test_the_pipeline_asks_known_devices_for_their_bits_without_torch():
     code = (
-        "import sys; from swim.devices import known; from swim.settings import registry\n"
-        "for name in registry.VARIATIONS: known.variation(name, 2)\n"
+        "import contextlib, sys\n"
+        "from swim.devices import known\n"
+        "from swim.errors import SettingError\n"
+        "from swim.settings import registry\n"
+        "for name in registry.VARIATIONS:\n"
+        "    with contextlib.suppress(SettingError):\n"
+        "        known.variation(name, 2)\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
