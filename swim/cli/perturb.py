@@ -20,7 +20,7 @@ from swim.evaluation import perturbation
 from swim.networks import checkpoint as networks
 from swim.runtime import digests, files, rng
 from swim.runtime.finished_rows import Progress, digest_of
-from swim.runtime.progress_bar import progress_bar
+from swim.runtime.progress_bar import meter
 from swim.settings import PerturbJob, section_json
 
 
@@ -64,10 +64,10 @@ def perturb(model: str, data: str, out: str, network: str | None, settings: Pert
         first_weight=done,
         digital=networks.digital(checkpoint),
     )
-    with progress_bar(total, "weight", done=done) as bar:
+    with meter("perturb", total, "weights", done=done) as count:
         for row in rows if done < total else ():
             progress.add(row)
-            bar.update()
+            count(1)
     progress.save()
     job = json.loads(section_json(settings, exclude={"accelerator"}))
     origin = {**made_from, **levels_of(settings.device)}
@@ -80,9 +80,7 @@ def _batches(data: DataSet, settings: PerturbJob) -> Iterator[tuple[torch.Tensor
     """Training images drawn once, in the order of the file, and their labels."""
     order = rng.generator(settings.seed, "perturb images").permutation(data.size("train"))
     chosen = torch.from_numpy(np.sort(order[: settings.images]))
-    labels = data.labels("train")
-    for index in chosen.split(settings.batch_size):
-        yield data.inputs("train", index), labels[index]
+    return data.batches("train", settings.batch_size, index=chosen)
 
 
 def _content(

@@ -81,10 +81,25 @@ class DataSet:
         return (images.float() / 255 - mean) / std
 
     def batches(
-        self, split: str, size: int, limit: int | None = None
+        self,
+        split: str,
+        size: int,
+        limit: int | None = None,
+        index: "torch.Tensor | None" = None,
     ) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
-        """(inputs, labels) in the order of the file, at most ``limit`` images in total."""
+        """(inputs, labels) of ``size`` images each, in the order of the file.
+
+        Args:
+            split: ``train`` or ``test``.
+            size: images of a batch.
+            limit: at most so many in total, the first ones.
+            index: positions of those to take instead, int64 (n,); all if both are None.
+        """
+        if index is not None:
+            for part in index.split(size):
+                yield self.inputs(split, part), self.labels(split)[part]
+            return
         count = self.size(split) if limit is None else min(limit, self.size(split))
         for start in range(0, count, size):
-            part = slice(start, min(start + size, count))
-            yield self.inputs(split, part), self.labels(split)[part]
+            rows = slice(start, min(start + size, count))
+            yield self.inputs(split, rows), self.labels(split)[rows]

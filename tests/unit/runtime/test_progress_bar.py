@@ -3,6 +3,7 @@
 import ast
 import sys
 
+from swim.runtime import progress_bar as progress_bar_module
 from swim.runtime.progress_bar import Bars, meter, progress_bar
 from tests import ROOT
 
@@ -51,3 +52,38 @@ def test_a_meter_writes_its_first_and_its_last_line_to_a_log(capsys):
         update(1500)
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["download: 500 of 2,000 B", "download: 2,000 of 2,000 B"]
+
+
+def test_a_meter_writes_rate_and_time_left_to_a_log(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress_bar_module.time, "monotonic", lambda: now[0])
+    with meter("probe", 5_000, "images", done=1_000, closing=False) as update:
+        for _ in range(5):
+            now[0] += 5
+            update(250)
+        now[0] += 3600
+        update(1)
+    assert capsys.readouterr().err.splitlines() == [
+        "probe: 1,000 of 5,000 images",
+        # Of this run's 750 images in 15 s.
+        "probe: 1,750 of 5,000 images, 50 images/s, 01:05 left",
+        "probe: 2,251 of 5,000 images, 0.35 images/s, 2:12:45 left",
+    ]
+
+
+def test_a_meter_without_a_total_writes_its_rate(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress_bar_module.time, "monotonic", lambda: now[0])
+    with meter("file", None, "B") as update:
+        now[0] = 20.0
+        update(50_000)
+    assert capsys.readouterr().err.splitlines()[:2] == ["file: 0 B", "file: 50,000 B, 2,500 B/s"]
+
+
+def test_a_meter_is_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with meter("probe", 4, "images", done=1) as update:
+        update(3)
+    shown = capsys.readouterr().err
+    assert "probe: 100%" in shown
+    assert "4/4" in shown
