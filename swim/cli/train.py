@@ -12,10 +12,10 @@ from swim.cli.console import FILE
 from swim.cli.options import settings_options
 from swim.data.dataset import DataSet
 from swim.networks import checkpoint, training
-from swim.networks.training_state import Unfinished
 from swim.runtime import code_digest, files, machine
 from swim.runtime.finished_rows import digest_of
 from swim.runtime.progress_bar import progress_bar
+from swim.runtime.unfinished import Unfinished
 from swim.settings import TrainJob, section_json
 
 

@@ -20,9 +20,9 @@ from swim.data.dataset import DataSet
 from swim.errors import DataError
 from swim.networks import checkpoint, memory_format, quantisation
 from swim.networks.layouts import SafeLayouts
-from swim.networks.training_state import Unfinished
 from swim.networks.weight_noise import WeightNoise
 from swim.runtime import rng
+from swim.runtime.unfinished import Unfinished
 from swim.settings import ModelSettings, TrainingSettings
 
 

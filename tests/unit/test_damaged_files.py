@@ -23,12 +23,12 @@ from swim.data.sources import folder as image_folder
 from swim.data.sources import npz
 from swim.errors import DataError, SwimError
 from swim.networks import checkpoint
-from swim.networks.training_state import Unfinished
 from swim.reports import accuracy_tables, cycles_to_accuracy
 from swim.reports.correlation import measured
 from swim.runtime import digests, files
 from swim.runtime.digests import beside
 from swim.runtime.finished_rows import Progress
+from swim.runtime.unfinished import Unfinished
 from swim.settings import ModelSettings, OwnDataSet
 
 FLIPS = int(os.environ.get("SWIM_FLIPS", "25"))

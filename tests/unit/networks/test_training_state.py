@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from swim.networks import checkpoint, training
-from swim.networks.training_state import Unfinished
+from swim.runtime.unfinished import Unfinished
 from swim.settings import ModelSettings, TrainingSettings
 
 CPU = torch.device("cpu")

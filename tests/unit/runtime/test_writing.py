@@ -13,8 +13,8 @@ import torch
 
 from swim.data import download
 from swim.errors import DataError
-from swim.networks.training_state import Unfinished
 from swim.runtime import files, locks, writing
+from swim.runtime.unfinished import Unfinished
 from tests.unit.data.test_download import CONTENT, MD5
 
 WRITERS = {

@@ -1,10 +1,11 @@
-"""A training run's state, kept beside its checkpoint so that a killed job goes on from it.
+"""The state of a long step, kept beside its output so that a killed job goes on from it.
 
 Snakemake removes the outputs of a job that it starts, but does not know this file. A line of
-digests comes before the state, so training never goes on from a damaged file.
+digests comes before the state, so a step never goes on from a damaged file.
 """
 
 import io
+import logging
 import os
 import time
 from pathlib import Path
@@ -15,15 +16,17 @@ import torch
 from swim.runtime import digests
 from swim.runtime.writing import atomic
 
+LOG = logging.getLogger("swim")
+
 
 class Unfinished:
-    """The last saved state of a run, under a digest of everything that the run depends on."""
+    """The last saved state of a step, under a digest of everything that the step depends on."""
 
     def __init__(self, output: str | os.PathLike[str], digest: str, seconds: float = 60.0):
         """The state that belongs to ``output``, as ``.{stem}.unfinished.pt`` beside it.
 
         Args:
-            output: the file that the run is to make.
+            output: the file that the step is to make.
             digest: a state with another digest is discarded.
             seconds: time between two saves.
         """
@@ -32,19 +35,34 @@ class Unfinished:
         self._digest, self._seconds = digest, seconds
         self._saved = time.monotonic()
 
-    def read(self) -> dict[str, Any] | None:
-        """The saved state; None if there is none, if it is damaged or of another digest."""
+    def read(self, place: torch.device | str = "cpu") -> dict[str, Any] | None:
+        """The saved state; None if there is none, or if it is damaged or of another digest.
+
+        The log says why a state is discarded.
+
+        Args:
+            place: the torch device that its tensors are read to.
+        """
+        reason = "it is damaged"
         try:
             with self._path.open("rb") as file:
                 first, rest = file.readline(), file.read()
-            if first.decode().split() != [self._digest, digests.of_bytes(rest)]:
-                return None
-            state: dict[str, Any] = torch.load(
-                io.BytesIO(rest), map_location="cpu", weights_only=True
-            )
-            return state
-        except Exception:  # whatever torch says to another version's file
+            digest, content = first.decode().split()
+            if content == digests.of_bytes(rest):
+                if digest == self._digest:
+                    state: dict[str, Any] = torch.load(
+                        io.BytesIO(rest), map_location=place, weights_only=True
+                    )
+                    return state
+                reason = "settings, inputs, code or the machine have changed"
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            reason = f"it cannot be read ({error.strerror})"
+        except Exception:  # whatever torch says to another version's file
+            pass
+        LOG.warning("%s: the state of a killed run is not used, since %s", self._path, reason)
+        return None
 
     def due(self) -> bool:
         """Whether it is time to save."""
@@ -61,5 +79,5 @@ class Unfinished:
         self._saved = time.monotonic()
 
     def remove(self) -> None:
-        """The run is finished."""
+        """The step is finished."""
         self._path.unlink(missing_ok=True)
