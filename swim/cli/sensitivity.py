@@ -1,18 +1,31 @@
 """``swim sensitivity``."""
 
 import json
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import click
+import numpy as np
+import torch
 
 from swim.cli.accelerator import start
 from swim.cli.console import FILE, trusted_network
 from swim.cli.options import settings_options
+from swim.curvature.control import Control
 from swim.curvature.estimate import second_derivative
+from swim.curvature.spread import Estimate
+from swim.data import random_images
 from swim.data.dataset import DataSet
+from swim.errors import SettingError
 from swim.networks import checkpoint as networks
-from swim.runtime import digests, files
-from swim.runtime.progress_bar import progress_bar
-from swim.settings import SensitivityJob, section_json
+from swim.runtime import code_digest, digests, files, machine
+from swim.runtime.finished_rows import digest_of
+from swim.runtime.progress_bar import meter
+from swim.runtime.unfinished import Unfinished
+from swim.settings import ModelSettings, SensitivityJob, section_json
+
+SECONDS = 30.0  # between two writes of the state
 
 
 @click.command()
@@ -24,33 +37,96 @@ from swim.settings import SensitivityJob, section_json
 def sensitivity(
     model: str, data: str, out: str, network: str | None, settings: SensitivityJob
 ) -> None:
-    """Second derivative of the loss per weight, summed over the training images."""
+    """Second derivative of the loss per weight, summed over the training images.
+
+    The sums so far are kept in a hidden file beside --out, every half minute: after a kill, the
+    same command goes on from them.
+    """
     place = start(settings)
     loaded, checkpoint = networks.load(model, network)
     dataset = DataSet(data)
     digests.require_origin(model, checkpoint, data=(data, dataset.digest))
-    batches = -(-dataset.size("train") // settings.batch_size)
-    with progress_bar(batches, "batch") as bar:
+    index = _chosen(dataset, settings)
+    made_from = {"model": checkpoint["digest"], "data": dataset.digest}
+    content = digest_of(_content(made_from, settings, place, checkpoint))
+    unfinished = Unfinished(out, content, seconds=SECONDS)
+    control = Control(unfinished, place)
+    raw = _estimate(
+        loaded.to(place), dataset, index, settings, networks.digital(checkpoint), control
+    )
+    job = json.loads(section_json(settings, exclude={"accelerator"}))
+    record = {**job, "dataset": dataset.name, "images": len(index), "made_from": made_from}
+    if raw.relative_error is not None:
+        record["relative_error"] = raw.relative_error
+    files.save_arrays(out, {name: value.cpu().numpy() for name, value in raw.items()}, record)
+    unfinished.remove()
+
+
+def _chosen(dataset: DataSet, settings: SensitivityJob) -> torch.Tensor:
+    """Positions of the training images to take, ascending.
+
+    Raises:
+        SettingError: there are fewer than the settings ask for.
+    """
+    size, images = dataset.size("train"), settings.sensitivity_images
+    if images is None:
+        return torch.arange(size)
+    try:
+        return random_images.positions(size, images, settings.seed)
+    except SettingError as error:
+        raise SettingError(f"sensitivity_images: {error} for training in {dataset.path}") from None
+
+
+def _estimate(
+    model: torch.nn.Module,
+    dataset: DataSet,
+    index: torch.Tensor,
+    settings: SensitivityJob,
+    digital: tuple[str, ...],
+    control: Control,
+) -> Estimate:
+    """The pass itself; the log says how far it is, and at its end what it was."""
+    earlier, images, name = control.samples, len(index), settings.estimator
+    if earlier:
+        click.echo(f"going on after {earlier:,} images of an earlier run", err=True)
+    began = time.monotonic()
+    with meter(name, images, "images", done=earlier, closing=False) as count:
+        control.tell = count
         raw = second_derivative(
-            loaded.to(place),
-            dataset.batches("train", settings.batch_size),
-            estimator=settings.estimator,
+            model,
+            dataset.batches("train", settings.batch_size, index=index),
+            estimator=name,
             seed=settings.seed,
             samples=settings.estimator_samples,
             probe=settings.probe,
             noise=settings.curvature_noise,
-            digital=networks.digital(checkpoint),
-            progress=lambda done: bar.update(),
+            digital=digital,
+            control=control,
         )
-    arrays = {name: value.cpu().numpy() for name, value in raw.items()}
-    job = json.loads(section_json(settings, exclude={"accelerator"}))
-    made_from = {"model": checkpoint["digest"], "data": dataset.digest}
-    content = {**job, "dataset": dataset.name, "made_from": made_from}
+    part = "" if images == dataset.size("train") else f" of {dataset.size('train'):,}"
+    before = f", {earlier:,} of them in an earlier run" if earlier else ""
+    line = f"{name}: {images:,}{part} images{before}, {time.monotonic() - began:.1f} s"
     if raw.relative_error is not None:
-        content["relative_error"] = raw.relative_error
-        click.echo(
-            f"{settings.estimator}: relative error {raw.relative_error:.2g}, an aggregate over all "
-            "weights from the spread over batches",
-            err=True,
+        line += (
+            f"; relative error {raw.relative_error:.2g}, an aggregate over all weights from the "
+            "spread over batches"
         )
-    files.save_arrays(out, arrays, content)
+    click.echo(line, err=True)
+    return raw
+
+
+def _content(
+    made_from: dict[str, str],
+    settings: SensitivityJob,
+    place: torch.device,
+    checkpoint: dict[str, Any],
+) -> Iterator[bytes]:
+    """Everything that the sums depend on."""
+    yield json.dumps(made_from, sort_keys=True).encode()
+    yield section_json(settings, exclude={"accelerator"}).encode()
+    network = ModelSettings.model_validate(checkpoint["model"]).network
+    code = code_digest.digest_of(
+        "swim.cli.sensitivity", estimator=settings.estimator, network=network
+    )
+    versions = [torch.__version__, np.__version__, code]
+    yield json.dumps([machine.runs_on(place), *versions]).encode()

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from swim.curvature.control import Control
 from swim.curvature.losses import residual
 from swim.curvature.per_sample import summed_squares
 from swim.curvature.shared import Term, summed
@@ -18,6 +19,7 @@ def empirical_fisher(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
 ) -> dict[str, Tensor]:
     """``sum_n (dL_n / dw_i)^2`` with the true labels.
 
@@ -29,6 +31,7 @@ def empirical_fisher(
         batches: (inputs, labels) pairs.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
 
     Returns:
         name -> float64 tensor shaped like the weight; a sum over samples, so the split into
@@ -39,6 +42,7 @@ def empirical_fisher(
         DataError: batches or labels are missing or do not fit, or a derivative is not finite.
         SettingError: the loss is unknown.
     """
+    control = control or Control()
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
         own = needed(labels)
@@ -46,6 +50,6 @@ def empirical_fisher(
         def starts(outputs: Tensor, rows: slice) -> Tensor:
             return residual(loss, outputs, own[rows])[None]
 
-        return summed_squares(subject, inputs, starts)
+        return summed_squares(subject, inputs, starts, control)
 
-    return summed(model, batches, progress, terms)
+    return summed(model, batches, progress, terms, control)

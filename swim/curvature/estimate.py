@@ -10,6 +10,7 @@ from swim.settings.arguments import number, whole
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from swim.curvature.control import Control
     from swim.curvature.spread import Estimate
     from swim.data.labels import Loss
     from swim.networks.subject import Subject
@@ -25,9 +26,11 @@ def second_derivative(
     samples: int = 1,
     probe: str = "signs",
     noise: float = 0.0,
+    images: int | None = None,
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
+    control: "Control | None" = None,
 ) -> "Estimate":
     """What an estimator gives: raw second derivatives ``H_ii``, summed over samples.
 
@@ -48,9 +51,14 @@ def second_derivative(
         noise: standard deviation of Gaussian errors of the weights, in units of ``max|W_layer|``:
             the average over programmed chips, each batch at one of its own
             (:mod:`swim.curvature.noisy_weights`); 0 is at the weights as they are.
+        images: how many samples to take, a random subset by the seed; a larger one contains the
+            smaller, and the order of samples does not favour any. None takes all. Of a loader that
+            shuffles, the subset is another one each time.
         digital: names or patterns of weights that stay digital on purpose.
         inputs: where inputs or batches are dicts, the key or keys of what the model takes.
         progress: called with the number of batches done.
+        control: follows the pass, and keeps the state that a killed one goes on from; for a loader
+            that gives the same batches in the same order (:mod:`swim.curvature.control`).
 
     Returns:
         weight name -> float64 tensor shaped like the weight: a dict with the attribute
@@ -58,12 +66,15 @@ def second_derivative(
 
     Raises:
         UnsupportedOperationError: the estimator cannot take the network; the operation is named.
-        SettingError: the estimator or the loss is unknown, or a number out of range.
+        SettingError: the estimator or the loss is unknown, a number is out of range, or there are
+            fewer samples than ``images``.
         DataError: batches are empty or of a kind that is not read, labels are missing or do not
             fit the outputs, or a number is not finite.
     """
     drawing = {"seed": seed, "samples": samples, "probe": probe}
-    return _estimated(model, batches, inputs, estimator, loss, drawing, noise, digital, progress)[0]
+    return _estimated(
+        model, batches, inputs, estimator, loss, drawing, noise, images, digital, progress, control
+    )[0]
 
 
 def _estimated(
@@ -74,10 +85,13 @@ def _estimated(
     loss: "Loss",
     drawing: dict[str, Any],
     noise: float,
+    images: int | None,
     digital: Iterable[str],
     progress: Callable[[int], None] | None,
+    control: "Control | None" = None,
 ) -> "tuple[Estimate, dict[str, Tensor]]":
     """Raw second derivatives and the weights that they are of."""
+    from swim.curvature.control import Control
     from swim.curvature.noisy_weights import averaged
     from swim.curvature.spread import Estimate, Spread
     from swim.data.batches import first
@@ -90,26 +104,45 @@ def _estimated(
     drawing = {"seed": seed, "samples": whole("samples", drawing["samples"], 1)}
     run = registry.find("estimator", estimator)
     own: dict[str, Any] = drawing if estimator in estimator_traits.DRAWING else {}
+    control = control or Control()
     spread = Spread()
+    control.keep("spread", spread.state, spread.restore)
     if estimator in estimator_traits.PROBING:
         own = {**own, "probe": probe, "spread": spread}
 
     def estimate(noisy: "Subject", batch: list[Any], number: int) -> "dict[str, Tensor]":
         keyed = own and {**own, "seed": rng.key(seed, "estimator", number)}
-        found: dict[str, Tensor] = run(noisy, batch, loss=loss, progress=None, **keyed)
+        found: dict[str, Tensor] = run(noisy, batch, loss=loss, control=control.of_batch(), **keyed)
         return found
 
     with left_alone(model):
-        (sample, _), stream = first(model, batches, inputs)
+        chosen = _chosen(model, batches, inputs, images, seed)
+        (sample, _), stream = first(model, chosen, inputs)
         subject = subject_of(model, sample, digital)
         if noise:
-            raw = averaged(subject, stream, noise, seed, estimate, progress)
+            raw = averaged(subject, stream, noise, seed, estimate, progress, control)
         else:
-            raw = run(subject, stream, loss=loss, progress=progress, **own)
+            raw = run(subject, stream, loss=loss, progress=progress, control=control, **own)
     found = Estimate(raw)
     if estimator in estimator_traits.PROBING:
         found.of(spread, {name: float(w.abs().max()) for name, w in subject.weights.items()})
     return found, subject.weights
+
+
+def _chosen(
+    model: "nn.Module",
+    batches: Iterable[tuple[Any, Any]],
+    inputs: str | Sequence[str] | None,
+    images: int | None,
+    seed: int,
+) -> Iterable[tuple[Any, Any]]:
+    """The batches, or those of a random subset of their images."""
+    from swim.data.batches import read
+    from swim.data.random_images import of_batches
+
+    if images is None:
+        return batches
+    return of_batches(read(model, batches, inputs), whole("images", images, 1), seed)
 
 
 def sensitivity(
@@ -122,6 +155,7 @@ def sensitivity(
     samples: int = 1,
     probe: str = "signs",
     noise: float = 0.0,
+    images: int | None = None,
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -140,7 +174,7 @@ def sensitivity(
 
     drawing = {"seed": seed, "samples": samples, "probe": probe}
     raw, weights = _estimated(
-        model, batches, inputs, estimator, loss, drawing, noise, digital, progress
+        model, batches, inputs, estimator, loss, drawing, noise, images, digital, progress
     )
     scores = Estimate({name: h * weights[name].abs().max() ** 2 for name, h in raw.items()})
     scores.relative_error, scores.relative_errors = raw.relative_error, raw.relative_errors

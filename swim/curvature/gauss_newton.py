@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from swim.curvature.control import Control
 from swim.curvature.losses import curvature_factors
 from swim.curvature.per_sample import summed_squares
 from swim.curvature.shared import Term, summed
@@ -18,6 +19,7 @@ def gauss_newton(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
 ) -> dict[str, Tensor]:
     """``sum_n (J_n^T H_n J_n)_ii = sum_n sum_c (J_n^T s_nc)_i^2``, nothing dropped.
 
@@ -32,6 +34,7 @@ def gauss_newton(
             They may be None where outputs are (N, C).
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
 
     Returns:
         name -> float64 tensor shaped like the weight; a sum over samples, so the split into
@@ -42,11 +45,12 @@ def gauss_newton(
         DataError: ``batches`` is empty or not made of pairs, or a derivative is not finite.
         SettingError: the loss is unknown.
     """
+    control = control or Control()
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
         def starts(outputs: Tensor, rows: slice) -> Tensor:
             return curvature_factors(loss, outputs, None if labels is None else labels[rows])
 
-        return summed_squares(subject, inputs, starts)
+        return summed_squares(subject, inputs, starts, control)
 
-    return summed(model, batches, progress, terms)
+    return summed(model, batches, progress, terms, control)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swim.curvature.control import Control
 from swim.curvature.losses import drawn_residual, drawn_signs
 from swim.curvature.shared import Term, add_term, differentiable, normalised, reached, summed
 from swim.curvature.spread import Spread
@@ -36,6 +37,7 @@ def gauss_newton_probe(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
     seed: int = 0,
     samples: int = 1,
     probe: str = "signs",
@@ -61,6 +63,7 @@ def gauss_newton_probe(
             samples are split, so the split into batches acts as another seed.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
         seed: of the random vectors, drawn sample by sample from one generator.
         samples: passes over the images, each with new vectors.
         probe: ``signs`` or ``labels``.
@@ -79,6 +82,9 @@ def gauss_newton_probe(
         raise SettingError(f"unknown probe {probe!r}; known: {', '.join(PROBES)}")
     draw, generator = PROBES[probe], rng.generator(seed, "gauss_newton_probe")
     squares = Squares(spread)
+    control = control or Control()
+    control.keep_generator(generator)
+    control.keep("squares", squares.state, squares.restore)
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
         for start in range(0, len(inputs), TOGETHER):
@@ -95,8 +101,9 @@ def gauss_newton_probe(
                 del outputs
                 for name, value in zip(leaves, reached(arrived, leaves), strict=True):
                     yield from squares.add(name, value, unit**2 / samples)
+            control.advance(len(few))
 
-    totals = summed(model, batches, progress, terms)
+    totals = summed(model, batches, progress, terms, control)
     for term in squares.rest():
         add_term(totals, term)
     return totals
@@ -134,6 +141,14 @@ class Squares:
             self._sums[name] = square, unit, 1
         else:
             self._sums[name] = total.add_(square, alpha=unit / first), first, count + 1
+
+    def state(self) -> dict[str, tuple[Tensor, float, int]]:
+        """The sums so far, for :meth:`restore`."""
+        return self._sums
+
+    def restore(self, state: dict[str, tuple[Tensor, float, int]]) -> None:
+        """Go on from these sums."""
+        self._sums = dict(state)
 
     def rest(self) -> Iterator[Term]:
         """The sums that :meth:`add` has not returned."""

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swim.curvature.control import Control
 from swim.curvature.losses import residual
 from swim.curvature.shared import Term, differentiable, normalised, reached, summed
 from swim.data.labels import Loss
@@ -27,6 +28,7 @@ def gradient(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
 ) -> dict[str, Tensor]:
     """The gradient ``sum_n dL_n / dw_i``, with its sign; near a minimum it is nearly zero.
 
@@ -35,6 +37,7 @@ def gradient(
         batches: (inputs, labels) pairs.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
 
     Returns:
         name -> float64 tensor shaped like the weight; a sum over samples, so the split into
@@ -49,4 +52,4 @@ def gradient(
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
         return gradients(subject, inputs, labels, loss)
 
-    return summed(model, batches, progress, terms)
+    return summed(model, batches, progress, terms, control)

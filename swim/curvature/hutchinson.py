@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swim.curvature.autograd_graph import graph_behind
+from swim.curvature.control import Control
 from swim.curvature.losses import output_curvature, total
 from swim.curvature.shared import Leaves, Term, normalised, reached, summed
 from swim.data.labels import Loss, needed
@@ -28,6 +29,7 @@ def hutchinson(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
     seed: int = 0,
     samples: int = 1,
 ) -> dict[str, Tensor]:
@@ -44,6 +46,7 @@ def hutchinson(
         batches: (inputs, labels) pairs.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
         seed: of the probes, which are keyed by block, probe and weight.
         samples: probes a block; each costs about two gradients.
 
@@ -57,7 +60,8 @@ def hutchinson(
         DataError: batches or labels are missing or do not fit, or a derivative is not finite.
         SettingError: the loss is unknown.
     """
-    done = 0
+    control = control or Control()
+    done = control.samples
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
         nonlocal done
@@ -67,9 +71,10 @@ def hutchinson(
             probes = _Probes(seed, done // BLOCK, samples)
             yield from _one_block(subject, inputs[:size], own[:size], loss, probes)
             done += len(inputs[:size])
+            control.advance(len(inputs[:size]))
             inputs, own = inputs[size:], own[size:]
 
-    return summed(model, batches, progress, terms)
+    return summed(model, batches, progress, terms, control)
 
 
 def _one_block(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swim.curvature.control import Control
 from swim.curvature.losses import drawn_classes, residual_of_classes
 from swim.curvature.per_sample import summed_squares
 from swim.curvature.shared import Term, summed
@@ -22,6 +23,7 @@ def monte_carlo_fisher(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
     seed: int = 0,
     samples: int = 1,
 ) -> dict[str, Tensor]:
@@ -37,6 +39,7 @@ def monte_carlo_fisher(
             They may be None where outputs are (N, C).
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
         seed: of the draws. They are taken sample by sample from one stream, so the split into
             batches changes none, unless rounding tips a label that is drawn on the boundary.
         samples: labels drawn for each sample.
@@ -49,7 +52,9 @@ def monte_carlo_fisher(
         DataError: ``batches`` is empty or not made of pairs, or a derivative is not finite.
         SettingError: the loss is unknown.
     """
+    control = control or Control()
     stream = rng.generator(seed, "monte_carlo_fisher")
+    control.keep_generator(stream)
 
     def terms(subject: Subject, inputs: Any, labels: Any) -> Iterator[Term]:
         draws: list[np.ndarray] = []
@@ -66,10 +71,10 @@ def monte_carlo_fisher(
             ]
             return fitted.back(torch.stack(found), before=1)
 
-        for name, value, unit in summed_squares(subject, inputs, starts):
+        for name, value, unit in summed_squares(subject, inputs, starts, control):
             yield name, value, unit / samples
 
-    return summed(model, batches, progress, terms)
+    return summed(model, batches, progress, terms, control)
 
 
 def _drawn(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swim.curvature.control import Control
 from swim.data.batches import counts
 from swim.networks.subject import Subject
 from swim.runtime import rng
@@ -28,6 +29,7 @@ def averaged(
     seed: int,
     estimate: Estimate,
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
 ) -> dict[str, Tensor]:
     """The sum over batches of an estimate, each at weights with fresh Gaussian errors.
 
@@ -39,18 +41,20 @@ def averaged(
         estimate: from a model made ready, a batch in a list and its number to name -> float64
             tensor.
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
 
     Raises:
         DataError: ``batches`` is empty.
     """
     totals: dict[str, Tensor] = {}
-    for number, batch in enumerate(batches):
-        if not counts(batch[1]):
+    control = control or Control()
+    control.keep_sums(subject, totals)
+    for number, inputs, labels in control.remaining(batches, progress):
+        if not counts(labels):
             continue
-        for name, value in _at_a_chip(subject, batch, number, noise, seed, estimate).items():
+        found = _at_a_chip(subject, (inputs, labels), number, noise, seed, estimate)
+        for name, value in found.items():
             totals[name] = totals[name].add_(value) if name in totals else value
-        if progress is not None:
-            progress(number + 1)
     return totals
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swim.curvature.control import Control
 from swim.curvature.shared import Leaves, Term, normalised, reached
 from swim.data.batches import Inputs, Several, arguments
 from swim.errors import SwimError
@@ -220,7 +221,12 @@ def _checked(name: str, weights: Weights, parts: _Parts, whole: Tensor) -> Tenso
 
 
 def _one_by_one(
-    subject: Subject, x: Inputs, starts: Tensor, unit: float, names: Collection[str] | None = None
+    subject: Subject,
+    x: Inputs,
+    starts: Tensor,
+    unit: float,
+    control: Control,
+    names: Collection[str] | None = None,
 ) -> Iterator[Term]:
     """Squared derivatives of each sample (n, ...) and vector (n, K, ...), by a pass for each.
 
@@ -240,12 +246,16 @@ def _one_by_one(
                 cut[name] = cut.get(name, True) and value is None
                 if value is not None and (names is None or name in names):
                     yield name, value.square(), unit
+        control.advance(1)
     unreached = [name for name, missing in cut.items() if missing]
     reached([None] * len(unreached), unreached)
 
 
 def summed_squares(
-    subject: Subject, inputs: Inputs, starts: Callable[[Tensor, slice], Tensor]
+    subject: Subject,
+    inputs: Inputs,
+    starts: Callable[[Tensor, slice], Tensor],
+    control: Control,
 ) -> Iterator[Term]:
     """The sums of one batch, in any number of terms a weight.
 
@@ -254,6 +264,7 @@ def summed_squares(
         inputs: (N, ...).
         starts: ``starts(outputs, rows)`` gives the vectors ``s`` in float64, (K, n, ...), for the
             outputs (n, ...) of these rows of the batch.
+        control: is told of samples that are done.
 
     Raises:
         UnsupportedOperationError: the outputs do not depend on a weight that is used.
@@ -277,7 +288,7 @@ def summed_squares(
         if calls is None:
             apart = False
             del leaves, outputs
-            yield from _one_by_one(subject, x, each, unit**2)
+            yield from _one_by_one(subject, x, each, unit**2, control)
             continue
         whole = _plain(outputs, leaves.by_name, start[0])
         del leaves, outputs
@@ -290,7 +301,8 @@ def summed_squares(
                 yield name, value, unit**2
         if failed:
             apart = False
-            yield from _one_by_one(subject, x, each, unit**2, failed)
+            yield from _one_by_one(subject, x, each, unit**2, Control(), failed)
+        control.advance(len(x))
 
 
 def _plain(outputs: Tensor, leaves: Mapping[str, Tensor], start: Tensor) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from swim.curvature import zero_one_operations
 from swim.curvature.advice import advise, coherent
 from swim.curvature.autograd_graph import graph_behind
+from swim.curvature.control import Control
 from swim.curvature.losses import output_curvature
 from swim.curvature.rules import LAYERS, OURS, RULES, refuse
 from swim.curvature.rules.contractions import contraction
@@ -176,6 +177,7 @@ def recursion(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
 ) -> dict[str, Tensor]:
     """Raw second derivatives ``H_ii`` of the loss, summed over samples.
 
@@ -190,6 +192,7 @@ def recursion(
             are (N, C).
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
 
     Returns:
         name -> float64 tensor shaped like the weight, in the order in which weights are used;
@@ -209,4 +212,4 @@ def recursion(
         advise(dropped - before)
         return found
 
-    return summed(model, batches, progress, terms)
+    return summed(model, batches, progress, terms, control)

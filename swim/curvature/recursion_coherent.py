@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swim.curvature.control import Control
 from swim.curvature.recursion import second_derivatives
 from swim.curvature.rules import Averaging
 from swim.curvature.shared import Term, summed
@@ -36,6 +37,7 @@ def recursion_coherent(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
 ) -> dict[str, Tensor]:
     """Raw ``H_ii`` by the recursion, but through averages by the plain coefficient.
 
@@ -48,4 +50,4 @@ def recursion_coherent(
     def terms(subject: Subject, inputs: Any, labels: Any) -> list[Term]:
         return second_derivatives(subject, inputs, labels, loss, PLAIN)
 
-    return summed(model, batches, progress, terms)
+    return summed(model, batches, progress, terms, control)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swim.curvature.control import Control
 from swim.curvature.gradient import gradients
 from swim.curvature.recursion import Rules, second_derivatives
 from swim.curvature.recursion_coherent import PLAIN
@@ -44,6 +45,7 @@ def release(
     *,
     loss: Loss = "cross_entropy",
     progress: Callable[[int], None] | None = None,
+    control: Control | None = None,
 ) -> dict[str, Tensor]:
     """What the first release calls a second derivative, to show what its faults do.
 
@@ -58,6 +60,7 @@ def release(
         batches: (inputs, labels) pairs.
         loss: ``cross_entropy`` or ``mse`` (sum of squared errors).
         progress: called with the number of batches done.
+        control: follows the pass, and keeps its state.
 
     Returns:
         name -> float64 tensor shaped like the weight.
@@ -77,4 +80,4 @@ def release(
         for name, value, unit in gradients(subject, inputs, labels, loss):
             yield name, value, unit * 2 / max(1, int(counted(loss, labels).sum()))
 
-    return summed(model, batches, progress, terms)
+    return summed(model, batches, progress, terms, control)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swim.curvature.control import Control
 from swim.data.batches import alike, arguments, first, shown
 from swim.data.labels import NotFiniteError, one_tensor
 from swim.errors import DataError, UnsupportedOperationError
@@ -26,6 +27,7 @@ def summed(
     batches: Iterable[tuple[Any, Any]],
     progress: Callable[[int], None] | None,
     terms: Callable[[Subject, Any, Any], Iterable[Term]],
+    control: Control | None = None,
 ) -> dict[str, Tensor]:
     """The sum over batches of what ``terms(subject, inputs, labels)`` gives for each.
 
@@ -34,6 +36,7 @@ def summed(
         batches: (inputs, labels) pairs.
         progress: called with the number of batches done.
         terms: any number of terms for a weight and batch.
+        control: follows the pass, and keeps its state.
 
     Returns:
         name -> float64 tensor shaped like the weight, in the order in which weights are used.
@@ -49,12 +52,12 @@ def summed(
         (sample, _), stream = first(whole, batches)
         subject = model if isinstance(model, Subject) else subject_of(model, sample)
         totals: dict[str, Tensor] = {}
-        for done, (inputs, labels) in enumerate(stream, start=1):
+        control = control or Control()
+        control.keep_sums(subject, totals)
+        for _, inputs, labels in control.remaining(stream, progress):
             own = _of_batch(subject, inputs.to(subject.place), labels, terms, sample)
             for term in own:
                 add_term(totals, term)
-            if progress is not None:
-                progress(done)
     return {
         name: totals[name] if name in totals else torch.zeros_like(weight, dtype=torch.float64)
         for name, weight in subject.weights.items()

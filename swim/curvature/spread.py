@@ -21,6 +21,15 @@ class Spread:
         self._count[name] = self._count.get(name, 0) + 1
         self._squares[name] = self._squares.get(name, 0.0) + norm**2
 
+    def state(self) -> tuple[dict[str, int], dict[str, float]]:
+        """What was counted, for :meth:`restore`."""
+        return self._count, self._squares
+
+    def restore(self, state: tuple[dict[str, int], dict[str, float]]) -> None:
+        """Go on from these counts."""
+        count, squares = state
+        self._count, self._squares = dict(count), dict(squares)
+
     def variance(self, name: str, total: Tensor) -> float:
         """Sum over a layer's weights of the variance of their sums, estimated; NaN for one term.
 

@@ -54,6 +54,7 @@ class ExperimentSettings(Section):
     estimator_samples: int = as_in(SensitivityJob, "estimator_samples")
     probe: Literal["signs", "labels"] = as_in(SensitivityJob, "probe")
     curvature_noise: float = as_in(SensitivityJob, "curvature_noise")
+    sensitivity_images: int | None = as_in(SensitivityJob, "sensitivity_images")
     methods: list[Method] = Field(
         ["swim", "magnitude", "random"],
         min_length=1,

@@ -107,8 +107,18 @@ class SensitivityJob(Compute):
         "max|W_layer|, each batch with its own: an average over programmed chips; a device "
         "`release` of sigma s leaves 0.577 s",
     )
+    sensitivity_images: int | None = Field(
+        None,
+        ge=1,
+        le=MOST,
+        description="training images to take second derivatives on, a random subset by the seed; "
+        "more images contain the fewer ones; null: all",
+    )
     seed: int = Field(
-        0, ge=0, le=LARGEST_SEED, description="seed of the estimators that draw, and of that noise"
+        0,
+        ge=0,
+        le=LARGEST_SEED,
+        description="seed of the estimators that draw, of that noise, and of that subset",
     )
     batch_size: int = Field(
         500, ge=1, le=MOST, description="images at once in sensitivity and evaluation"
@@ -120,7 +130,8 @@ class SensitivityJob(Compute):
         unused = {} if drawing else {"estimator_samples": True}
         if self.estimator not in estimator_traits.PROBING:
             unused["probe"] = True
-        return unused if drawing or self.curvature_noise else {**unused, "seed": True}
+        seeded = drawing or self.curvature_noise or self.sensitivity_images is not None
+        return unused if seeded else {**unused, "seed": True}
 
 
 class SelectJob(Section):

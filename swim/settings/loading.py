@@ -10,6 +10,8 @@ from swim.settings.origin import Origins
 from swim.settings.registry import suggest
 from swim.settings.validation import Fault, faults_of, report
 
+# Training images of the known data sets; others are counted when they are read.
+TRAINING_IMAGES = {"mnist5k": 4_000, "mnist": 60_000, "cifar10": 50_000, "tinyimagenet": 100_000}
 NAMED = ("data_sets", "devices", "experiments", "comparisons")
 Faults = Iterable[Fault]
 
@@ -101,6 +103,10 @@ def _references(config: Config) -> Faults:
             path = ("experiments", name, "dataset")
             known = suggest(own, data_sets)
             yield Fault(path, f"unknown data set {short(own)}; {known}")
+        images, most = experiment.sensitivity_images, TRAINING_IMAGES.get(own)
+        if images and most and images > most:
+            path = ("experiments", name, "sensitivity_images")
+            yield Fault(path, f"must be at most {most}, the training images of {own}", images)
 
 
 def _comparisons(config: Config) -> Faults:

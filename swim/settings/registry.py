@@ -39,9 +39,9 @@ OWN_DATASETS = {
     "folder": "swim.data.sources.folder",
 }
 
-# Functions of (model, batches, *, loss, progress) that return second derivatives, or what is ranked
-# in their place: one float64 tensor per weight, summed over samples; see swim.curvature. Those that
-# swim.settings.estimator_traits.DRAWING names take seed and samples, too.
+# Functions of (model, batches, *, loss, progress, control) that return second derivatives, or what
+# is ranked in their place: one float64 tensor per weight, summed over samples; see swim.curvature.
+# Those that swim.settings.estimator_traits.DRAWING names take seed and samples, too.
 ESTIMATORS = {
     "recursion": "swim.curvature.recursion:recursion",
     "recursion_coherent": "swim.curvature.recursion_coherent:recursion_coherent",

@@ -125,6 +125,11 @@ EDITS = {
         {("settings", "a"), ("sensitivity", "a", "empirical_fisher")}
         | points("a", ("fisher", "0.1")) | outcome("a"),
     ),
+    "second derivatives on fewer images": (
+        setting(sensitivity_images=500),
+        {("settings", "a"), ("sensitivity", "a", "recursion")}
+        | points("a", ("swim", "0.1")) | outcome("a"),
+    ),
     "another sigma": (
         setting(sigmas=["0.3", "0.1"]),
         {("settings", "a")} | figures("a", "0.1")
@@ -156,7 +161,7 @@ EDITS = {
         {("cycles", "a"), ("cycles", "b")} | figures("a") | figures("b"),
     ),
     "sensitivity code": (
-        code("swim/curvature/shared.py", "progress(done)", "progress(done + 0)"),
+        code("swim/curvature/control.py", "progress(self._batches)", "progress(self._batches + 0)"),
         {job for name in "ab" for job in {("sensitivity", name, "recursion")}
          | points(name, ("swim", "0.1")) | outcome(name)},
     ),

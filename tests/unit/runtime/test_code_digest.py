@@ -89,7 +89,7 @@ EDITS = [
     ("reports/plots/accuracy_figure.py", 'alpha=0.25', 'alpha=0.3', {"plot"}),
     ("reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000", {"cycles", "plot"}),
     ("curvature/recursion.py", "(40, 0, -40)", "(40, 0)", {"sensitivity"}),
-    ("curvature/shared.py", "(stream, start=1)", "(stream, start=2)", {"sensitivity"}),
+    ("curvature/shared.py", "alpha=unit", "alpha=2 * unit", {"sensitivity"}),
     ("curvature/hutchinson.py", "BLOCK = 50", "BLOCK = 60", set()),
     ("selection/masks.py", '"0.5"', '"0.4"', {"select"}),
     ("selection/scores/swim.py", '"curvature"', '"release"', {"select", "correlate"}),

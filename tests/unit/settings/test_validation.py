@@ -18,8 +18,10 @@ from swim.settings import (
     TrainingSettings,
     TrainJob,
     load,
+    registry,
     section_json,
 )
+from swim.settings.loading import TRAINING_IMAGES
 from swim.settings.reference import schema
 from tests import ROOT
 
@@ -73,6 +75,14 @@ def faulty(**experiment):
         ({"correlate": {"methods": ["SM", "swim"]}}, ["methods lists swim twice"]),
         ({"correlate": {"weight": 5}}, ["correlate.weight", "did you mean 'weights'"]),
         ({"correlate": {}, "methods": ["random"]}, ["no score but random's"]),
+        ({"sensitivity_images": 0}, ["sensitivity_images", "greater than or equal to 1", "0"]),
+        ({"sensitivity_images": 0.5}, ["sensitivity_images", "integer", "0.5"]),
+        ({"sensitivity_images": "all"}, ["sensitivity_images", "integer", "'all'"]),
+        ({"sensitivity_images": 4001}, ["mine.sensitivity_images", "at most 4000", "mnist5k"]),
+        (
+            {"sensitivity_images": 50_001, "dataset": "cifar10"},
+            ["mine.sensitivity_images", "at most 50000, the training images of cifar10", "50001"],
+        ),
         ({"training": 3}, ["mine.training", "3"]),
         (3, ["experiments.mine", "mapping", "3"]),
     ],
@@ -217,6 +227,23 @@ def test_settings_without_effect_are_no_part_of_a_job():
         for estimator in ("recursion", "hutchinson")
     )  # fmt: skip
     assert (len(certain), len(drawing)) == (1, 3)
+
+
+def test_the_images_of_second_derivatives_are_part_of_their_job_with_the_seed_that_draws_them():
+    job = json.loads(section_json(SensitivityJob(estimator="recursion", seed=3)))
+    assert job["sensitivity_images"] is None
+    assert "seed" not in job
+    job = json.loads(section_json(SensitivityJob(sensitivity_images=100, seed=3)))
+    assert (job["sensitivity_images"], job["seed"]) == (100, 3)
+
+
+def test_known_data_sets_have_as_many_training_images_as_they_say():
+    assert set(TRAINING_IMAGES) == set(registry.DATASETS)
+    for name, images in TRAINING_IMAGES.items():
+        assert f"{images:,}/" in registry.find("data set", name).HELP
+        load({**GOOD, "experiments": {"mine": {"dataset": name, "sensitivity_images": images}}})
+    own = {**GOOD, "data_sets": {"own": {"file": __file__}}}
+    load({**own, "experiments": {"mine": {"dataset": "own", "sensitivity_images": 10**8}}})
 
 
 def test_a_device_is_part_of_a_job_as_far_as_it_is_used():
