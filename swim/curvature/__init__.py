@@ -2,10 +2,13 @@
 
 To add an estimator:
 
-1. Write ``swim/curvature/<name>.py`` with a function of ``(model, batches, *, loss, progress)``. A
-   function that draws random numbers takes ``seed`` and ``samples`` as well. The function returns
-   name -> float64 tensor shaped like the weight, summed over samples and not scaled.
-   :mod:`.gauss_newton` is an example; :func:`.shared.summed` loops over the batches.
+1. Write ``swim/curvature/<name>.py`` with a function of
+   ``(model, batches, *, loss, progress, control)``. A function that draws random numbers takes
+   ``seed`` and ``samples`` as well. The function returns name -> float64 tensor shaped like the
+   weight, summed over samples and not scaled. :mod:`.gauss_newton` is an example;
+   :func:`.shared.summed` loops over the batches, and keeps the sums so that a killed pass goes on.
+   What else an estimator carries from batch to batch, such as a random generator, it hands to
+   ``control`` (:mod:`.control`).
 2. Add its line, ``"<name>": "swim.curvature.<name>:<function>"``, to ``ESTIMATORS`` in
    :mod:`swim.settings.registry`; if it draws, its name to ``DRAWING`` in
    :mod:`swim.settings.estimator_traits`.
