@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -20,7 +19,6 @@ from swim.data.dataset import DataSet
 from swim.errors import SettingError
 from swim.networks import checkpoint as networks
 from swim.runtime import code_digest, digests, files, machine
-from swim.runtime.finished_rows import digest_of
 from swim.runtime.progress_bar import meter
 from swim.runtime.unfinished import Unfinished
 from swim.settings import ModelSettings, SensitivityJob, section_json
@@ -48,7 +46,7 @@ def sensitivity(
     digests.require_origin(model, checkpoint, data=(data, dataset.digest))
     index = _chosen(dataset, settings)
     made_from = {"model": checkpoint["digest"], "data": dataset.digest}
-    content = digest_of(_content(made_from, settings, place, checkpoint))
+    content = _content(made_from, settings, place, checkpoint)
     unfinished = Unfinished(out, content, seconds=SECONDS)
     control = Control(unfinished, place)
     raw = _estimate(
@@ -120,13 +118,12 @@ def _content(
     settings: SensitivityJob,
     place: torch.device,
     checkpoint: dict[str, Any],
-) -> Iterator[bytes]:
-    """Everything that the sums depend on."""
-    yield json.dumps(made_from, sort_keys=True).encode()
-    yield section_json(settings, exclude={"accelerator"}).encode()
+) -> str:
+    """A digest of everything that the sums depend on."""
     network = ModelSettings.model_validate(checkpoint["model"]).network
     code = code_digest.digest_of(
         "swim.cli.sensitivity", estimator=settings.estimator, network=network
     )
-    versions = [torch.__version__, np.__version__, code]
-    yield json.dumps([machine.runs_on(place), *versions]).encode()
+    job = section_json(settings, exclude={"accelerator"})
+    versions = [torch.__version__, np.__version__]
+    return digests.of_json([made_from, job, machine.runs_on(place), *versions, code])

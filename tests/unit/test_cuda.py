@@ -8,6 +8,8 @@ from torch import nn
 
 import swim
 from swim.cli.accelerator import start
+from swim.curvature.control import Control
+from swim.curvature.estimate import second_derivative
 from swim.data import prepare
 from swim.data.dataset import DataSet
 from swim.engine import evaluator
@@ -18,6 +20,7 @@ from swim.programming.in_situ import InSitu
 from swim.programming.lookup import of_name
 from swim.programming.mask import VerifyMask
 from swim.runtime import files
+from swim.runtime.unfinished import Unfinished
 from swim.settings import Compute, ModelSettings, TrainingSettings, registry
 from tests.unit.conftest import run
 
@@ -123,6 +126,29 @@ def test_second_derivatives_are_those_of_the_cpu(estimator, kind, noise):
     here, there = both(kind)
     expected = swim.sensitivity(here, batches(), estimator=estimator, noise=noise)
     close(swim.sensitivity(there, batches(), estimator=estimator, noise=noise), expected)
+
+
+@pytest.mark.parametrize("estimator", registry.ESTIMATORS)
+def test_a_killed_pass_goes_on_to_the_same_bytes(estimator, tmp_path):
+    class Stopping(Unfinished):
+        def write(self, state):
+            super().write(state)
+            raise KeyboardInterrupt
+
+    model = made("residual", torch.float32).to(PLACE)
+
+    def pass_(control=None):
+        return second_derivative(
+            model, batches(torch.float32), estimator=estimator, control=control
+        )
+
+    whole = pass_()
+    with pytest.raises(KeyboardInterrupt):
+        pass_(Control(Stopping(tmp_path / "s", "d", seconds=0), PLACE))
+    control = Control(Unfinished(tmp_path / "s", "d"), PLACE)
+    assert control.samples == 25
+    for name, value in pass_(control).items():
+        assert torch.equal(value, whole[name])
 
 
 def exact():

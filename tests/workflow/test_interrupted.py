@@ -51,13 +51,13 @@ def project(tmp_path):
 class Run:
     """Snakemake in the background."""
 
-    def __init__(self, project, cores=2):
+    def __init__(self, project, cores=2, target="tiny"):
         project.write()
         self.project, self.log = project, project.folder / "run.log"
         environment = {**os.environ, "XDG_CACHE_HOME": str(project.folder / ".cache")}
         environment.pop("PYTHONPATH", None)
         with open(self.log, "wb") as log:
-            command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "tiny"]
+            command = [sys.executable, "-m", "snakemake", "--cores", str(cores), target]
             self.process = subprocess.Popen(
                 command, cwd=project.folder, env=environment, stdout=log, stderr=log
             )
@@ -150,6 +150,36 @@ def test_a_killed_evaluation_is_started_again_by_the_same_command(project, undis
         finished += Counter(FINISHED.findall(run.end()))
     finished += Counter(FINISHED.findall(project.make("tiny")))
     check(project, undisturbed, finished)
+
+
+def test_a_killed_sensitivity_pass_goes_on_beside_what_snakemake_removes(tmp_path):
+    """Its state is saved after every batch here, in place of every half minute."""
+    project = Project(
+        copy_of_the_pipeline(tmp_path / "project"), {"tiny": {**EXPERIMENT, "batch_size": 10}}
+    )
+    step = project.folder / "swim/cli/sensitivity.py"
+    step.write_text(step.read_text().replace("SECONDS = 30.0", "SECONDS = 0.0"))
+    target = "results/tiny/sensitivity/recursion.safetensors"
+    out, log = (
+        project.folder / target,
+        project.folder / "results/tiny/logs/sensitivity-recursion.log",
+    )
+    state = out.with_name(".recursion.unfinished.pt")
+    run = Run(project, target=target)
+    job = run.wait_for_job("sensitivity")
+    while run.process.poll() is None and not state.exists():
+        time.sleep(0.01)
+    assert kill(job), run.end()
+    assert "Error in rule sensitivity" in run.end()
+    assert (out.exists(), state.exists()) == (False, True)
+    project.make(target)
+    assert re.search(r"going on after [0-9,]+0 images of an earlier run", log.read_text())
+    assert not state.exists()
+    resumed = out.read_bytes()
+    out.unlink()
+    project.make(target)
+    assert "going on" not in log.read_text()
+    assert out.read_bytes() == resumed
 
 
 @KILLS
