@@ -13,6 +13,7 @@ from swim.errors import SettingError
 from swim.reports import correlation
 from swim.reports.plots import scatter_figure
 from swim.runtime.files import write_table, write_text
+from swim.runtime.progress_bar import meter
 from swim.selection.scores.base import Inputs, estimator_of
 from swim.settings import CorrelateJob, registry
 
@@ -58,7 +59,10 @@ def correlate(
     found = _scores(weights, sensitivities, names, settings)
     table = correlation.measured(files, weights.layers, found, weights.record["digest"])
     constants = {"experiment": experiment, "model": label, "dataset": dataset}
-    correlations = correlation.correlation_table(table, names, constants, settings.seed)
+    with meter("correlate", correlation.groups(table), "groups of weights") as count:
+        correlations = correlation.correlation_table(
+            table, names, constants, settings.seed, progress=count
+        )
     record = {"made_from": {"model": weights.record["digest"]}}
     write_table(out, correlations.to_csv(index=False, lineterminator="\n"), record)
     if scores:

@@ -5,7 +5,7 @@ Spearman's measures the order alone, which is what a mask is made of.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,11 @@ def _with_last(columns: np.ndarray) -> np.ndarray:
 
 
 def correlation_table(
-    table: pd.DataFrame, methods: Sequence[str], constants: Mapping[str, str], seed: int
+    table: pd.DataFrame,
+    methods: Sequence[str],
+    constants: Mapping[str, str],
+    seed: int,
+    progress: Callable[[int], object] = lambda more: None,
 ) -> pd.DataFrame:
     """Correlation of each method's score with the increase in loss, over all layers and by layer.
 
@@ -132,6 +136,7 @@ def correlation_table(
         methods: columns of scores in ``table``.
         constants: experiment, model and dataset.
         seed: seed of the resampling.
+        progress: called with how many more of :func:`groups` are done.
 
     Returns:
         Columns :data:`COLUMNS`, one row for each device, sigma, method and layer, and
@@ -144,10 +149,11 @@ def correlation_table(
     for (device, sigma), part in table.groupby(KEYS, sort=False):
         place = {**constants, "device": device, "sigma": sigma}
         parts = {ALL: part, **dict(list(part.groupby("layer", sort=False)))}
-        found = {
-            layer: _values(rows, methods, rng.generator(seed, "correlation", str(layer)))
-            for layer, rows in parts.items()
-        }
+        found = {}
+        for layer, rows in parts.items():
+            drawn = rng.generator(seed, "correlation", str(layer))
+            found[layer] = _values(rows, methods, drawn)
+            progress(1)
         records += [
             {**place, "method": method, "layer": layer, "weights": len(parts[layer])}
             | {name: column[i] for name, column in values.items()}
@@ -155,6 +161,11 @@ def correlation_table(
             for layer, values in found.items()
         ]
     return pd.DataFrame(records, columns=COLUMNS)
+
+
+def groups(table: pd.DataFrame) -> int:
+    """How many groups of weights are correlated: each layer, and all, at each device and sigma."""
+    return sum(1 + part["layer"].nunique() for _, part in table.groupby(KEYS, sort=False))
 
 
 def _values(

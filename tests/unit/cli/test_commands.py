@@ -165,11 +165,13 @@ def test_perturbing_and_correlating(folder):
     std = np.sqrt(sum(4.0**j for j in range(8))) / 255 * 0.1
     full = one["layer"].map(lambda name: np.abs(weights[name]).max())
     np.testing.assert_allclose(one["delta"], std * full, rtol=1e-6)
-    run("correlate", *base.glob("*.csv"), "--model", folder / "model", "--sensitivity",
+    printed = run("correlate", *base.glob("*.csv"), "--model", folder / "model", "--sensitivity",
         folder / "second", "--method", "swim", "--method", "SM", "--method", "magnitude",
         "--experiment", "x", "--label", "m", "--dataset", "d", "--out", folder / "correlation.csv",
         "--scores", folder / "scores.csv", "--markdown", folder / "c.md", "--figure",
         folder / "f.png")  # fmt: skip
+    # Five layers, and all of them, at two sigmas.
+    assert "correlate: 12 of 12 groups of weights" in printed
     table = pd.read_csv(folder / "correlation.csv")
     assert len(table) == 2 * 2 * 6
     second, _ = load_arrays(folder / "second")
