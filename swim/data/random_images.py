@@ -47,9 +47,7 @@ class _Part:
     numbers: np.ndarray
 
     def taken(self, rows: np.ndarray) -> "_Part":
-        """A copy of some rows."""
-        if len(rows) == len(self.numbers):
-            return self
+        """A copy of some rows: a loader may write its next batch where this one is."""
         index = torch.from_numpy(rows)
         labels = None if self.labels is None else self.labels[index]
         return _Part(self.inputs[index], labels, self.numbers[rows])
@@ -61,7 +59,7 @@ def of_batches(
     """The images of :func:`positions`, from batches that are read once.
 
     They come in batches of the first one's size, as far as their shapes are equal. Up to twice as
-    many images as asked for are held in memory.
+    many images as asked for, and one batch, are held in memory.
 
     Args:
         batches: (inputs, labels) pairs as of :func:`swim.data.batches.read`.

@@ -111,8 +111,8 @@ class SensitivityJob(Compute):
         None,
         ge=1,
         le=MOST,
-        description="training images to take second derivatives on, a random subset by the seed; "
-        "more images contain the fewer ones; null: all",
+        description="number of training images that second derivatives are taken on, a random "
+        "subset drawn by the seed, whose larger ones contain the smaller; null: all",
     )
     seed: int = Field(
         0,

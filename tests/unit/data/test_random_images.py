@@ -67,6 +67,17 @@ def test_batches_give_the_same_images_however_they_are_split(several, labelled, 
     assert len(found[-1][0]) <= sizes[0]
 
 
+def test_a_loader_that_writes_every_batch_into_the_same_memory():
+    def reused():
+        x, y = torch.empty(7, 1), torch.empty(7, dtype=torch.int64)
+        for inputs, labels in numbered([7] * 10):
+            yield x.copy_(inputs), y.copy_(labels)
+
+    found = list(of_batches(reused(), 30, seed=5))
+    assert taken(found) == positions(70, 30, seed=5).tolist()
+    assert [labels.tolist() for _, labels in found] == [taken([batch]) for batch in found]
+
+
 def test_batches_of_different_shapes_are_not_joined():
     batches = [(torch.full((4, n), float(n)), torch.zeros(4, n).long()) for n in (2, 3, 3, 2)]
     found = list(of_batches(batches, 16, seed=0))
