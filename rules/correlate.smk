@@ -28,6 +28,19 @@ rule perturb:
         " --accelerator {resources.accelerator} > {log:q} 2>&1"
 
 
+use rule perturb as perturb_on_chips with:
+    output:
+        layout.PERTURBATION_ON_CHIPS,
+    log:
+        layout.log("perturb/{device}/programmed/sigma-{sigma}"),
+    benchmark:
+        layout.benchmark("perturb/{device}/programmed/sigma-{sigma}")
+    params:
+        network=PLAN.trusted_network,
+        settings=PLAN.perturb_on_chips,
+        code=CODE.perturb,
+
+
 rule correlate:
     """What single weights cost, and every method's score of them -> correlations, scatter plots."""
     input:

@@ -33,6 +33,8 @@ from swim.settings import PerturbJob, section_json
 def perturb(model: str, data: str, out: str, network: str | None, settings: PerturbJob) -> None:
     """Change one weight at a time and measure what it costs in loss.
 
+    Around ideal weights, or with --chips on top of the errors of programmed chips.
+
     Weights are drawn, as many of each layer; each goes up and down by the standard deviation that
     an unverified device leaves. What is finished is kept in a hidden file beside --out: after a
     kill the same command goes on from it.
@@ -63,6 +65,8 @@ def perturb(model: str, data: str, out: str, network: str | None, settings: Pert
         seed=settings.seed,
         first_weight=done,
         digital=networks.digital(checkpoint),
+        device=device,
+        chips=settings.chips,
     )
     with meter("perturb", total, "weights", done=done) as count:
         for row in rows if done < total else ():

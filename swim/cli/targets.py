@@ -79,10 +79,14 @@ class Targets:
     def perturbations(self, wildcards: Wildcards) -> list[str]:
         """What single weights' errors cost, measured at each device and sigma of the study."""
         own = self._plan.experiment(wildcards)
+        if own.correlate is None:
+            return []
+        on_chips = [layout.PERTURBATION_ON_CHIPS] if own.correlate.chips else []
         return [
-            layout.PERTURBATION.format(experiment=wildcards.experiment, device=device, sigma=sigma)
+            pattern.format(experiment=wildcards.experiment, device=device, sigma=sigma)
+            for pattern in (layout.PERTURBATION, *on_chips)
             for device in own.devices
-            for sigma in (own.correlate.sigmas if own.correlate else [])
+            for sigma in own.correlate.sigmas
         ]
 
     def chips(self, name: str) -> list[str]:

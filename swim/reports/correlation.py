@@ -16,12 +16,14 @@ from swim.errors import DataError
 from swim.runtime import provenance, rng
 from swim.runtime.csv_files import read_table
 from swim.runtime.markdown import table as markdown_table
+from swim.settings import layout
 
-KEYS = ["device", "sigma"]
-MEASURED = ["layer", "index", "weight", "delta", "increase", "plus", "minus"]
+KEYS = ["device", "around", "sigma"]
+AROUND = {"ideal": "around ideal weights", "programmed": "on top of programmed chips"}
+MEASURED = ["layer", "index", "weight", "delta", "increase", "plus", "minus", "increase_error"]
 COEFFICIENTS = ("pearson", "spearman")
 COLUMNS = [
-    "experiment", "model", "dataset", "device", "sigma", "method", "layer", "weights",
+    "experiment", "model", "dataset", "device", "around", "sigma", "method", "layer", "weights",
     *(f"{name}{end}" for name in COEFFICIENTS for end in ("", "_low", "_high")),
 ]  # fmt: skip
 ALL = "all"  # instead of a layer's name
@@ -41,14 +43,15 @@ def measured(
     """Measured increases in loss, with each method's score of the same weight.
 
     Args:
-        files: files of ``swim perturb``, ``.../{device}/sigma-{sigma}.csv``, in any order.
+        files: files of ``swim perturb``, ``.../{device}/sigma-{sigma}.csv`` around ideal weights
+            and ``.../{device}/programmed/sigma-{sigma}.csv``, in any order.
         weights: the checkpoint's weights, layer -> array.
         scores: method -> layer -> array shaped like the weight.
         model: digest of the weights' checkpoint, compared with the digest in the files.
 
     Returns:
-        One row per weight: ``device``, ``sigma`` (as a decimal string), :data:`MEASURED`, and one
-        column per method.
+        One row per weight: ``device``, ``around`` (a key of :data:`AROUND`), ``sigma`` (as a
+        decimal string), :data:`MEASURED`, and one column per method.
 
     Raises:
         DataError: a file is missing, incomplete, in another folder, or of another network.
@@ -80,8 +83,14 @@ def _read(path: Path, weights: Layers) -> pd.DataFrame:
         same = False
     if not same:
         raise DataError(f"{path}: was measured on another network than the checkpoint's")
-    table.insert(0, "device", path.parent.name)
-    table.insert(1, "sigma", provenance.sigma_of(path.stem))
+    folder = path.parent
+    # A device may have the name of the folder within a device's.
+    on_chips = folder.name == layout.ON_CHIPS and folder.parent.name != layout.PERTURBATIONS
+    place = [(folder.parent if on_chips else folder).name, "programmed" if on_chips else "ideal"]
+    for at, (key, value) in enumerate(
+        zip(KEYS, [*place, provenance.sigma_of(path.stem)], strict=True)
+    ):
+        table.insert(at, key, value)
     return table
 
 
@@ -139,15 +148,16 @@ def correlation_table(
         progress: called with how many more of :func:`groups` are done.
 
     Returns:
-        Columns :data:`COLUMNS`, one row for each device, sigma, method and layer, and
+        Columns :data:`COLUMNS`, one row for each device, what weights were changed on top of,
+        sigma, method and layer, and
         :data:`ALL` layers together. ``_low`` and ``_high`` are the ends of a 95 % interval: the
         percentiles over :data:`RESAMPLINGS` resamplings of the weights within each layer
         (bootstrap; Efron, 1979); NaN from fewer than :data:`FEWEST` weights. A
         coefficient is NaN where all scores, or all increases, are the same.
     """
     records: list[dict[str, Any]] = []
-    for (device, sigma), part in table.groupby(KEYS, sort=False):
-        place = {**constants, "device": device, "sigma": sigma}
+    for (device, around, sigma), part in table.groupby(KEYS, sort=False):
+        place = {**constants, "device": device, "around": around, "sigma": sigma}
         parts = {ALL: part, **dict(list(part.groupby("layer", sort=False)))}
         found = {}
         for layer, rows in parts.items():
@@ -195,14 +205,15 @@ def markdown(correlations: pd.DataFrame, table: pd.DataFrame) -> str:
         table: the result of :func:`measured`.
     """
     lines = []
-    for (experiment, device), part in correlations.groupby(["experiment", "device"], sort=False):
+    keys = ["experiment", "device", "around"]
+    for (experiment, device, around), part in correlations.groupby(keys, sort=False):
         first = part.iloc[0]
         layers = list(dict.fromkeys(part["layer"]))
         lines += [
             f"### {experiment}: scores against measured loss, {first['model']} on "
-            f"{first['dataset']}, device `{device}`",
+            f"{first['dataset']}, device `{device}`, {AROUND[str(around)]}",
             "",
-            *_notes(table[table["device"] == device]),
+            *_notes(table[(table["device"] == device) & (table["around"] == around)]),
             "",
         ]
         cells_of_rows: list[list[object]] = []

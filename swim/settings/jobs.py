@@ -227,8 +227,18 @@ class PerturbJob(Compute):
     sigma: Sigma = Field("0.1", description="standard deviation of an unverified device")
     weights: int = as_in(CorrelateSettings, "weights")
     images: int | None = as_in(CorrelateSettings, "images")
+    chips: int = Field(
+        0,
+        ge=0,
+        le=MOST,
+        description="programmed chips, without write-verify, on top of whose errors weights are "
+        "changed; 0: around ideal weights",
+    )
     seed: int = Field(
-        0, ge=0, le=LARGEST_SEED, description="seed of the samples of weights and of images"
+        0,
+        ge=0,
+        le=LARGEST_SEED,
+        description="seed of the samples of weights and images, and of chips",
     )
     batch_size: int = as_in(SensitivityJob, "batch_size")
 

@@ -33,6 +33,9 @@ SETTINGS = f"{EXPERIMENT}/settings.json"
 SENSITIVITY = EXPERIMENT + "/sensitivity/{estimator}.safetensors"
 MASK = EXPERIMENT + "/masks/{device}/{method}/{fraction}.npz"
 PERTURBATION = EXPERIMENT + "/perturbation/{device}/sigma-{sigma}.csv"
+# Around the weights as they are, or on top of the errors of programmed chips.
+PERTURBATIONS, ON_CHIPS = "perturbation", "programmed"
+PERTURBATION_ON_CHIPS = EXPERIMENT + "/perturbation/{device}/programmed/sigma-{sigma}.csv"
 WHERE = EXPERIMENT + "/where/{device}/sigma-{sigma}/{budget}.csv"
 
 # Chips: the points of curves, relative to the chips folder; among them the network before

@@ -142,9 +142,18 @@ class Plan:
 
     def perturb(self, wildcards: Wildcards) -> str:
         """Settings of the loss that single weights cost."""
+        return self._perturb(wildcards, 0)
+
+    def perturb_on_chips(self, wildcards: Wildcards) -> str:
+        """The same, on top of the errors of programmed chips."""
         study = self.experiment(wildcards).correlate
         assert study is not None
-        sampled = {"weights": study.weights, "images": study.images}
+        return self._perturb(wildcards, study.chips)
+
+    def _perturb(self, wildcards: Wildcards, chips: int) -> str:
+        study = self.experiment(wildcards).correlate
+        assert study is not None
+        sampled = {"weights": study.weights, "images": study.images, "chips": chips}
         return self._job(PerturbJob, wildcards, **self._at(wildcards), **sampled)
 
     def correlate(self, wildcards: Wildcards) -> str:

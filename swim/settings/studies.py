@@ -27,6 +27,13 @@ class CorrelateSettings(Section):
         description="a weight is changed by the standard deviation that an unverified device of "
         "this sigma leaves in it, up and down",
     )
+    chips: int = Field(
+        0,
+        ge=0,
+        le=MOST,
+        description="measure also on top of the errors of so many programmed chips, whose mean is "
+        "taken: no write-verify, the sigma of the change; 0: around ideal weights alone",
+    )
     methods: list[SelectionMethod] | None = Field(
         None,
         min_length=1,

@@ -54,6 +54,14 @@ def test_the_study_and_what_changes_it(tmp_path):
     own["correlate"] = STUDY
     made(project)
     assert project.results("*.csv") == before
+    # On top of programmed chips: files of their own beside the others.
+    own["correlate"] = {**STUDY, "chips": 2, "sigmas": ["0.1"]}
+    on_chips = ("perturb_on_chips", "0.1")
+    assert made(project) == {("settings",), on_chips, ("correlate",)}
+    table = pd.read_csv(results / "correlation.csv")
+    assert list(table["around"].value_counts()[["ideal", "programmed"]]) == [6, 6]
+    rows = pd.read_csv(results / "perturbation/release/programmed/sigma-0.1.csv")
+    assert (rows["increase_error"] > 0).any()
     own.pop("correlate")
     assert made(project) == {("settings",)}
     run = project.snakemake("-n", "results/tiny/correlation.csv")

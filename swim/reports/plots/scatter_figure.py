@@ -30,7 +30,7 @@ _FLOOR = 1e-12
 def correlation_figure(
     table: pd.DataFrame, correlations: pd.DataFrame, methods: Sequence[str]
 ) -> "Figure":
-    """Increase in loss against score, one panel per method, device and sigma; log-log.
+    """Increase in loss against score, log-log: a panel per method and measured file.
 
     A weight's colour is its layer. A filled point's increase is positive, a hollow one's negative
     and drawn at its magnitude. A logarithmic axis has no zero, so scores of zero or less are drawn
@@ -49,8 +49,8 @@ def correlation_figure(
     panels = figure.subplots(each * len(groups), across, squeeze=False, sharey=False)
     colours = _layer_colours(list(dict.fromkeys(table["layer"])))
     for block, (place, part) in enumerate(groups):
-        device, sigma = place
-        at = correlations[(correlations["device"] == device) & (correlations["sigma"] == sigma)]
+        device, around, sigma = place
+        at = correlations[(correlations[KEYS] == list(place)).all(axis=1)]
         whole = at[at["layer"] == ALL].set_index("method")
         spots = panels[block * each : (block + 1) * each].flat
         for n, axes in enumerate(spots):
@@ -60,7 +60,7 @@ def correlation_figure(
             _draw(axes, part, methods[n], colours)
             spearman, pearson = (float(whole[c][methods[n]]) for c in ("spearman", "pearson"))
             axes.set_title(
-                f"{methods[n]}, {device}, σ = {sigma}\n"
+                f"{methods[n]}, {device}, σ = {sigma}{', at chips' * (around == 'programmed')}\n"
                 f"Spearman {two_digits(spearman)}, Pearson {two_digits(pearson)}",
                 fontsize=9,
             )

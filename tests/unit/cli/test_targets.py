@@ -59,6 +59,13 @@ def test_inputs_are_those_of_the_wildcards(files):
         "results/taken_over/perturbation/a/sigma-0.1.csv",
         "results/taken_over/perturbation/b/sigma-0.1.csv",
     ]
+    study = plan.config.experiments["taken_over"].correlate
+    study.chips = 3
+    assert files.perturbations(at)[2:] == [
+        "results/taken_over/perturbation/a/programmed/sigma-0.1.csv",
+        "results/taken_over/perturbation/b/programmed/sigma-0.1.csv",
+    ]
+    assert json.loads(plan.perturb_on_chips(At(**at.__dict__, sigma="0.1")))["chips"] == 3
     assert files.image_digest(At(dataset="mnist")) == ""
     with pytest.raises(DataError, match=r"data_sets\.folder_of_mine: here: no such folder"):
         files.image_digest(At(dataset="folder_of_mine"))

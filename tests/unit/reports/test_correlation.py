@@ -31,7 +31,7 @@ def files(weights, tmp_path):
             for i, value in enumerate(layer.flat):
                 increase = 0 if i % 7 == 0 else float(value**2 * generator.lognormal())
                 increase *= -1 if i % 11 == 3 else 1
-                rows.append((name, i, value, 0.1, increase, increase, increase))
+                rows.append((name, i, value, 0.1, increase, increase, increase, 0.0))
         paths.append(tmp_path / "perturbation/release" / f"sigma-{sigma}.csv")
         write_rows(paths[-1], correlation.MEASURED, rows)
     return paths
@@ -54,6 +54,28 @@ def table(files, weights, scores):
 @pytest.fixture
 def correlations(table, scores):
     return correlation.correlation_table(table, list(scores), CONSTANTS, seed=0)
+
+
+def test_what_was_measured_on_programmed_chips_is_beside_and_apart(files, weights, scores):
+    """Files in DEVICE/programmed/, also of a device that has that name."""
+    rows = pd.read_csv(files[0])
+    rows["increase"] *= 2
+    others = [files[0].parent / "programmed" / files[0].name,
+              files[0].parents[1] / "programmed" / files[0].name]  # fmt: skip
+    for path in others:
+        write_rows(path, correlation.MEASURED, rows.itertuples(index=False))
+    table = correlation.measured([*files, *others], weights, scores)
+    places = [tuple(place) for place in table[correlation.KEYS].drop_duplicates().to_numpy()]
+    assert places == [("programmed", "ideal", "0.3"), ("release", "ideal", "0.1"),
+                      ("release", "ideal", "0.3"), ("release", "programmed", "0.3")]  # fmt: skip
+    correlations = correlation.correlation_table(table, list(scores), CONSTANTS, seed=0)
+    assert len(correlations) == len(places) * len(scores) * 3
+    text = correlation.markdown(correlations, table)
+    assert text.count("### mine") == 3
+    assert "device `release`, on top of programmed chips" in text
+    figure = scatter_figure.correlation_figure(table, correlations, list(scores))
+    titles = [axes.get_title() for axes in figure.axes if axes.axison]
+    assert sum("at chips" in title for title in titles) == 3
 
 
 def test_coefficients_are_scipys():
@@ -183,10 +205,10 @@ def test_scores_that_are_not_positive_are_drawn_beside_the_axis(table, correlati
 def test_deep_networks_and_many_methods(weights):
     """More layers than colours, more methods than panels in a row, and no increase at all."""
     rows = [
-        ("release", "0.1", f"layer {i}", j, 1.0, 0.1, 0.0, 0.0, 0.0)
+        ("release", "ideal", "0.1", f"layer {i}", j, 1.0, 0.1, 0.0, 0.0, 0.0, 0.0)
         for i in range(12) for j in range(3)
     ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["device", "sigma", *correlation.MEASURED])
+    table = pd.DataFrame(rows, columns=[*correlation.KEYS, *correlation.MEASURED])
     names = [f"method {i}" for i in range(6)]
     for name in names:
         table[name] = np.arange(36.0)
