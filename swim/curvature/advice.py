@@ -1,6 +1,9 @@
 """Says where the recursion's scores are far off, and what to take instead."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +15,7 @@ from swim.curvature.rules.contractions import product
 from swim.networks.weights.operations import tensors_in
 
 LOG = logging.getLogger("swim")
+_WRITTEN: ContextVar[set[str]] = ContextVar("written")
 _AVERAGES = {adaptive_avg_pool, avg_pool, avg_pool1d, mean}
 
 
@@ -32,8 +36,21 @@ def coherent(func: Any, args: tuple[Any, ...], result: Any) -> str:
     return ""
 
 
+@contextmanager
+def once() -> Iterator[None]:
+    """Within this, the same advice is written once: a pass at programmed chips has many passes."""
+    token = _WRITTEN.set(set())
+    try:
+        yield
+    finally:
+        _WRITTEN.reset(token)
+
+
 def advise(found: set[str]) -> None:
     """One line in the log."""
+    written = _WRITTEN.get(set())
+    found = found - written
+    written |= found
     if found:
         LOG.warning(
             "the recursion (estimator recursion, method swim) meets %s: it drops the terms between "

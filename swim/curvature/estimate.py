@@ -91,6 +91,7 @@ def _estimated(
     control: "Control | None" = None,
 ) -> "tuple[Estimate, dict[str, Tensor]]":
     """Raw second derivatives and the weights that they are of."""
+    from swim.curvature import advice
     from swim.curvature.control import Control
     from swim.curvature.noisy_weights import averaged
     from swim.curvature.spread import Estimate, Spread
@@ -115,7 +116,7 @@ def _estimated(
         found: dict[str, Tensor] = run(noisy, batch, loss=loss, control=control.of_batch(), **keyed)
         return found
 
-    with left_alone(model):
+    with left_alone(model), advice.once():
         chosen = _chosen(model, batches, inputs, images, seed)
         (sample, _), stream = first(model, chosen, inputs)
         subject = subject_of(model, sample, digital)
@@ -149,7 +150,7 @@ def sensitivity(
     model: "nn.Module",
     batches: Iterable[tuple[Any, Any]],
     *,
-    estimator: str = "recursion",
+    estimator: str = "gauss_newton_probe",
     loss: "Loss" = "cross_entropy",
     seed: int = 0,
     samples: int = 1,
@@ -164,7 +165,9 @@ def sensitivity(
 
     ``E[dL] ~ 1/2 sum_i H_ii Var(dw_i)``, and a device's error is a share of the layer's full
     scale, so this ranks weights by the loss that leaving each unverified would cost (SWIM,
-    arXiv:2202.08395). Arguments and errors are those of :func:`second_derivative`.
+    arXiv:2202.08395). Arguments and errors are those of :func:`second_derivative`, but for the
+    default estimator: the probe, which takes every differentiable network, costs a gradient pass
+    and ranks best at that cost (docs/scores.md). ``estimator="recursion"`` is the paper's.
 
     Returns:
         weight name -> float64 tensor shaped like the weight, a dict as of

@@ -93,7 +93,7 @@ def test_batching_changes_nothing(kind):
 
 def test_sensitivity_is_scaled_by_the_layers_full_scale():
     model, x = networks.build("batch-norm"), networks.inputs()
-    raw, scores = of(model, x), swim.sensitivity(model, [(x, None)])
+    raw, scores = of(model, x), swim.sensitivity(model, [(x, None)], estimator="recursion")
     for name, value in raw.items():
         top = model.get_parameter(name).abs().max() ** 2
         torch.testing.assert_close(scores[name], value * top)

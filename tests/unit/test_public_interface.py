@@ -86,6 +86,10 @@ def test_four_lines_on_a_users_module():
 
     weights = {"stem.weight", "body.0.weight", "head.weight"}
     assert set(scores) == set(mask) == weights
+    again, other = (swim.sensitivity(model, loader, seed=seed) for seed in (0, 1))
+    assert all(torch.equal(scores[n], again[n]) for n in weights)  # random signs, by the seed
+    assert not torch.equal(scores["stem.weight"], other["stem.weight"])
+    assert scores.relative_error > 0
     assert all(scores[n].shape == mask[n].shape == model.get_parameter(n).shape for n in weights)
     total = sum(m.numel() for m in mask.values())
     assert sum(int(m.sum()) for m in mask.values()) == int(total * 0.1 + 0.5)
@@ -136,7 +140,7 @@ def test_regression_has_losses_and_no_accuracy():
 @pytest.mark.parametrize(
     ("mask", "match"),
     [
-        ({"1.weight": torch.ones(2, 2, dtype=torch.bool)}, "the model's weights are 0.weight"),
+        ({"1.weight": torch.ones(2, 2, dtype=torch.bool)}, "not a programmed weight of this model; those are 0.weight"),
         ({"0.weight": torch.ones(2, 2, dtype=torch.bool)}, r"must be torch\.bool \(3, 6\)"),
         ({"0.weight": torch.ones(3, 6)}, r"torch\.float32"),
     ],

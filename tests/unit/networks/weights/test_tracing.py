@@ -42,7 +42,7 @@ def test_attention_weights_are_programmed_and_ranked(name):
     model, x = Attending(**settings).eval(), torch.randn(20, 3, 8)
     labels = torch.arange(20) % 5
     names = ["first.weight", f"attention.{weight}", "attention.out_proj.weight", "last.weight"]
-    scores = swim.sensitivity(model, [(x, None)])
+    scores = swim.sensitivity(model, [(x, None)], estimator="recursion")
     assert {*names} <= scores.keys()
     assert all((scores[name] >= 0).all() and scores[name].any() for name in names)
     same_answers(model, x, labels, names)
