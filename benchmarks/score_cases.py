@@ -1,4 +1,4 @@
-"""The networks of :mod:`benchmarks.scores`: each trained, with its images and its chips."""
+"""The scores and the networks of :mod:`benchmarks.scores`: trained, with images and chips."""
 
 import argparse
 from collections.abc import Callable
@@ -19,6 +19,30 @@ from swim.networks import checkpoint
 Pair = tuple[Tensor, Tensor]
 ALL = ("0.003", "0.01", "0.03", "0.1", "0.2", "0.3", "0.5", "0.7", "0.9")
 FEW = ("0.01", "0.03", "0.1", "0.3", "0.5", "0.7")  # where a point takes minutes
+
+
+@dataclass(frozen=True)
+class Score:
+    """A method, the estimator behind it, and the random vectors of the probe."""
+
+    method: str
+    estimator: str | None = None
+    probe: str = "signs"
+
+
+SCORES = {
+    "swim": Score("swim", "recursion"),
+    "swim_coherent": Score("swim_coherent", "recursion_coherent"),
+    "gauss_newton_probe, signs": Score("gauss_newton_probe", "gauss_newton_probe"),
+    "gauss_newton_probe, labels": Score("gauss_newton_probe", "gauss_newton_probe", "labels"),
+    "fisher": Score("fisher", "empirical_fisher"),
+    "monte_carlo_fisher": Score("monte_carlo_fisher", "monte_carlo_fisher"),
+    "gauss_newton": Score("gauss_newton", "gauss_newton"),
+    "gradient": Score("gradient", "gradient"),
+    "saliency": Score("saliency", "recursion"),
+    "magnitude": Score("magnitude"),
+    "random": Score("random"),
+}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from torch import Tensor
 
 import swim
 from benchmarks import record, scores_page
-from benchmarks.score_cases import CASES, Case, Pair
+from benchmarks.score_cases import CASES, SCORES, Case, Pair, Score
 from swim.curvature.estimate import second_derivative
 from swim.curvature.gauss_newton_probe import TOGETHER
 from swim.errors import SwimError
@@ -40,30 +39,6 @@ from swim.runtime.digests import of_json
 from swim.selection.masks import mask_of, relative_magnitude
 from swim.selection.scores.base import Inputs, Layers
 from swim.settings import registry
-
-
-@dataclass(frozen=True)
-class Score:
-    """A method, the estimator behind it, and the random vectors of the probe."""
-
-    method: str
-    estimator: str | None = None
-    probe: str = "signs"
-
-
-SCORES = {
-    "swim": Score("swim", "recursion"),
-    "swim_coherent": Score("swim_coherent", "recursion_coherent"),
-    "gauss_newton_probe, signs": Score("gauss_newton_probe", "gauss_newton_probe"),
-    "gauss_newton_probe, labels": Score("gauss_newton_probe", "gauss_newton_probe", "labels"),
-    "fisher": Score("fisher", "empirical_fisher"),
-    "monte_carlo_fisher": Score("monte_carlo_fisher", "monte_carlo_fisher"),
-    "gauss_newton": Score("gauss_newton", "gauss_newton"),
-    "gradient": Score("gradient", "gradient"),
-    "saliency": Score("saliency", "recursion"),
-    "magnitude": Score("magnitude"),
-    "random": Score("random"),
-}
 
 
 class Study:

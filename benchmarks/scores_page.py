@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
+from benchmarks.score_cases import SCORES
 from swim.reports import cycles_to_accuracy
 from swim.reports.plots import canvas
 from swim.reports.plots.method_styles import styles
@@ -29,7 +30,10 @@ def accuracies(content: Mapping[str, Any]) -> list[str]:
     """Accuracy by fraction, and the difference to ``swim`` paired by chip."""
     fractions, base = content["fractions"], content["scores"]["swim"]["accuracy"]
     rows: list[list[object]] = []
-    for score, row in content["scores"].items():
+    for score in [*SCORES, *(f"{score}, at chips" for score in SCORES)]:
+        row = content["scores"].get(score)
+        if row is None:
+            continue
         if "fails" in row:
             rows.append([score, "cannot", *[""] * len(fractions)])
             continue
@@ -80,10 +84,8 @@ def table(contents: Mapping[str, Mapping[str, Any]]) -> list[str]:
              *(f"{drop}, at chips" for drop in WITHIN)]  # fmt: skip
     rows: list[list[object]] = []
     for name, content in contents.items():
-        for score, row in content["scores"].items():
-            if score.endswith(", at chips"):
-                continue
-            cost = row.get("passes", "")
+        for score in SCORES:
+            cost = content["scores"][score].get("passes", "")
             at_chips = crossings(content, f"{score}, at chips")
             rows.append([name, score, cost, *crossings(content, score), *at_chips])
     return markdown.table(heads, rows, "ll" + "r" * (len(heads) - 2))
@@ -93,7 +95,7 @@ def draw(contents: Mapping[str, Mapping[str, Any]]) -> list[Path]:
     """Accuracy against NWC, a panel a network."""
     columns = min(3, len(contents))
     lines = -(-len(contents) // columns)
-    figure = canvas.new_figure(3.2 * columns, 2.6 * lines + 0.6)
+    figure = canvas.new_figure(max(3.2 * columns, 6.4), 2.6 * lines + 0.6)
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
     look = styles(list(DRAWN))
     for place, content in zip(axes, contents.values(), strict=False):
