@@ -17,7 +17,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -120,10 +119,7 @@ def _reachable(start: str) -> tuple[str, ...]:
         SettingError: there is no such module, or one cannot be read.
     """
     if not _path(start):
-        raise SettingError(
-            f"there is no module {start!r}: it must be installed, or lie in the folder that the "
-            f"command runs in ({os.getcwd()})"
-        )
+        raise SettingError(registry.nowhere(start))
     found: set[str] = set()
     waiting = [(start, start.partition(".")[0])]
     while waiting:
