@@ -61,7 +61,9 @@ def select(
     import torch
 
     if fraction is None:
-        raise SettingError("fraction is missing: which part of the weights to verify, in [0, 1]")
+        raise SettingError(
+            "fraction None is not a number; give the part of the weights to verify, in [0, 1]"
+        )
     if method is None:
         arrays, like = _given(scores, weights, curvature), scores
         ties = None if tie_break is None else relative_magnitude(_weights(tie_break, list(arrays)))
@@ -100,8 +102,7 @@ def _method(method: Any, inputs: Inputs) -> Method:
     if not isinstance(method, str):
         label = getattr(method, "__qualname__", type(method).__name__)
         return scoring.CustomMethod(label, method, needs)
-    found: Method = registry.find("selection method", method)
-    return found
+    return scoring.method(method)
 
 
 def _inputs(method: Any, weights: Any, curvature: Any, seed: Any) -> Inputs:

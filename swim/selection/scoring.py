@@ -11,7 +11,7 @@ import numpy as np
 
 from swim.errors import SettingError
 from swim.selection.scores.base import Inputs, Layers, Method, Needs
-from swim.settings import registry
+from swim.settings import CustomScore, registry
 from swim.settings.arguments import call_custom
 
 
@@ -118,6 +118,18 @@ def imported(name: str, needs: Needs, arguments: Mapping[str, Any]) -> CustomMet
     if not callable(function):
         raise SettingError(f"{name} is no function of inputs, but {function!r}")
     return CustomMethod(name, function, needs, arguments)
+
+
+def method(name: str, score: CustomScore | None = None) -> Method:
+    """A selection method, by a name of the registry or with a score of the user's own.
+
+    Raises:
+        SettingError: there is no such method, or the user's own cannot be imported.
+    """
+    if score is not None:
+        return imported(score.factory, score.needs, score.arguments)
+    known: Method = registry.find("selection method", name)
+    return known
 
 
 def scores(method: Method, inputs: Inputs) -> Layers:

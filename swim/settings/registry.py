@@ -151,8 +151,13 @@ def foreign(text: str) -> str:
     return ""
 
 
-def canonical(kind: str, name: str) -> str:
+def canonical(kind: str, name: str, custom: Collection[str] = ()) -> str:
     """The name, or what an alias stands for.
+
+    Args:
+        kind: a key of :data:`KINDS`.
+        name: as a user writes it.
+        custom: further names, of what is the user's own.
 
     Raises:
         SettingError: nothing of that kind has it; the message lists what there is.
@@ -160,8 +165,10 @@ def canonical(kind: str, name: str) -> str:
     aliases = ALIASES.get(kind, {})
     if not isinstance(name, str):
         raise SettingError(f"{kind}: a name is text, not {short(name)}")
+    if name in custom:
+        return name
     if name not in KINDS[kind] and name not in aliases:
-        known = suggest(name, [*KINDS[kind], *aliases])
+        known = suggest(name, [*custom, *KINDS[kind], *aliases])
         raise SettingError(f"unknown {kind} {short(name)}{_elsewhere(kind, name)}; {known}")
     return aliases.get(name, name)
 

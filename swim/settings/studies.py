@@ -2,7 +2,8 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from swim.settings.sections import LONGEST_LIST, MOST, Budget, Section, SelectionMethod, Sigma
+from swim.settings.methods import SelectionName
+from swim.settings.sections import LONGEST_LIST, MOST, Budget, Section, Sigma
 
 
 class CorrelateSettings(Section):
@@ -27,11 +28,12 @@ class CorrelateSettings(Section):
         description="a weight is changed by the standard deviation that an unverified device of "
         "this sigma leaves in it, up and down",
     )
-    methods: list[SelectionMethod] | None = Field(
+    methods: list[SelectionName] | None = Field(
         None,
         min_length=1,
         max_length=LONGEST_LIST,
-        description="whose scores; null: the experiment's methods, but random",
+        description="whose scores, names of your own under the experiment's `methods` too; null: "
+        "all of these, but random",
     )
 
     @field_validator("sigmas")
@@ -53,7 +55,8 @@ def check_repeats(section: Section, *names: str) -> None:
         values = getattr(section, name) or []
         twice = sorted({str(v) for v in values if values.count(v) > 1})
         if twice:
-            raise ValueError(f"{name} lists {', '.join(twice)} twice")
+            listed = "methods" if name == "method_names" else name
+            raise ValueError(f"{listed} lists {', '.join(twice)} twice")
 
 
 class InSituTraining(Section):

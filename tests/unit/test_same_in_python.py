@@ -156,7 +156,7 @@ SAID = [
     ({"curvature": {**CURVATURE, "b": torch.tensor([1, torch.inf])}}, "'b' has values that are"),
     ({"scores": CURVATURE}, "give scores .* or a method, not both"),
     ({"tie_break": WEIGHTS}, "give scores .* or a method, not both"),
-    ({"fraction": None}, "fraction is missing"),
+    ({"fraction": None}, "fraction None is not a number"),
     ({"seed": -1}, "seed must be at least 0"),
     ({"method": None}, "scores must be a mapping"),
     ({"method": None, "scores": CURVATURE}, "weights and curvature are for a method"),
