@@ -136,7 +136,7 @@ def test_regression_has_losses_and_no_accuracy():
 @pytest.mark.parametrize(
     ("mask", "match"),
     [
-        ({"1.weight": torch.ones(2, 2, dtype=torch.bool)}, "the model's weights are 0.weight"),
+        ({"1.weight": torch.ones(2, 2, dtype=torch.bool)}, "those are 0.weight"),
         ({"0.weight": torch.ones(2, 2, dtype=torch.bool)}, r"must be torch\.bool \(3, 6\)"),
         ({"0.weight": torch.ones(3, 6)}, r"torch\.float32"),
     ],
