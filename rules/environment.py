@@ -17,6 +17,7 @@ try:
     imported(sys.argv[1], "weights", {})
 except SwimError as error:
     sys.exit(f"\\0{error}")
+print("\\0imported")
 """
 
 
@@ -54,7 +55,7 @@ def fault_of_import(place: str) -> str:
     run = subprocess.run(
         [sys.executable, "-c", _IMPORT, place], capture_output=True, text=True, check=False
     )
-    if run.returncode == 0:
+    if run.returncode == 0 and run.stdout.endswith("\0imported\n"):
         return ""
     said, _, message = run.stderr.rpartition("\0")
     return message.strip() or f"importing it ended Python: {(said or run.stderr).strip()[-500:]}"

@@ -85,7 +85,8 @@ class SensitivityJob(Compute):
     estimator: Estimator = Field(
         "recursion",
         description="where second derivatives come from, for policies and for the methods that do "
-        f"not name their own estimator: {registry.BY_CURVATURE}; see docs/estimators.md",
+        f"not name their own estimator: {registry.BY_CURVATURE}, and scores of your own with "
+        "`needs: curvature`; see docs/estimators.md",
     )
     estimator_samples: int = Field(
         1,

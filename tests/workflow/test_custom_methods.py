@@ -135,6 +135,7 @@ FAULTS = [
     ({"import": "my_scores:gian"}, ["my_scores.py defines no 'gian'; did you mean 'gain'?"]),
     ({"import": "my_scores:constant"}, ["my_scores:constant is no function of inputs, but 3"]),
     ({"import": "broken:score"}, ["importing broken raised", "No module named 'missing_module'"]),
+    ({"import": "quits:score"}, ["importing it ended Python"]),
     ({"name": "random"}, ["methods.2.name: 'random' is taken"]),
     ({"name": "marginal"}, ["methods.2.name: 'marginal' is taken"]),
     ({"name": "a/b"}, ["methods.2.name: 'a/b' is no name"]),
@@ -145,6 +146,7 @@ FAULTS = [
 @pytest.mark.parametrize(("changes", "parts"), FAULTS, ids=lambda value: str(value)[:40])
 def test_a_faulty_custom_score_ends_before_any_work(own, changes, parts):
     (own.study / "broken.py").write_text("import missing_module\n\ndef score(inputs): ...\n")
+    (own.study / "quits.py").write_text("import sys\n\nsys.exit(0)\nscore = len\n")
     own.change(methods=[*METHODS[:2], {**METHODS[2], **changes}])
     refuses(own, *parts)
     assert not (own.study / "results").exists()
