@@ -28,7 +28,11 @@ def select(model: str, sensitivity: str | None, out: str, settings: SelectJob) -
     curvature = None
     if method.NEEDS != "weights":
         if sensitivity is None:
-            raise SettingError(f"method {settings.method!r} needs --sensitivity")
+            made_by = "" if method.NEEDS == "curvature" else f" --estimator {method.NEEDS}"
+            raise SettingError(
+                f"method {settings.method!r} needs --sensitivity, a file of "
+                f"`swim sensitivity{made_by}`"
+            )
         curvature, made = curvature_of(sensitivity, weights)
         made_from["sensitivity"] = made["digest"]
         estimator = made.get("estimator")
