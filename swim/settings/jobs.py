@@ -84,9 +84,9 @@ class SensitivityJob(Compute):
 
     estimator: Estimator = Field(
         "recursion",
-        description="where second derivatives come from, for policies and for the methods that do "
-        f"not name their own estimator: {registry.BY_CURVATURE}, and scores of your own with "
-        "`needs: curvature`; see docs/estimators.md",
+        description="where second derivatives come from, for policies, scores of your own with "
+        "`needs: curvature`, and the methods that do not name their own estimator: "
+        f"{registry.BY_CURVATURE}; see docs/estimators.md",
     )
     estimator_samples: int = Field(
         1,
