@@ -4,7 +4,13 @@ import functools
 import json
 import os
 
-from rules.environment import gpu_visible, prefer, rule_names
+from rules.environment import (
+    fault_of_import,
+    gpu_visible,
+    not_searched,
+    prefer,
+    rule_names,
+)
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
 from snakemake.logging import logger
@@ -52,7 +58,16 @@ def check(path, function, *arguments, **chosen):
         function(*arguments, **chosen)
     except errors.SwimError as error:
         where = ORIGINS.where(path)
-        raise WorkflowError(f"{where}: {'.'.join(path)}: {error}") from None
+        files = workflow.config_settings.configfiles
+        hint = not_searched(files) if "there is no module" in str(error) else ""
+        raise WorkflowError(f"{where}: {'.'.join(path)}: {error}{hint}") from None
+
+
+def check_import(place):
+    """Import a score of the user's own as a step does, before there is any work."""
+    code_digest.require("selection method", place)
+    if workflow.is_main_process and (fault := fault_of_import(place)):
+        raise errors.SettingError(fault)
 
 
 CONFIG = with_workflow_errors(settings.load)(
@@ -70,11 +85,15 @@ VERSIONS = json.dumps(machine.versions(), sort_keys=True)
 # with the line of the setting. Digests are made again where rules ask for them, from a cache.
 for name, experiment in CONFIG.experiments.items():
     path = ("experiments", name, "model")
-    check(path, code_digest.digest_of, network=experiment.model.network)
+    check(path, code_digest.require, "network", experiment.model.network)
+    for method, score in experiment.custom_scores.items():
+        number = str(experiment.method_names.index(method))
+        path = ("experiments", name, "methods", number)
+        check(path, check_import, score.factory)
     for device in experiment.devices:
         if variation := CONFIG.devices[device].variation:
             path = ("devices", device, "variation")
-            check(path, code_digest.digest_of, variation=variation.source)
+            check(path, code_digest.require, "variation", variation.source)
             if variation.name:
                 check(path, known.variation, variation.name, CONFIG.devices[device].K)
             if variation.table:

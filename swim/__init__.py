@@ -20,11 +20,26 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from swim.curvature.estimate import sensitivity
     from swim.devices.bit_sliced import Device
+    from swim.devices.from_settings import variation
+    from swim.devices.measured import table
     from swim.errors import SwimError
     from swim.evaluation.api import Result, evaluate
-    from swim.selection.masks import select
+    from swim.networks.programmed import programmed_weights
+    from swim.programming.lookup import policy
+    from swim.selection.api import select
 
-__all__ = ["Device", "Result", "SwimError", "evaluate", "select", "sensitivity"]
+__all__ = [
+    "Device",
+    "Result",
+    "SwimError",
+    "evaluate",
+    "policy",
+    "programmed_weights",
+    "select",
+    "sensitivity",
+    "table",
+    "variation",
+]
 
 __getattr__, __dir__ = exports(
     __name__,
@@ -33,8 +48,12 @@ __getattr__, __dir__ = exports(
         "Result": "swim.evaluation.api",
         "SwimError": "swim.errors",
         "evaluate": "swim.evaluation.api",
-        "select": "swim.selection.masks",
+        "policy": "swim.programming.lookup",
+        "programmed_weights": "swim.networks.programmed",
+        "select": "swim.selection.api",
         "sensitivity": "swim.curvature.estimate",
+        "table": "swim.devices.measured",
+        "variation": "swim.devices.from_settings",
     },
 )
 keep_old_names()

@@ -14,6 +14,7 @@ from swim.reports import correlation
 from swim.reports.plots import scatter_figure
 from swim.runtime.files import write_table, write_text
 from swim.runtime.progress_bar import meter
+from swim.selection import scoring
 from swim.selection.scores.base import Inputs, estimator_of
 from swim.settings import CorrelateJob, registry
 
@@ -53,7 +54,9 @@ def correlate(
     FILES are those of `swim perturb`, each in DEVICE/sigma-SIGMA.csv.
     """
     names = list(
-        dict.fromkeys(registry.canonical("selection method", method) for method in methods)
+        dict.fromkeys(
+            registry.canonical("selection method", method, settings.custom) for method in methods
+        )
     )
     weights = weights_of(model)
     found = _scores(weights, sensitivities, names, settings)
@@ -91,12 +94,12 @@ def _scores(
         by_estimator[made.get("estimator")] = given
     found = {}
     for name in methods:
-        method = registry.find("selection method", name)
+        method = scoring.method(name, settings.custom.get(name))
         estimator = estimator_of(method.NEEDS, settings.estimator)
         if estimator is not None and estimator not in by_estimator:
             raise SettingError(
                 f"method {name!r} needs --sensitivity, a file of the estimator {estimator!r}"
             )
         curvature = None if estimator is None else by_estimator[estimator]
-        found[name] = method.score(Inputs(weights.layers, curvature, settings.seed))
+        found[name] = scoring.scores(method, Inputs(weights.layers, curvature, settings.seed))
     return found

@@ -57,7 +57,9 @@ def cycles(
             within = tuple(canonical(part, Decimal(0), Decimal(100), "within") for part in within)
         except ValueError as error:
             raise SettingError(str(error)) from None
-        found = cycles_to_accuracy.table(seeds, experiment or "", within)
+        found = cycles_to_accuracy.table(
+            seeds, experiment or "", within, custom=job.custom if job else ()
+        )
         record["settings"] = {
             "experiment": experiment,
             "within": list(within),

@@ -38,6 +38,7 @@ def _heading(name: str) -> str:
         "ComparisonSettings": "A comparison",
         "InSituSettings": "`in_situ`",
         "CorrelateSettings": "`correlate`",
+        "CustomMethod": "A method of your own",
     }
     return words.get(name) or f"`{name.removesuffix('Settings').lower()}`"
 
@@ -52,8 +53,8 @@ def _rows(properties: dict[str, Any]) -> Iterator[list[str]]:
 def _values(node: dict[str, Any]) -> str:
     if "$ref" in node:
         return _heading(node["$ref"].rsplit("/", 1)[-1])
-    if "anyOf" in node:
-        return " or ".join(_values(choice) for choice in node["anyOf"])
+    if choices := node.get("anyOf") or node.get("oneOf"):
+        return " or ".join(_values(choice) for choice in choices)
     if "enum" in node:
         return ", ".join(f"`{value}`" for value in node["enum"])
     if node.get("type") == "array":

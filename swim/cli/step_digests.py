@@ -54,7 +54,8 @@ class StepDigests:
 
     def select(self, wildcards: Wildcards) -> str:
         """Of masks."""
-        return digest("select", method=wildcards.method)
+        home = self._plan.score(wildcards.experiment, wildcards.method)
+        return digest("select", selection_method=home)
 
     def where(self, wildcards: Wildcards) -> list[str]:
         """Of the map of rewritten devices, and of each policy in it."""
@@ -65,8 +66,11 @@ class StepDigests:
     def correlate(self, wildcards: Wildcards) -> str:
         """Of the study of scores, and of each score in it."""
         scored = self._plan.experiment(wildcards).scored
-        methods = [registry.home("selection method", method) for method in scored]
-        return digest_of("swim.cli.correlate", *methods)
+        homes = [
+            registry.home("selection method", self._plan.score(wildcards.experiment, method))
+            for method in scored
+        ]
+        return digest_of("swim.cli.correlate", *(home.partition(":")[0] for home in homes))
 
     def prepare(self, wildcards: Wildcards) -> str:
         """Of a data set."""

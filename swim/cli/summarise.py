@@ -47,7 +47,7 @@ def summarise(
         chips = tuple(os.path.join(folder, file) for file in job.files())
     constants = {"experiment": experiment, "model": model, "dataset": dataset}
     chosen = {"points": job.model_dump(mode="json")} if job else {}
-    made_from = provenance.of_one_experiment(chips)
+    made_from = provenance.of_one_experiment(chips, custom=job.custom if job else ())
     record = {"made_from": made_from, "settings": {**constants, **chosen}}
     table = accuracy_tables.accuracy_table(chips, constants)
     differences = accuracy_tables.paired_table(chips, constants)

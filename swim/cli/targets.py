@@ -49,9 +49,15 @@ class Targets:
 
     def sensitivity(self, wildcards: Wildcards) -> list[str]:
         """What a method ranks by beside weights: its own estimator's, the chosen one's, or none."""
-        needs = registry.find("selection method", wildcards.method).NEEDS
-        estimator = estimator_of(needs, self._plan.experiment(wildcards).estimator)
+        estimator = self._estimator(wildcards, wildcards.method)
         return [] if estimator is None else [self._sensitivity(wildcards, estimator)]
+
+    def _estimator(self, wildcards: Wildcards, method: str) -> str | None:
+        """The estimator whose result a method ranks by; None if weights are enough."""
+        own = self._plan.experiment(wildcards)
+        score = own.custom_scores.get(method)
+        needs = score.needs if score else registry.find("selection method", method).NEEDS
+        return estimator_of(needs, own.estimator)
 
     def chosen_sensitivity(self, wildcards: Wildcards) -> str:
         """What policies rank by."""
@@ -59,9 +65,8 @@ class Targets:
 
     def scored_sensitivities(self, wildcards: Wildcards) -> list[str]:
         """Every estimator's file that the methods of the study of scores rank by."""
-        own = self._plan.experiment(wildcards)
-        needs = [registry.find("selection method", method).NEEDS for method in own.scored]
-        estimators = {estimator_of(need, own.estimator) for need in needs} - {None}
+        scored = self._plan.experiment(wildcards).scored
+        estimators = {self._estimator(wildcards, method) for method in scored} - {None}
         return [self._sensitivity(wildcards, str(name)) for name in sorted(map(str, estimators))]
 
     def masks_at_budget(self, wildcards: Wildcards) -> list[str]:
@@ -105,7 +110,7 @@ class Targets:
         """What an experiment's target makes."""
         own = self._plan.config.experiments[name]
         drawn = ["accuracy", "accuracy-log", "cycles"]
-        if any(method in registry.POLICIES for method in own.methods):
+        if any(method in registry.POLICIES for method in own.method_names):
             drawn.append("reads")
         figures = [
             layout.FIGURE_AT_SIGMA.format(experiment=name, figure=figure, sigma=sigma, suffix=kind)
@@ -195,7 +200,7 @@ class Targets:
         elif point.method in registry.POLICIES:
             made = plan.program
             inputs["sensitivity"] = self.chosen_sensitivity(point)
-        elif point.method in registry.METHODS:
+        elif point.method in {*registry.METHODS, *plan.experiment(point).custom_scores}:
             inputs["mask"] = layout.MASK.format(**vars(point))
             ranked = {"model": both["model"]}
             if sensitivity := self.sensitivity(point):

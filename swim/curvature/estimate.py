@@ -125,6 +125,7 @@ def _estimated(
         else:
             raw = run(subject, stream, loss=loss, progress=progress, control=control, **own)
     found = Estimate(raw)
+    found.estimator = estimator
     if estimator in estimator_traits.PROBING:
         found.of(spread, {name: float(w.abs().max()) for name, w in subject.weights.items()})
     return found, subject.weights
@@ -179,6 +180,8 @@ def sensitivity(
     raw, weights = _estimated(
         model, batches, inputs, estimator, loss, drawing, noise, images, digital, progress
     )
-    scores = Estimate({name: h * weights[name].abs().max() ** 2 for name, h in raw.items()})
+    # In double precision, as selection methods and policies of the pipeline have it.
+    scores = Estimate({n: h * float(weights[n].abs().max()) ** 2 for n, h in raw.items()})
+    scores.estimator, scores.scaled = estimator, True
     scores.relative_error, scores.relative_errors = raw.relative_error, raw.relative_errors
     return scores

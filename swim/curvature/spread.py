@@ -53,8 +53,12 @@ class Estimate(dict[str, Tensor]):
             too, so it is the error with respect to other images of the same kind. None where
             nothing is drawn, NaN where there was one term.
         relative_errors: the same layer by layer.
+        estimator: the estimator's name.
+        scaled: whether these are sensitivities, second derivatives times ``max|W_layer|^2``.
     """
 
+    estimator: str | None = None
+    scaled: bool = False
     relative_error: float | None = None
     relative_errors: Mapping[str, float] | None = None
 

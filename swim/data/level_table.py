@@ -26,7 +26,7 @@ def read(path: str | os.PathLike[str]) -> tuple[tuple[float, ...], tuple[float, 
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, TypeError) as error:
         raise DataError(f"{path}: a table of levels cannot be read ({error})") from error
     numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
     first = _cells(f"{path}, line {numbered[0][0]}", numbered[0][1]) if numbered else []

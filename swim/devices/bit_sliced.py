@@ -8,8 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from swim.devices import level_factors
 from swim.errors import SettingError, short
 from swim.settings.arguments import flag, number, whole
+from swim.settings.sections import SMALLEST_TOLERANCE
 
 # Of full scale; and bits, beyond which a magnitude in single precision has no digits.
 LARGEST_SIGMA, MOST_BITS = 1000, 24
@@ -43,14 +45,16 @@ class Device:
         pulse_gain: fraction of the remaining error that a pulse removes on average.
         variation: how the standard deviation depends on a device's level: a function of levels,
             fractions of full scale, that returns factors of sigma of the same shape; None if it
-            does not depend on the level. It must be hashable, and may have a method
-            ``check(bits)`` that refuses a K.
+            does not depend on the level. :func:`swim.table` makes one of measurements,
+            :func:`swim.variation` of a name. It must be hashable, may have a method
+            ``check(bits)`` that refuses a K, and is tried at every level of a device, on CPU.
         equal_variance: whether the variation is rescaled for each network, so that the mean
             variance of its weights is that of devices of one sigma, see
             :func:`swim.devices.equal_variance.at_equal_variance`.
 
     Raises:
-        SettingError: a value is out of range or M is no multiple of K.
+        SettingError: a value is out of range, M is no multiple of K, or the variation gives no
+            factors (:func:`swim.devices.level_factors.require`).
     """
 
     sigma: float
@@ -76,11 +80,6 @@ class Device:
             if not isinstance(value, str) or value not in get_args(known):
                 names = ", ".join(get_args(known))
                 raise SettingError(f"unknown {name} {short(value)}; known: {names}")
-        if self.variation is not None and not callable(self.variation):
-            raise SettingError(
-                f"variation must be a function of levels, or None, not {short(self.variation)}; "
-                "for a device by its name call swim.devices.of_settings"
-            )
         if self.write_verify == "closed_form" and (self.read_noise or self.clip):
             raise SettingError(
                 "read_noise and clip need simulated write cycles; set write_verify to redraw or "
@@ -91,9 +90,8 @@ class Device:
                 "equal_variance rescales a variation, and this device has none; give a variation, "
                 "or leave equal_variance out"
             )
-        check = getattr(self.variation, "check", None)
-        if check is not None:
-            check(self.K)
+        if self.variation is not None:
+            level_factors.require(self.variation, self.K)
 
     def _numbers(self) -> None:
         """Check numbers, and keep numpy's as Python's, so that equal devices are equal."""
@@ -106,6 +104,11 @@ class Device:
                     f"not {short(getattr(self, name))}"
                 ) from None
         self._keep("tolerance", number("tolerance", self.tolerance, 0, above=True))
+        if self.tolerance < SMALLEST_TOLERANCE:
+            raise SettingError(
+                f"tolerance ({self.tolerance}) must be at least {SMALLEST_TOLERANCE:g}: what is "
+                "smaller is lost in rounding"
+            )
         self._keep("pulse_gain", number("pulse_gain", self.pulse_gain, 0, 1, above=True))
         self._keep("cycle_limit", whole("cycle_limit", self.cycle_limit, 1))
         for name in ("M", "K"):
@@ -138,6 +141,18 @@ class Device:
         """What each slice adds to a weight at full scale, in units of ``max|W_layer|``."""
         unit = (2**self.K - 1) / (2**self.M - 1)
         return tuple(unit * 2.0 ** (j * self.K) for j in reversed(range(self.slices)))
+
+    def factors(self, levels: Tensor) -> Tensor:
+        """The variation's factors of sigma at levels, checked: in the shape of ``levels``.
+
+        Without a variation they are ones.
+
+        Raises:
+            SettingError: the variation gives no factors.
+        """
+        if self.variation is None:
+            return torch.ones_like(levels)
+        return level_factors.factors(self.variation, levels)
 
     @staticmethod
     def magnitudes(target: Tensor) -> Tensor:
@@ -188,7 +203,7 @@ class Device:
         """
         if self.variation is None:
             return torch.full_like(magnitudes, self.weight_std(False))
-        factors = self.variation(self.levels(magnitudes))
+        factors = self.factors(self.levels(magnitudes))
         significance = torch.tensor(self.significance).to(factors)
         result: Tensor = self.sigma * torch.tensordot(significance**2, factors**2, dims=1).sqrt()
         return result

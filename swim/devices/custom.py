@@ -4,61 +4,32 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from swim.errors import SettingError, SwimError
+from swim.errors import SettingError
 from swim.settings import registry
 from swim.settings.arguments import call_custom, call_text
 
 
 class Own:
-    """A user's function of levels, whose results are checked."""
+    """A user's function of levels; :class:`swim.Device` checks what it returns.
 
-    def __init__(self, name: str, function: Callable[[Tensor], Any]):
-        self._name, self._function = name, function
+    Attributes:
+        label: its import, for messages.
+    """
 
-    def __call__(self, levels: Tensor) -> Tensor:
-        """Factors of sigma at levels, in the same shape.
+    def __init__(self, label: str, function: Callable[[Tensor], Any]):
+        self.label, self._function = label, function
 
-        Raises:
-            SettingError: the function raises, or returns something other than factors.
-        """
-        try:
-            factors = self._function(levels)
-        except SwimError:
-            raise
-        except Exception as error:  # whatever code of the user's raises
-            raise SettingError(f"{self._name} raised {error!r}") from error
-        wanted = f"it must return a tensor shaped like the levels, {tuple(levels.shape)}"
-        if not isinstance(factors, Tensor):
-            raise SettingError(f"{self._name} returned {type(factors).__name__}; {wanted}")
-        if factors.shape != levels.shape:
-            shape = tuple(factors.shape)
-            raise SettingError(f"{self._name} returned a tensor of shape {shape}; {wanted}")
-        wrong = ~(torch.isfinite(factors) & (factors >= 0))
-        if wrong.any():
-            raise SettingError(
-                f"{self._name} returned the factor {float(factors[wrong][0]):g} at level "
-                f"{float(levels[wrong][0]):g}; factors of sigma must be finite and not negative"
-            )
-        return factors.to(levels)
+    def __call__(self, levels: Tensor) -> Any:
+        """What the function returns for levels."""
+        return self._function(levels)
 
-    def check(self, bits: int) -> None:
-        """Call the user's own ``check(bits)``, if there is one, which may refuse a K.
-
-        Raises:
-            SettingError: it raises.
-        """
-        check = getattr(self._function, "check", None)
-        if check is None:
-            return
-        try:
-            check(bits)
-        except SwimError:
-            raise
-        except Exception as error:  # whatever code of the user's raises
-            raise SettingError(f"{self._name}.check({bits}) raised {error!r}") from error
+    @property
+    def check(self) -> Callable[[int], Any] | None:
+        """The function's own ``check(bits)``, which may refuse a K; None if there is none."""
+        check: Callable[[int], Any] | None = getattr(self._function, "check", None)
+        return check
 
 
 def make(name: str, arguments: Mapping[str, Any]) -> Own:

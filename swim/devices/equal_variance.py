@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swim.devices import level_factors
 from swim.devices.bit_sliced import Device
 from swim.errors import SettingError
 
@@ -18,6 +19,11 @@ class Scaled:
 
     variation: Callable[[Tensor], Tensor]
     factor: float
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return level_factors.label(self.variation)
 
     def __call__(self, levels: Tensor) -> Tensor:
         """Factors of sigma at levels, in the same shape."""
@@ -38,7 +44,7 @@ def relative_variance(device: Device, targets: Mapping[str, Tensor]) -> float:
     if device.variation is None:
         return 1.0
     top = 2**device.K - 1
-    factors = device.variation(torch.arange(top + 1) / top).double() ** 2
+    factors = device.factors(torch.arange(top + 1) / top).double() ** 2
     counts = torch.zeros(device.slices, top + 1, dtype=torch.int64)
     for target in targets.values():
         levels = device.levels(device.magnitudes(target).flatten()).cpu()

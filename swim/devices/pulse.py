@@ -61,7 +61,7 @@ class Pulse(Writer):
         if device.variation is None:
             return device.sigma
         levels = torch.arange(2**device.K) / (2**device.K - 1)
-        return device.sigma * float(device.variation(levels).max())
+        return device.sigma * float(device.factors(levels).max())
 
     def stream(
         self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor

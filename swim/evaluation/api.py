@@ -179,8 +179,8 @@ def policy_for(mask: Any, policy: Any) -> Policy:
         raise SettingError("give a mask or a policy, not both")
     if policy is not None and not hasattr(policy, "program"):
         raise SettingError(
-            "policy must have a method program(chip), as those of swim.programming, not "
-            f"{short(policy)}"
+            "policy must have a method program(chip), as what swim.policy(name, budget, scores) "
+            f"returns, not {short(policy)}"
         )
     chosen: Policy = VerifyMask(mask or {}) if policy is None else policy
     return chosen

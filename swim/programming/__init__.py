@@ -28,7 +28,7 @@ To add a policy:
 5. Describe it in docs/policies.md.
 
 The name is then a ``methods:`` entry of ``config.yaml``, a ``policy`` of ``swim program`` and an
-argument of :func:`of_name`. An edit of the file reruns that policy alone; the new line reruns
+argument of :func:`swim.policy`. An edit of the file reruns that policy alone; the new line reruns
 tables and figures. In Python a policy needs no name: :func:`swim.evaluate` takes any object with
 ``program(chip)``.
 """
@@ -44,5 +44,6 @@ __getattr__, __dir__ = exports(
         "Programmed": "swim.programming.chip",
         "VerifyMask": "swim.programming.mask",
         "of_name": "swim.programming.lookup",
+        "policy": "swim.programming.lookup",
     },
 )

@@ -4,13 +4,13 @@ import abc
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from swim.devices.chunks import stretches
-from swim.errors import DataError, SettingError
+from swim.errors import DataError, SettingError, short
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
 from swim.settings.arguments import number
@@ -68,10 +68,11 @@ class Budgeted(abc.ABC):
                 them.
 
         Raises:
-            SettingError: the budget is negative.
+            SettingError: the budget is negative, or scores are raw second derivatives, not a
+                mapping of tensors, or not finite.
         """
-        budget = number("budget", budget, 0, infinite=True)
-        self._budget, self._scores = budget, scores
+        self._budget = number("budget", budget, 0, infinite=True)
+        self._scores = _checked(scores)
 
     @abc.abstractmethod
     def program(self, chip: Chip) -> Programmed:
@@ -109,6 +110,26 @@ class Budgeted(abc.ABC):
                 f"{tuple(cells.target.shape)}; take those of this network (swim.sensitivity)"
             )
         return scores.to(cells.target.device).double().flatten()
+
+
+def _checked(scores: Any) -> dict[str, Tensor]:
+    if not isinstance(scores, Mapping):
+        raise SettingError(
+            f"scores must be a mapping name -> tensor, as swim.sensitivity returns, not "
+            f"{short(scores)}"
+        )
+    if getattr(scores, "scaled", True) is False:
+        raise SettingError(
+            "scores are raw second derivatives; a policy needs them times max|W_layer|^2, as "
+            "swim.sensitivity returns them"
+        )
+    tensors = {name: torch.as_tensor(layer) for name, layer in scores.items()}
+    for name, layer in tensors.items():
+        if not torch.isfinite(layer).all():
+            raise SettingError(
+                f"scores of {name!r} have values that are not finite, which cannot be ranked"
+            )
+    return tensors
 
 
 class Greedy(Budgeted):

@@ -109,7 +109,7 @@ class Cells:
         device = self.device
         if device.variation is None:
             return torch.tensor(device.sigma, device=self.place).expand(levels.shape)
-        return device.variation(levels) * device.sigma
+        return device.factors(levels) * device.sigma
 
     @cached_property
     def residual(self) -> Tensor:

@@ -9,18 +9,25 @@ from swim.programming.budgeted import Budgeted, Greedy
 from swim.settings import registry
 
 
-def of_name(name: str, budget: float, scores: Mapping[str, Tensor]) -> Budgeted:
-    """A policy of :data:`swim.settings.registry.POLICIES`, for :func:`swim.evaluate`.
+def policy(name: str, budget: float, scores: Mapping[str, Tensor]) -> Budgeted:
+    """A programming policy by the name that ``config.yaml`` knows it by.
 
     Args:
-        name: such as ``"marginal"``.
+        name: a key of :data:`swim.settings.registry.POLICIES`, such as ``"marginal"``.
         budget: normalised write cycles to spend; 1 is the expected cost of full write-verify.
         scores: weight name -> ``H_ii * max|W_layer|^2``, as :func:`swim.sensitivity` returns them.
 
+    Returns:
+        For the argument ``policy`` of :func:`swim.evaluate`.
+
     Raises:
-        SettingError: no policy has the name, or the budget is negative.
+        SettingError: no policy has the name, the budget is negative, or scores are raw second
+            derivatives or not finite.
     """
     found = registry.find("policy", registry.canonical("policy", name))
     make = found if callable(found) else functools.partial(Greedy, found)
-    policy: Budgeted = make(budget, scores)
-    return policy
+    made: Budgeted = make(budget, scores)
+    return made
+
+
+of_name = policy

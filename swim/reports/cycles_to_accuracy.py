@@ -8,7 +8,7 @@ straight line lies below the curve: NWC is then overestimated, the more the wide
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,7 +137,11 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def table(
-    seeds: Sequence[Files], experiment: str, within: Sequence[str], resamples: int = RESAMPLES
+    seeds: Sequence[Files],
+    experiment: str,
+    within: Sequence[str],
+    resamples: int = RESAMPLES,
+    custom: Collection[str] = (),
 ) -> pd.DataFrame:
     """Cycles to accuracy of every device, sigma and method.
 
@@ -152,6 +156,7 @@ def table(
         experiment: name in the first column.
         within: accuracy drops from full write-verify, in percentage points, as decimals.
         resamples: number of resamples of the chips, for the 95 % percentile intervals.
+        custom: names of methods of the user's own.
 
     Returns:
         Columns :data:`COLUMNS`, one row per device, sigma, within and method. ``nwc`` is empty
@@ -163,7 +168,7 @@ def table(
     Raises:
         DataError: a file is incomplete, seeds differ in their points, or ``all/1`` is missing.
     """
-    networks = [_places(files) for files in seeds]
+    networks = [_places(files, custom) for files in seeds]
     shape = {where: list(chips) for where, chips in networks[0].items()}
     for other in networks[1:]:
         if {where: list(chips) for where, chips in other.items()} != shape:
@@ -184,10 +189,12 @@ def table(
     return pd.DataFrame(records, columns=COLUMNS).replace(np.inf, np.nan)
 
 
-def _places(files: Files) -> dict[tuple[str, str], dict[tuple[str, str], pd.DataFrame]]:
+def _places(
+    files: Files, custom: Collection[str]
+) -> dict[tuple[str, str], dict[tuple[str, str], pd.DataFrame]]:
     """Chips files by device and sigma, then by method and fraction, in order."""
     files = list(files)
-    provenance.of_one_experiment(files)
+    provenance.of_one_experiment(files, custom=custom)
     found: dict[tuple[str, str], dict[tuple[str, str], pd.DataFrame]] = {}
     for path in files:
         where = provenance.place_of(path)

@@ -17,7 +17,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -56,6 +55,7 @@ INERT = frozenset(
         "swim.settings.jobs",
         "swim.settings.layout",
         "swim.settings.loading",
+        "swim.settings.methods",
         "swim.settings.origin",
         "swim.settings.plan",
         "swim.settings.sections",
@@ -84,6 +84,46 @@ def digest_of(*modules: str, **chosen: str) -> str:
     """A digest of the code of some modules, with all that they import; else as :func:`digest`."""
     homes = tuple(f"{kind} {_home(kind, name)}" for kind, name in sorted(chosen.items()))
     return _digest(sources(*modules, **chosen), homes)
+
+
+def require(kind: str, name: str) -> None:
+    """Refuse an import of the user's own whose module is not there or does not define its name.
+
+    The module is read, not run.
+
+    Args:
+        kind: of :data:`swim.settings.registry.KINDS`.
+        name: of the registry, or ``package.module:function``.
+
+    Raises:
+        SettingError: it is not there, cannot be read, or lacks the name.
+    """
+    module, _, attribute = registry.home(kind, name).partition(":")
+    sources(module)
+    defined = _defined(_tree(module))
+    if attribute and attribute not in defined and "*" not in defined:
+        raise SettingError(
+            f"{name}: {_path(module)} defines no {attribute!r}; "
+            f"{registry.suggest(attribute, sorted(defined))}"
+        )
+
+
+_SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+def _defined(tree: ast.AST) -> set[str]:
+    """Names that a module binds, also under an `if` or a `try`; ``*`` where others are possible."""
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add("*" if node.name == "__getattr__" else node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif not isinstance(node, _SCOPES):
+            names |= _defined(node)
+    return names
 
 
 def _home(kind: str, name: str) -> str:
@@ -120,10 +160,7 @@ def _reachable(start: str) -> tuple[str, ...]:
         SettingError: there is no such module, or one cannot be read.
     """
     if not _path(start):
-        raise SettingError(
-            f"there is no module {start!r}: it must be installed, or lie in the folder that the "
-            f"command runs in ({os.getcwd()})"
-        )
+        raise SettingError(registry.nowhere(start))
     found: set[str] = set()
     waiting = [(start, start.partition(".")[0])]
     while waiting:

@@ -1,7 +1,7 @@
 """Whether tables belong together: one checkpoint, one data set, and each where it says it is."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,16 @@ def sigma_of(name: str) -> str | None:
 
 
 def of_one_experiment(
-    files: Iterable[str | os.PathLike[str]], model: str | None = None
+    files: Iterable[str | os.PathLike[str]],
+    model: str | None = None,
+    custom: Collection[str] = (),
 ) -> dict[str, str]:
     """Digests of the checkpoint and the data set that chips files, or others of points, share.
 
     Args:
         files: tables in ``{device}/sigma-{sigma}``; what a record does not say is not compared.
         model: digest of the checkpoint that they must be of, if one is given.
+        custom: names of methods of the user's own, whose folders hold no other method's.
 
     Raises:
         DataError: two are of different checkpoints, data sets or settings, or a table is not in
@@ -51,7 +54,7 @@ def of_one_experiment(
     first: dict[str, tuple[Path, Any]] = {}
     for path in map(Path, files):
         record = read_record(path)
-        _require_place(path, record.get("point", {}))
+        _require_place(path, record.get("point", {}), custom)
         for key, value in _shared(path, record).items():
             other, known = first.setdefault(key, (path, value))
             if known != value:
@@ -93,7 +96,7 @@ def _values(one: Any, other: Any) -> str:
     return f" ({one!r} and {other!r})"
 
 
-def _require_place(path: Path, point: Mapping[str, str]) -> None:
+def _require_place(path: Path, point: Mapping[str, str], custom: Collection[str]) -> None:
     """Refuse a table that lies where another point's belongs."""
     for key, value in point_of(path).items():
         # A folder may have a name of its own, but none that another method has.
@@ -102,6 +105,7 @@ def _require_place(path: Path, point: Mapping[str, str]) -> None:
             "all",
             "in_situ",
             *registry.KINDS["method"],
+            *custom,
         )
         if key in point and point[key] != value and not free:
             raise DataError(

@@ -1,18 +1,14 @@
 """From scores to masks: which weights are write-verified.
 
-Pure numpy on arrays; :func:`select` wraps the same function for tensors.
+Numpy on arrays; :func:`swim.select` wraps the same function for tensors.
 """
 
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from swim.errors import SettingError, short
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 def count(fraction: str | float | Decimal, total: int) -> int:
@@ -99,54 +95,3 @@ def _largest(wanted: int, total: int, keys: list[np.ndarray]) -> np.ndarray:
         positions = positions[values == threshold]
     chosen[positions[:wanted]] = True
     return chosen
-
-
-def select(
-    scores: Mapping[str, "Tensor"],
-    fraction: str | float | Decimal,
-    *,
-    tie_break: "nn.Module | Mapping[str, Tensor] | None" = None,
-) -> "dict[str, Tensor]":
-    """Choose the weights to write-verify.
-
-    Args:
-        scores: name -> tensor shaped like the weight, as :func:`swim.sensitivity` returns.
-        fraction: fraction of all scored weights, in [0, 1]; a float stands for its shortest
-            decimal spelling, so 0.1 is exactly a tenth.
-        tie_break: the model, or its weights by name: equal scores are ordered by
-            ``|W| / max|W_layer|``. Without it, and after it, by position.
-
-    Returns:
-        name -> bool tensor on the scores' device; exactly ``floor(fraction * n + 1/2)`` are True.
-
-    Raises:
-        SettingError: fraction out of range, NaN among the scores, or a tie-break that does
-            not fit.
-    """
-    import torch
-
-    ties = None if tie_break is None else relative_magnitude(_weights(tie_break, list(scores)))
-    arrays = {name: _array(layer) for name, layer in scores.items()}
-    mask = mask_of(arrays, fraction, ties)
-    return {
-        name: torch.from_numpy(layer).to(torch.as_tensor(scores[name]).device)
-        for name, layer in mask.items()
-    }
-
-
-def _array(tensor: Any) -> np.ndarray:
-    return np.asarray(tensor.detach().cpu().double() if hasattr(tensor, "detach") else tensor)
-
-
-def _weights(source: Any, names: list[str]) -> dict[str, np.ndarray]:
-    if isinstance(source, Mapping):
-        return {name: _array(source[name]) for name in names if name in source}
-    weights = {}
-    for name in names:
-        value = source
-        for part in name.split("."):
-            value = getattr(value, part, None)
-        if value is None:
-            raise SettingError(f"tie_break: the model has no weight {name!r}")
-        weights[name] = _array(value)
-    return weights

@@ -35,6 +35,7 @@ from swim.settings.jobs import (
     WhereJob,
 )
 from swim.settings.loading import load, without_gaps
+from swim.settings.methods import CustomMethod, CustomScore
 from swim.settings.origin import Origins, Source, of_command_line
 from swim.settings.origin import read as read_source
 from swim.settings.sections import (
@@ -57,6 +58,8 @@ __all__ = [
     "ConfigFile",
     "CorrelateJob",
     "CorrelateSettings",
+    "CustomMethod",
+    "CustomScore",
     "DeviceSettings",
     "EvaluateJob",
     "ExperimentSettings",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from swim.errors import SettingError
 from swim.settings import registry
 from swim.settings.jobs import (
     Compute,
@@ -15,6 +16,7 @@ from swim.settings.jobs import (
     check_epochs,
     check_precision,
 )
+from swim.settings.methods import CustomScore, MethodEntry, custom, names
 from swim.settings.sections import (
     LONGEST_LIST,
     Budget,
@@ -22,7 +24,6 @@ from swim.settings.sections import (
     Estimator,
     FilePath,
     Fraction,
-    Method,
     ModelSettings,
     Name,
     OwnDataSet,
@@ -55,11 +56,11 @@ class ExperimentSettings(Section):
     probe: Literal["signs", "labels"] = as_in(SensitivityJob, "probe")
     curvature_noise: float = as_in(SensitivityJob, "curvature_noise")
     sensitivity_images: int | None = as_in(SensitivityJob, "sensitivity_images")
-    methods: list[Method] = Field(
+    methods: list[MethodEntry] = Field(
         ["swim", "magnitude", "random"],
         min_length=1,
         max_length=LONGEST_LIST,
-        description="selection methods to compare",
+        description="selection methods and policies to compare",
     )
     in_situ: InSituSettings | None = Field(
         None, description="also the baseline that trains on the chip; {} for its defaults"
@@ -120,11 +121,30 @@ class ExperimentSettings(Section):
         return self
 
     @property
+    def method_names(self) -> list[str]:
+        """The methods by their names."""
+        return names(self.methods)
+
+    @property
+    def custom_scores(self) -> dict[str, CustomScore]:
+        """The scores of the user's own among the methods, by name."""
+        return custom(self.methods)
+
+    @property
     def scored(self) -> list[str]:
         """The methods that `correlate` compares; chance gives no score, unless asked by name."""
         own = self.correlate.methods if self.correlate else None
-        chosen = [method for method in self.methods if method in registry.METHODS]
+        chosen = [name for name in self.method_names if name not in registry.POLICIES]
         return own or [method for method in chosen if method != "random"]
+
+    @model_validator(mode="after")
+    def _known_scores(self) -> "ExperimentSettings":
+        for name in (self.correlate.methods if self.correlate else None) or []:
+            try:
+                registry.canonical("selection method", name, self.custom_scores)
+            except SettingError as error:
+                raise ValueError(f"correlate.methods: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _something_to_correlate(self) -> "ExperimentSettings":
@@ -134,7 +154,13 @@ class ExperimentSettings(Section):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "ExperimentSettings":
-        check_repeats(self, "methods", "devices", "sigmas", "fractions", "budgets", "within")
+        folded = [name.lower() for name in self.custom_scores]
+        if twice := sorted({name for name in self.custom_scores if folded.count(name.lower()) > 1}):
+            raise ValueError(
+                f"methods: {', '.join(twice)} differ in case alone, and some file systems take "
+                "them for one; choose another name"
+            )
+        check_repeats(self, "method_names", "devices", "sigmas", "fractions", "budgets", "within")
         return self
 
 

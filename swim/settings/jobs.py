@@ -2,9 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from swim.errors import SettingError
 from swim.settings import estimator_traits, layout, policies, registry
+from swim.settings.methods import CustomScore
 from swim.settings.sections import (
     LARGEST_SEED,
     LONGEST_LIST,
@@ -13,11 +15,10 @@ from swim.settings.sections import (
     DeviceSettings,
     Estimator,
     Fraction,
-    Method,
     ModelSettings,
+    Name,
     Policy,
     Section,
-    SelectionMethod,
     Sigma,
     TrainingSettings,
     as_in,
@@ -83,8 +84,9 @@ class SensitivityJob(Compute):
 
     estimator: Estimator = Field(
         "recursion",
-        description="where second derivatives come from, for policies and for the methods that do "
-        f"not name their own estimator: {registry.BY_CURVATURE}; see docs/estimators.md",
+        description="where second derivatives come from, for policies, scores of your own with "
+        "`needs: curvature`, and the methods that do not name their own estimator: "
+        f"{registry.BY_CURVATURE}; see docs/estimators.md",
     )
     estimator_samples: int = Field(
         1,
@@ -134,12 +136,34 @@ class SensitivityJob(Compute):
         return unused if seeded else {**unused, "seed": True}
 
 
+def _canonical(kind: str, name: str, custom: list[str]) -> str:
+    try:
+        return registry.canonical(kind, name, custom)
+    except SettingError as error:
+        raise ValueError(str(error)) from None
+
+
 class SelectJob(Section):
     """What a mask depends on, beside the checkpoint and its second derivatives."""
 
-    method: SelectionMethod = Field("swim", description="selection method")
+    score: CustomScore | None = Field(
+        None, description="of a method of your own, which --method then names; null: a known one"
+    )
+    method: Name = Field("swim", description="selection method")
     fraction: Fraction = Field("0.1", description="part of the weights to verify")
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the methods that draw")
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str, others: ValidationInfo) -> str:
+        own = [method] if others.data.get("score") else []
+        if own and method in registry.KINDS["method"]:
+            raise ValueError(f"{method!r} is a known method; give `score` another name")
+        return _canonical("selection method", method, own)
+
+    def without_effect(self) -> dict[str, Any]:
+        """A known method has no score of the user's own."""
+        return {} if self.score else {"score": True}
 
 
 class EvaluateJob(Compute):
@@ -253,6 +277,11 @@ class CorrelateJob(Section):
 
     estimator: Estimator = as_in(SensitivityJob, "estimator")
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the intervals' resampling")
+    custom: dict[Name, CustomScore] = Field({}, description="scores of your own, by method")
+
+    def without_effect(self) -> dict[str, Any]:
+        """Without scores of the user's own."""
+        return {} if self.custom else {"custom": True}
 
 
 def check_precision(precision: float | None, chips: int, most: int) -> None:
@@ -273,7 +302,8 @@ class SummariseJob(Section):
 
     devices: list[str] = Field(min_length=1, description="names of memory devices")
     sigmas: list[Sigma] = Field(min_length=1, description="standard deviations")
-    methods: list[Method] = Field(min_length=1, description="selection methods")
+    custom: list[Name] = Field([], description="names of methods of your own")
+    methods: list[str] = Field(min_length=1, description="selection methods and policies")
     fractions: list[Fraction] = Field(min_length=1, description="verified parts")
     budgets: list[Budget] | None = Field(
         None, max_length=LONGEST_LIST, description="of policies; null: the fractions"
@@ -281,6 +311,16 @@ class SummariseJob(Section):
     in_situ: list[Budget] = Field(
         [], max_length=LONGEST_LIST, description="budgets of on-device training"
     )
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: list[str], others: ValidationInfo) -> list[str]:
+        own = others.data.get("custom", [])
+        return [_canonical("method", method, own) for method in methods]
+
+    def without_effect(self) -> dict[str, Any]:
+        """Without methods of the user's own."""
+        return {} if self.custom else {"custom": True}
 
     def files(self) -> list[str]:
         """Their chips files, relative to the chips folder; end points are shared by methods."""

@@ -70,7 +70,7 @@ class Plan:
             "experiment": experiments,
             "dataset": [*registry.DATASETS, *self.config.data_sets],
             "device": list(self.config.devices),
-            "method": list(registry.METHODS),
+            "method": [*registry.METHODS, *self._custom_names()],
             "policy": list(registry.POLICIES),
             "estimator": list(registry.ESTIMATORS),
             "comparison": comparisons,
@@ -78,6 +78,11 @@ class Plan:
         }
         numbers = dict.fromkeys(("sigma", "fraction", "budget"), NUMBER)
         return {name: one_of(known) for name, known in names.items()} | numbers
+
+    def _custom_names(self) -> list[str]:
+        """Names of methods of the user's own, in any experiment."""
+        experiments = self.config.experiments.values()
+        return list(dict.fromkeys(name for own in experiments for name in own.custom_scores))
 
     def experiment(self, wildcards: Wildcards) -> ExperimentSettings:
         """The settings of a job's experiment."""
@@ -115,7 +120,8 @@ class Plan:
     def select(self, wildcards: Wildcards) -> str:
         """Settings of a mask."""
         chosen = {"method": wildcards.method, "fraction": wildcards.fraction}
-        return self._job(SelectJob, wildcards, **chosen)
+        score = self.experiment(wildcards).custom_scores.get(wildcards.method)
+        return self._job(SelectJob, wildcards, **chosen, score=score)
 
     def evaluate(self, wildcards: Wildcards) -> str:
         """Settings of chips that a mask programs."""
@@ -158,14 +164,21 @@ class Plan:
 
     def correlate(self, wildcards: Wildcards) -> str:
         """Settings of the correlations of scores with measured losses."""
-        return self._job(CorrelateJob, wildcards)
+        own = self.experiment(wildcards)
+        scores = {name: own.custom_scores[name] for name in own.scored if name in own.custom_scores}
+        return self._job(CorrelateJob, wildcards, custom=scores)
 
     def points(self, name: str) -> SummariseJob:
         """The points of an experiment's curves."""
         own = self.config.experiments[name]
-        fields = ("devices", "sigmas", "methods", "fractions", "budgets")
+        fields = ("devices", "sigmas", "fractions", "budgets")
         shared = {field: getattr(own, field) for field in fields}
-        return SummariseJob(**shared, in_situ=own.in_situ.budgets if own.in_situ else [])
+        return SummariseJob(
+            **shared,
+            methods=own.method_names,
+            custom=list(own.custom_scores),
+            in_situ=own.in_situ.budgets if own.in_situ else [],
+        )
 
     def summarise(self, wildcards: Wildcards) -> str:
         """The same as JSON, of a job's experiment or comparison."""
@@ -179,6 +192,11 @@ class Plan:
     def network(self, wildcards: Wildcards) -> str:
         """The network's name, or its import."""
         return self.experiment(wildcards).model.network
+
+    def score(self, experiment: str, method: str) -> str:
+        """A selection method's name, or its import."""
+        own = self.config.experiments[experiment].custom_scores.get(method)
+        return own.factory if own else method
 
     def trusted_network(self, wildcards: Wildcards) -> str:
         """The option that lets a step import a network of the user's own."""
@@ -232,8 +250,8 @@ class Plan:
             SettingError: there is none.
         """
         own = self.experiment(wildcards)
-        policies = [name for name in own.methods if name in registry.POLICIES]
-        masks = [name for name in own.methods if name not in registry.POLICIES]
+        policies = [name for name in own.method_names if name in registry.POLICIES]
+        masks = [name for name in own.method_names if name not in registry.POLICIES]
         if wildcards.budget not in own.fractions:
             masks = []
         if wildcards.budget not in (own.budgets or own.fractions):

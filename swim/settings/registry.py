@@ -5,6 +5,8 @@ is used and a step depends on the code of what it chose alone.
 """
 
 import difflib
+import os
+import sys
 import unicodedata
 from collections.abc import Collection
 from importlib import import_module
@@ -117,6 +119,8 @@ KINDS = {
     "variation": VARIATIONS,
     "method": {**METHODS, **POLICIES},
 }
+# Kinds that may also be the user's own code, by its import, ``package.module:function``.
+CUSTOM = ("network", "variation", "selection method")
 
 
 # Stands in a description for the methods that rank by the experiment's estimator.
@@ -147,8 +151,13 @@ def foreign(text: str) -> str:
     return ""
 
 
-def canonical(kind: str, name: str) -> str:
+def canonical(kind: str, name: str, custom: Collection[str] = ()) -> str:
     """The name, or what an alias stands for.
+
+    Args:
+        kind: a key of :data:`KINDS`.
+        name: as a user writes it.
+        custom: further names, of what is the user's own.
 
     Raises:
         SettingError: nothing of that kind has it; the message lists what there is.
@@ -156,18 +165,33 @@ def canonical(kind: str, name: str) -> str:
     aliases = ALIASES.get(kind, {})
     if not isinstance(name, str):
         raise SettingError(f"{kind}: a name is text, not {short(name)}")
+    if name in custom:
+        return name
     if name not in KINDS[kind] and name not in aliases:
-        known = suggest(name, [*KINDS[kind], *aliases])
-        raise SettingError(f"unknown {kind} {short(name)}; {known}")
+        known = suggest(name, [*custom, *KINDS[kind], *aliases])
+        raise SettingError(f"unknown {kind} {short(name)}{_elsewhere(kind, name)}; {known}")
     return aliases.get(name, name)
+
+
+def _elsewhere(kind: str, name: str) -> str:
+    """What a name stands for that was taken for one of another kind: masks and policies differ."""
+    other = {"selection method": "policy", "policy": "selection method"}.get(kind, "")
+    if name not in KINDS.get(other, ()) and name not in ALIASES.get(other, {}):
+        return ""
+    asked = {
+        "policy": "a policy, which decides on each chip (in Python swim.policy)",
+        "selection method": "a selection method, which gives a mask (in Python swim.select)",
+    }
+    return f", which is {asked[other]}"
 
 
 def home(kind: str, name: str) -> str:
     """``module:attribute``, or a module, that a name of a kind stands for.
 
-    A network or a device's variation may also be that itself: ``mypackage.nets:make``.
+    A network, a device's variation or a selection method may also be that itself:
+    ``mypackage.nets:make``.
     """
-    if kind in ("network", "variation") and ":" in str(name):
+    if kind in CUSTOM and ":" in str(name):
         return name
     return KINDS[kind][canonical(kind, name)]
 
@@ -178,14 +202,40 @@ def find(kind: str, name: str) -> Any:
     Raises:
         SettingError: nothing of that kind has the name, or the user's own cannot be imported.
     """
-    module, _, attribute = home(kind, name).partition(":")
-    try:
+    place = home(kind, name)
+    module, _, attribute = place.partition(":")
+    if name in KINDS[kind] or place != name:
         found = import_module(module)
         return getattr(found, attribute) if attribute else found
-    except (ImportError, AttributeError) as error:
-        if name in KINDS[kind]:
-            raise
-        raise SettingError(
-            f"{kind} {name!r} cannot be imported: {error}. Its module must be installed, or lie in "
-            "the folder that the command runs in"
-        ) from error
+    return _custom(f"{kind} {name!r} cannot be imported", module, attribute)
+
+
+def _custom(fault: str, module: str, attribute: str) -> Any:
+    """What an import of the user's own leads to; the folder that the command runs in comes first.
+
+    Raises:
+        SettingError: there is no such module, it raises, or it lacks the attribute.
+    """
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:  # `python -m swim` has it, the script has not
+        sys.path.insert(0, here)
+    try:
+        found = import_module(module)
+    except Exception as error:  # whatever a user's code raises as it is imported
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module}.".startswith(f"{missing}."):
+            raise SettingError(f"{fault}: {nowhere(module)}") from error
+        raise SettingError(f"{fault}: importing {module} raised {error!r}") from error
+    if not hasattr(found, attribute):
+        names = [key for key in vars(found) if not key.startswith("_")]
+        raise SettingError(f"{fault}: {module} has no {attribute!r}; {suggest(attribute, names)}")
+    return getattr(found, attribute)
+
+
+def nowhere(module: str) -> str:
+    """What to say of a module that is not there: where it was searched."""
+    others = os.environ.get("PYTHONPATH", "")
+    return (
+        f"there is no module {module!r}: it must be installed, or lie in the folder that the "
+        f"command runs in ({os.getcwd()}) or in one of PYTHONPATH ({others or 'which is not set'})"
+    )

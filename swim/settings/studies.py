@@ -2,7 +2,8 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from swim.settings.sections import LONGEST_LIST, MOST, Budget, Section, SelectionMethod, Sigma
+from swim.settings.methods import SelectionName
+from swim.settings.sections import LONGEST_LIST, MOST, Budget, Section, Sigma
 
 
 class CorrelateSettings(Section):
@@ -34,11 +35,12 @@ class CorrelateSettings(Section):
         description="measure also on top of the errors of so many programmed chips, whose mean is "
         "taken: no write-verify, the sigma of the change; 0: around ideal weights alone",
     )
-    methods: list[SelectionMethod] | None = Field(
+    methods: list[SelectionName] | None = Field(
         None,
         min_length=1,
         max_length=LONGEST_LIST,
-        description="whose scores; null: the experiment's methods, but random",
+        description="whose scores, names of your own under the experiment's `methods` too; null: "
+        "all of these, but random",
     )
 
     @field_validator("sigmas")
@@ -60,7 +62,8 @@ def check_repeats(section: Section, *names: str) -> None:
         values = getattr(section, name) or []
         twice = sorted({str(v) for v in values if values.count(v) > 1})
         if twice:
-            raise ValueError(f"{name} lists {', '.join(twice)} twice")
+            listed = "methods" if name == "method_names" else name
+            raise ValueError(f"{listed} lists {', '.join(twice)} twice")
 
 
 class InSituTraining(Section):

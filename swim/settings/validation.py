@@ -1,7 +1,7 @@
 """What a user reads about a faulty setting: its name, its value and what is allowed."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,12 +64,17 @@ def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     """Known keys of the section that ``path`` leads to, past names of experiments and devices."""
     for part in path:
         field = model.model_fields.get(str(part))
-        if field is None:
-            continue
-        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        found = [t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)]
+        found = [] if field is None else list(_sections_in(field.annotation))
         model = found[0] if found else model
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that an annotation is made of, such as an entry of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _sections_in(inner)
 
 
 def explain(
@@ -81,7 +86,8 @@ def explain(
 
 def _explained(fault: Any, model: type[BaseModel], prefix: tuple[Any, ...]) -> Fault:
     kind, value = fault["type"], fault["input"]
-    path = (*prefix, *(part for part in fault["loc"] if part != "[key]"))
+    # Without pydantic's own words: a key of a mapping, and which kind of entry a list's is.
+    path = (*prefix, *(part for part in fault["loc"] if not str(part).startswith("[")))
     if kind == "extra_forbidden":
         known = _fields_at(model, fault["loc"][:-1])
         return Fault(path, f"unknown setting; {suggest(str(fault['loc'][-1]), known)}")

@@ -130,6 +130,7 @@ def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
     images = {f"x_{split}": np.zeros((20, 32, 32, 3), np.uint8) for split in ("train", "test")}
     labels = {f"y_{split}": np.arange(20) % 10 for split in ("train", "test")}
     np.savez("cifar10.npz", **images, **labels)
+    (tmp_path / "levels.csv").write_text("level,sigma\n0,0.02\n0.5,0.08\n1,0.04\n")
     names = given()
     for block in blocks(page):
         if block.language != "python":

@@ -50,9 +50,11 @@ TAKEN = {
         "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "CLEAN", "DATA_FILE", "MODEL_FILE",
         "POINT", "SIGMA_PREFIX", "file_name",
     },
+    "swim.settings.sections": {"SMALLEST_TOLERANCE"},  # bounds what may be asked for
     # Sections, whose values are in digests; MOST bounds what may be asked for.
     "swim.settings": {
-        "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "DeviceSettings", "EvaluateJob",
+        "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "CustomScore", "DeviceSettings",
+        "EvaluateJob",
         "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob", "ProgramJob", "SelectJob",
         "SensitivityJob", "SummariseJob", "TrainJob", "TrainingSettings", "VariationSettings",
         "WhereJob", "section_json",

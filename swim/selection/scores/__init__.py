@@ -17,4 +17,6 @@ To add a method:
 The name is then a ``methods:`` entry of ``config.yaml`` and ``--method`` of ``swim select``. An
 edit of the file reruns that method's masks and chips, the tables and figures that show them, and
 ``correlate`` where the study of scores includes the method.
+
+A score of a user's own needs no file here: ``methods:`` takes its import, see docs/selection.md.
 """

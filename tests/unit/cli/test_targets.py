@@ -107,7 +107,8 @@ def test_digests_differ_by_what_settings_choose_and_by_nothing_else(plan):
     assert code.program(At(**vars(one), policy="uswim")) != code.program(
         At(**vars(one), policy="marginal")
     )
-    assert code.select(At(method="swim")) != code.select(At(method="random"))
+    swim, random = (At(experiment="one", method=name) for name in ("swim", "random"))
+    assert code.select(swim) != code.select(random)
     assert code.prepare(At(dataset="file_of_mine")) != code.prepare(At(dataset="folder_of_mine"))
     assert len(code.where(At(**vars(one), budget="0.3"))) == 2
     with pytest.raises(SettingError, match="no method has a point"):

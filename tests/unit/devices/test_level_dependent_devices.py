@@ -1,5 +1,6 @@
 """Devices whose standard deviation depends on what they hold: where they come from, and raises."""
 
+import importlib
 import json
 import math
 import os
@@ -286,6 +287,83 @@ def test_the_check_of_ones_own_class_decides_about_bits(module):
     assert made(variation=variation).K == 2
     with pytest.raises(SettingError, match=r":TwoBits\.check\(4\) raised ValueError.*not 4"):
         made(K=4, variation=variation)
+
+
+def other_when_fewer(levels):
+    return levels / levels.max()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("fails", r"fails raised KeyError\('no such thing'\)"),
+        ("refuses", "^only below half"),
+        ("number", "number returned float; it must return a tensor shaped like"),
+        ("scalar", r"scalar returned a tensor of shape \(\)"),
+        ("negative", "finite and not negative"),
+        ("random", "same levels returned different factors"),
+    ],
+)
+def test_a_function_in_python_is_checked_as_one_of_the_settings(module, name, text):
+    function = getattr(importlib.import_module(module), name)
+    with pytest.raises(SettingError, match=text):
+        swim.Device(0.1, K=2, variation=function)
+    with pytest.raises(SettingError, match=text):
+        swim.Device(0.1, K=2, variation=swim.variation(f"{module}:{name}"))
+
+
+@pytest.mark.parametrize(
+    ("variation", "text"),
+    [
+        ("rram4", r"a function of levels, or None, not 'rram4'; swim\.variation\(name\)"),
+        ({"name": "rram4"}, r"a function of levels, or None.*swim\.table\(path\)"),
+        (other_when_fewer, "with some levels and with all returned different factors"),
+        (lambda levels: levels.bool(), r"returned torch\.bool"),
+        (
+            lambda levels: levels.where(levels < 0.5, torch.nan),
+            "the factor nan at level 0.6.*finite",
+        ),
+        (type("List", (list,), {"__call__": lambda self, levels: levels})(), "cannot be hashed"),
+    ],
+)
+def test_what_is_no_variation_of_a_device(variation, text):
+    with pytest.raises(SettingError, match=text):
+        swim.Device(0.1, K=2, variation=variation)
+
+
+@pytest.mark.parametrize(
+    ("levels", "sigmas", "text"),
+    [
+        ((0.0,), (0.1,), "at least two levels that rise"),
+        ((0.0, 1.0, 0.5), (0.1, 0.1, 0.1), "at least two levels that rise"),
+        ((0.0, 1.5), (0.1, 0.1), "rise from 0 to 1"),
+        ((0.0, 1.0), (0.1,), "and a sigma of each"),
+        ((0.0, 1.0), (0.1, -0.1), "a sigma is negative or not finite"),
+        ((0.0, 1.0), (0.1, math.nan), "a sigma is negative or not finite"),
+    ],
+)
+def test_what_is_no_table(levels, sigmas, text):
+    with pytest.raises(SettingError, match=f"mine: .*{text}"):
+        Table("mine", levels, sigmas)
+
+
+def test_a_device_in_python_is_that_of_the_settings(module, table):
+    path = table("level,sigma\n0,0.02\n1,0.04\n")
+    shape = {"M": 4, "K": 2, "equal_variance": True}
+    assert swim.Device(2, **shape, variation=swim.table(path)) == made(
+        "2", variation={"table": path, "equal_variance": True}
+    )
+    assert swim.Device(0.1, **shape, variation=swim.variation("fefet2")) == made(
+        variation={"name": "fefet2", "equal_variance": True}
+    )
+    own = swim.Device(0.1, M=4, K=2, variation=swim.variation(f"{module}:rising", {"slope": 3.0}))
+    torch.testing.assert_close(own.factors(FOUR), 1 + 3 * FOUR)
+
+
+def test_a_tolerance_lost_in_rounding_is_refused_in_python_too():
+    for make in (made, lambda **settings: swim.Device(0.1, **settings)):
+        with pytest.raises(SettingError, match=r"tolerance \(1e-06\) must be at least 1e-05"):
+            make(tolerance=1e-6)
 
 
 @pytest.mark.long

@@ -316,6 +316,13 @@ def test_a_table_outside_any_sigmas_folder_is_named(two, tmp_path):
         provenance.of_one_experiment([copy(two[0]["chips"], tmp_path / "a/b.csv")])
 
 
+def test_the_folder_of_a_custom_method_holds_no_other_methods_chips(two, tmp_path):
+    moved = copy(two[0]["chips"], tmp_path / "d/sigma-0.1/mine/0.1.csv")
+    provenance.of_one_experiment([moved])  # a folder may have a name of its own
+    with pytest.raises(DataError, match="its place says method mine, but it was made for method"):
+        provenance.of_one_experiment([moved], custom=["mine"])
+
+
 @pytest.mark.parametrize(("path", "place"), [
     ("x/four_bit/sigma-0.3/swim/0.1.csv",
      {"device": "four_bit", "sigma": "0.3", "method": "swim", "fraction": "0.1"}),

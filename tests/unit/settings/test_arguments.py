@@ -66,7 +66,7 @@ def test_a_device_names_the_whole_number_that_is_none(name, value):
         ({"clip": 1}, "clip must be True or False, not 1"),
         ({"convention": None}, "unknown convention None"),
         ({"write_verify": ["redraw"]}, "unknown write_verify"),
-        ({"variation": "rram1"}, "variation must be a function of levels.*of_settings"),
+        ({"variation": "rram1"}, r"variation must be a function of levels.*swim\.variation"),
         ({"equal_variance": "yes", "variation": abs}, "equal_variance must be True or False"),
     ],
 )

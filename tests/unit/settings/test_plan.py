@@ -76,6 +76,40 @@ def test_methods_at_a_budget_are_those_that_have_a_point_there(plan):
         plan.at_budget(at("0.7"))
 
 
+MINE = {"name": "mine", "import": "my.scores:gain", "needs": "curvature"}
+SCORE = {"import": "my.scores:gain", "arguments": {}, "needs": "curvature"}
+
+
+def test_a_custom_score_reaches_the_steps_that_need_it_and_no_others():
+    experiments = {
+        "one": {"methods": ["swim", MINE, "uswim"], "correlate": {}, "seed": 3},
+        "two": {
+            "methods": [{**MINE, "import": "my.others:gain"}],
+            "correlate": {"methods": ["swim"]},
+        },
+        "third": {"methods": ["swim", "uswim"]},
+    }
+    plan = Plan(load({**CONTENT, "experiments": experiments, "comparisons": {}}))
+    assert re.fullmatch(plan.wildcards()["method"], "mine")
+    assert not re.fullmatch(plan.wildcards()["policy"], "mine")
+    mine = json.loads(plan.select(At(experiment="one", method="mine", fraction="0.1")))
+    assert mine == {"method": "mine", "fraction": "0.1", "seed": 3, "score": SCORE}
+    other = json.loads(plan.select(At(experiment="two", method="mine", fraction="0.1")))
+    assert other["score"]["import"] == "my.others:gain"
+    known = json.loads(plan.select(At(experiment="one", method="swim", fraction="0.1")))
+    assert known == {"method": "swim", "fraction": "0.1", "seed": 3}
+    assert json.loads(plan.correlate(At(experiment="one")))["custom"] == {"mine": SCORE}
+    assert plan.scored(At(experiment="one")) == "--method swim --method mine"
+    assert "custom" not in json.loads(plan.correlate(At(experiment="two")))
+    assert json.loads(plan.summarise(At(experiment="one")))["custom"] == ["mine"]
+    assert "custom" not in json.loads(plan.summarise(At(experiment="third")))
+    assert "a/sigma-0.1/mine/0.5.csv" in plan.points("one").files()
+    at = At(experiment="one", device="a", budget="0.5")
+    assert plan.at_budget(at) == (["swim", "mine"], ["uswim"])
+    stored = json.loads(plan.describe(At(experiment="one")))
+    assert stored["methods"][1] == {"name": "mine", **SCORE}
+
+
 def test_what_is_the_users_own_is_an_option_or_an_input(plan):
     assert plan.data_files(At(dataset="file_of_mine")) == ["x.npz"]
     assert plan.data_files(At(dataset="folder_of_mine")) == []

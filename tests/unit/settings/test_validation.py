@@ -22,6 +22,7 @@ from swim.settings import (
     section_json,
 )
 from swim.settings.loading import TRAINING_IMAGES
+from swim.settings.methods import TAKEN
 from swim.settings.reference import schema
 from tests import ROOT
 
@@ -58,6 +59,40 @@ def faulty(**experiment):
         ({"budgets": [0.1]}, ["budgets.0", "0.1", "quoted", '"0.1"']),
         ({"budgets": ["-0.1"]}, ["budgets.0", "-0.1", "at least 0"]),
         ({"budgets": ["2", "2"]}, ["budgets lists 2 twice"]),
+        (
+            {"methods": [{"name": "swim", "import": "a:b"}]},
+            ["methods.0.name: 'swim' is taken; choose another name"],
+        ),
+        ({"methods": [{"name": "SM", "import": "a:b"}]}, ["methods.0.name: 'SM' is taken"]),
+        ({"methods": [{"name": "All", "import": "a:b"}]}, ["taken, like 'all' where case"]),
+        ({"methods": [{"name": "delta", "import": "a:b"}]}, ["methods.0.name: 'delta' is taken"]),
+        ({"methods": [{"name": "../x", "import": "a:b"}]}, ["methods.0.name: '../x' is no name"]),
+        ({"methods": [{"name": "x", "import": "a.b"}]}, ["methods.0.import", "'a.b'"]),
+        ({"methods": [{"name": "x"}]}, ["methods.0.import: is missing"]),
+        (
+            {"methods": [{"name": "x", "impot": "a:b"}]},
+            ["methods.0.impot", "did you mean 'import'"],
+        ),
+        (
+            {"methods": [{"name": "x", "import": "a:b", "needs": "curvatur"}]},
+            ["methods.0.needs: unknown need 'curvatur'; did you mean 'curvature'?"],
+        ),
+        (
+            {"methods": [{"name": "x", "import": "a:b"}, {"name": "x", "import": "a:c"}]},
+            ["methods lists x twice"],
+        ),
+        (
+            {"methods": [{"name": "x", "import": "a:b"}, {"name": "X", "import": "a:c"}]},
+            ["methods: X, x differ in case alone"],
+        ),
+        (
+            {"methods": ["swim"], "correlate": {"methods": ["mine"]}},
+            ["correlate.methods: unknown selection method 'mine'"],
+        ),
+        (
+            {"methods": ["swim"], "correlate": {"methods": ["uswim"]}},
+            ["correlate.methods", "'uswim', which is a policy"],
+        ),
         ({"methods": ["swim_devise"]}, ["methods.0", "'swim_devise'", "'swim_device'"]),
         ({"chips": 1}, ["chips", "greater than or equal to 2", "1"]),
         ({"chips": "30"}, ["chips", "integer", "'30'"]),
@@ -347,3 +382,10 @@ def test_within_are_quoted_points_of_accuracy():
     assert "within" in faulty(within=["0.5", "0.5"])
     assert 'spelt "0.5"' in faulty(within=["0.50"])
     assert "between 0 and 100" in faulty(within=["101"])
+
+
+def test_names_of_custom_methods_leave_out_all_that_tables_use():
+    from swim.reports import accuracy_tables, correlation
+
+    columns = {*correlation.KEYS, *correlation.MEASURED, "experiment", "model", "dataset"}
+    assert columns | {*accuracy_tables.ENDS, "clean", "in_situ"} <= TAKEN
