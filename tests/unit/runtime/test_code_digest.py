@@ -86,6 +86,7 @@ def digests():
 
 EDITS = [
     ("networks/training.py", "momentum=0.9", "momentum=0.8", {"train"}),
+    ("reports/crossings.py", "SAME = 1e-12", "SAME = 1e-11", {"cycles", "plot"}),
     ("reports/plots/accuracy_figure.py", 'alpha=0.25', 'alpha=0.3', {"plot"}),
     ("reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000", {"cycles", "plot"}),
     ("curvature/recursion.py", "(40, 0, -40)", "(40, 0)", {"sensitivity"}),
@@ -111,7 +112,7 @@ EDITS = [
     ("evaluation/perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
     ("reports/correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
     ("reports/plots/scatter_figure.py", "alpha=0.25", "alpha=0.3", {"correlate"}),
-    ("evaluation/statistics.py", "array, 5", "array, 6", {"summarise", "cycles", "plot"}),
+    ("evaluation/statistics.py", "5: 60", "5: 61", {"summarise", "cycles", "plot"}),
     ("evaluation/stopping.py", "0.975", "0.995", {"evaluate", "summarise", "cycles", "plot"}),
     ("cli/console.py", '"--network"', '"--net"', set()),
     ("runtime/progress_bar.py", "leave=False", "leave=True", set()),

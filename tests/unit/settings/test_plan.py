@@ -2,9 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace as At
 
 import pytest
+import yaml
 
 from swim.errors import SettingError
 from swim.settings import load
@@ -29,6 +31,21 @@ CONTENT = {
 @pytest.fixture(scope="module")
 def plan():
     return Plan(load(CONTENT))
+
+
+def test_shipped_budgets_are_fractions_too():
+    """Masks and policies meet on one grid; a policy that ends early has no larger budgets."""
+    shipped = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
+    checked = 0
+    for name, own in load(shipped).experiments.items():
+        if own.budgets:
+            masks = [float(part) for part in own.fractions]
+            assert set(own.budgets) <= set(own.fractions), name
+            below = {part for part in own.fractions if float(part) <= max(map(float, own.budgets))}
+            assert below - {"0"} == set(own.budgets), name
+            assert masks == sorted(masks), name
+            checked += 1
+    assert checked
 
 
 def test_experiments_are_sorted_by_what_they_start_from(plan):
