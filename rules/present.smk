@@ -9,6 +9,7 @@ localrules:
     plot_reads,
     plot_cycles,
     plot_where,
+    claims_of_comparison,
 
 
 rule summarise:
@@ -101,6 +102,62 @@ use rule cycles as compare with:
         points=PLAN.summarise,
         within=PLAN.within,
         code=code_digest.digest("cycles"),
+
+
+rule claims:
+    """The tables of an experiment -> what the papers' abstracts claim, and whether it holds here."""
+    input:
+        cycles=layout.of_place(layout.CYCLES, "{experiment}"),
+        accuracy=layout.ACCURACY,
+    output:
+        json=layout.of_place(layout.CLAIMS, "{experiment}"),
+        markdown=layout.of_place(layout.CLAIMS_MARKDOWN, "{experiment}"),
+        html=report(
+            layout.of_place(layout.CLAIMS_PAGE, "{experiment}"),
+            caption="report/claims.rst",
+            # Categories are sorted by name: this one is the first.
+            category="1. Claims",
+            labels={"result": "{experiment}: claims (page)"},
+        ),
+    log:
+        layout.log("claims"),
+    benchmark:
+        layout.benchmark("claims")
+    localrule: True
+    conda:
+        "../envs/swim.yaml"
+    params:
+        accuracy=lambda wildcards, input: [f"--accuracy={file}" for file in input[1:]],
+        settings=PLAN.claims,
+        code=code_digest.digest("claims"),
+    shell:
+        "python -m swim claims --cycles {input.cycles:q} {params.accuracy:q}"
+        " --settings {params.settings:q} --out {output.json:q}"
+        " --markdown {output.markdown:q} --html {output.html:q} > {log:q} 2>&1"
+
+
+use rule claims as claims_of_comparison with:
+    """The tables of experiments that differ in their seed -> the same, over all of them."""
+    input:
+        cycles=layout.of_place(layout.CYCLES, layout.OF_COMPARISON),
+        accuracy=lambda wildcards: FILES.accuracy(PLAN.compared(wildcards.comparison)),
+    output:
+        json=layout.of_place(layout.CLAIMS, layout.OF_COMPARISON),
+        markdown=layout.of_place(layout.CLAIMS_MARKDOWN, layout.OF_COMPARISON),
+        html=report(
+            layout.of_place(layout.CLAIMS_PAGE, layout.OF_COMPARISON),
+            caption="report/claims.rst",
+            category="1. Claims",
+            labels={"result": "comparison {comparison}: claims (page)"},
+        ),
+    log:
+        layout.log("claims", of=layout.OF_COMPARISON),
+    benchmark:
+        layout.benchmark("claims", of=layout.OF_COMPARISON)
+    params:
+        accuracy=lambda wildcards, input: [f"--accuracy={file}" for file in input[1:]],
+        settings=PLAN.claims,
+        code=code_digest.digest("claims"),
 
 
 rule join_comparisons:

@@ -15,6 +15,8 @@ from swim.selection.scores.base import estimator_of
 from swim.settings import layout, registry, section_json
 from swim.settings.plan import Plan, Wildcards, as_dict
 
+_CLAIMS = (layout.CLAIMS, layout.CLAIMS_MARKDOWN, layout.CLAIMS_PAGE)
+
 
 class Targets:
     """Files by wildcards, or by the name of an experiment or comparison."""
@@ -110,7 +112,7 @@ class Targets:
             for kind in ("png", "svg")
         ]
         tables = [layout.SETTINGS, layout.ACCURACY, layout.PAIRED, layout.CYCLES,
-                  layout.CYCLES_MARKDOWN, layout.SUMMARY]  # fmt: skip
+                  layout.CYCLES_MARKDOWN, layout.SUMMARY, *_CLAIMS]  # fmt: skip
         return [
             *(table.format(experiment=name, place=name) for table in tables),
             *figures,
@@ -126,6 +128,15 @@ class Targets:
     def cycles(self, names: Sequence[str]) -> list[str]:
         """The tables of comparisons."""
         return [layout.CYCLES.format(place=_place(name)) for name in names]
+
+    def accuracy(self, names: Sequence[str]) -> list[str]:
+        """The tables of accuracy of experiments."""
+        return [layout.ACCURACY.format(experiment=name) for name in names]
+
+    def claims(self, experiments: Sequence[str], comparisons: Sequence[str]) -> list[str]:
+        """The verdicts on claims of experiments and comparisons."""
+        places = [*experiments, *map(_place, comparisons)]
+        return [layout.CLAIMS.format(place=place) for place in places]
 
     def comparisons(self, names: Sequence[str]) -> list[str]:
         """What comparisons make: each one's, and all in one table if all are asked for."""
@@ -145,7 +156,8 @@ class Targets:
             for sigma in self._plan.config.experiments[self._plan.compared(name)[0]].sigmas
             for suffix in ("png", "svg")
         ]
-        return [*tables, *figures]
+        pages = [page.format(place=_place(name)) for name in names for page in _CLAIMS]
+        return [*tables, *figures, *pages]
 
     # --- what files say of themselves -----------------------------------------------------------
 

@@ -72,6 +72,9 @@ WHERE_FIGURE = EXPERIMENT + "/figures/where-{device}-{budget}-sigma-{sigma}.{suf
 OF_COMPARISON = "summary/{comparison}"
 CYCLES = "results/{place}/cycles_to_accuracy.csv"
 CYCLES_MARKDOWN = "results/{place}/cycles_to_accuracy.md"
+CLAIMS = "results/{place}/claims.json"
+CLAIMS_MARKDOWN = "results/{place}/claims.md"
+CLAIMS_PAGE = "results/{place}/claims.html"
 CYCLES_FIGURE = "results/{place}/figures/cycles-sigma-{sigma}.{suffix}"
 # All comparisons in one table.
 ALL_CYCLES = "results/summary/cycles_to_accuracy.csv"

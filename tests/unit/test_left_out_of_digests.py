@@ -52,10 +52,10 @@ TAKEN = {
     },
     # Sections, whose values are in digests; MOST bounds what may be asked for.
     "swim.settings": {
-        "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "DeviceSettings", "EvaluateJob",
-        "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob", "ProgramJob", "SelectJob",
-        "SensitivityJob", "SummariseJob", "TrainJob", "TrainingSettings", "VariationSettings",
-        "WhereJob", "section_json",
+        "AdoptJob", "ClaimsJob", "Compute", "ConfigFile", "CorrelateJob", "DeviceSettings",
+        "EvaluateJob", "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob",
+        "ProgramJob", "SelectJob", "SensitivityJob", "SummariseJob", "TrainJob",
+        "TrainingSettings", "VariationSettings", "WhereJob", "section_json",
     },
 }  # fmt: skip
 

@@ -27,7 +27,8 @@ def test_an_experiment_makes_its_tables_figures_and_chips(files):
     made = files.experiment("one")
     assert len(made) == len(set(made))
     for file in ("settings.json", "accuracy.csv", "paired.csv", "cycles_to_accuracy.csv",
-                 "cycles_to_accuracy.md", "figures/accuracy-log-sigma-0.2.svg",
+                 "cycles_to_accuracy.md", "claims.json", "claims.md", "claims.html",
+                 "figures/accuracy-log-sigma-0.2.svg",
                  "figures/reads-sigma-0.1.png", "chips/a/sigma-0.1/clean.csv",
                  "chips/a/sigma-0.2/swim/0.5.csv", "chips/a/sigma-0.2/uswim/0.3.csv"):  # fmt: skip
         assert f"results/one/{file}" in made
@@ -68,6 +69,13 @@ def test_all_comparisons_are_one_table_and_some_are_one_each(plan, files):
     whole = files.comparisons(["both"])
     assert "results/summary/cycles_to_accuracy.csv" in whole
     assert "results/summary/both/figures/cycles-sigma-0.1.png" in whole
+    assert "results/summary/both/claims.html" in whole
+    assert files.claims(["one"], ["both"]) == [
+        "results/one/claims.json", "results/summary/both/claims.json"
+    ]  # fmt: skip
+    assert files.accuracy(["one", "two"]) == [
+        "results/one/accuracy.csv", "results/two/accuracy.csv"
+    ]  # fmt: skip
     assert files.comparisons([]) == []
     more = {**CONTENT, "comparisons": {**CONTENT["comparisons"],
                                        "again": {"experiments": ["two", "one"]}}}  # fmt: skip

@@ -66,6 +66,15 @@ def test_wildcards_take_the_names_that_there_are_and_no_others(plan):
     assert one_of([]) == "-"
 
 
+def test_claims_know_the_estimator_and_which_devices_depend_on_their_level():
+    devices = {"a": {}, "uneven": {"M": 4, "K": 2, "variation": {"name": "fefet2"}}}
+    own = {"devices": ["a", "uneven"], "estimator": "gauss_newton"}
+    plan = Plan(load({"devices": devices, "experiments": {"mine": own}}))
+    assert json.loads(plan.claims(At(experiment="mine"))) == {
+        "estimator": "gauss_newton", "level_dependent": ["uneven"]
+    }  # fmt: skip
+
+
 def test_a_steps_settings_hold_what_it_depends_on_and_nothing_else(plan):
     made = json.loads(plan.evaluate(At(experiment="one", device="b", sigma="0.2")))
     assert made["device"]["K"] == 2
