@@ -13,8 +13,8 @@ from typing import Any
 from swim.errors import DataError
 from swim.runtime.markdown import table as markdown_table
 
-HEADS = ("claim", "claimed by", "measured here", "where", "chips", "seeds", "writes per device",
-         "reads per device", "settings that hold", "verdict")  # fmt: skip
+HEADS = ("claim", "verdict", "measured here", "where", "chips", "seeds", "writes per device",
+         "reads per device", "settings that hold", "claimed by")  # fmt: skip
 ROW_HEADS = ("network", "device", "σ", "within", "method", "speedup in cycles", "chips", "seeds",
              "writes per device", "reads per device", "verdict", "remark")  # fmt: skip
 MEANING = (
@@ -75,7 +75,7 @@ def text(found: Mapping[str, Any]) -> str:
 def markdown(found: Mapping[str, Any]) -> str:
     """The table of claims, then each claim's settings."""
     lines = [f"# Claims: {found['name']}", ""]
-    lines += markdown_table(HEADS, [_cells(claim) for claim in found["claims"]], "llllrrrrll")
+    lines += markdown_table(HEADS, [_cells(claim) for claim in found["claims"]], "llllrrrrrl")
     for paragraph in MEANING:
         lines += ["", paragraph]
     for claim in found["claims"]:
@@ -89,25 +89,24 @@ def markdown(found: Mapping[str, Any]) -> str:
 def page(found: Mapping[str, Any]) -> str:
     """The same as one file of HTML, which needs nothing else."""
     title = f"Claims: {found['name']}"
-    body = [f"<h1>{_safe(title)}</h1>", *_html_table(HEADS, map(_cells, found["claims"]), -1)]
+    body = [f"<h1>{_safe(title)}</h1>", *_html_table(HEADS, map(_cells, found["claims"]))]
     body += [f"<p>{_safe(paragraph)}</p>" for paragraph in MEANING]
     for claim in found["claims"]:
         if len(claim["rows"]) > 1:
             body += [f"<h2>{_safe(claim['claim'])}</h2>", f"<p>{_safe(_counted(claim))}</p>"]
-            body += _html_table(ROW_HEADS, map(_row_cells, claim["rows"]), -2)
+            body += _html_table(ROW_HEADS, map(_row_cells, claim["rows"]))
     return _PAGE.replace("TITLE", _safe(title)).replace("BODY", "\n".join(body))
 
 
 def _cells(claim: Mapping[str, Any]) -> list[str]:
     best = claim["best"]
     if best is None:
-        return [claim["claim"], claim["claimed_by"], *["–"] * 7, claim["verdict"]]
+        return [claim["claim"], claim["verdict"], *["–"] * 7, claim["claimed_by"]]
     measured = best["measured"] + (f" ({best['note']})" if best["note"] else "")
     counts = [str(best[key]) if best[key] is not None else "–" for key in ("chips", "seeds")]
     costs = [_cost(best, kind) for kind in ("writes", "reads")]
-    where = _where(best)
-    return [claim["claim"], claim["claimed_by"], measured, where, *counts, *costs, _share(claim),
-            claim["verdict"]]  # fmt: skip
+    return [claim["claim"], claim["verdict"], measured, _where(best), *counts, *costs,
+            _share(claim), claim["claimed_by"]]  # fmt: skip
 
 
 def _row_cells(row: Mapping[str, Any]) -> list[str]:
@@ -153,16 +152,15 @@ def _safe(words: str) -> str:
     return html.escape(words)
 
 
-def _html_table(heads: Sequence[str], rows: Iterator[list[str]], verdict: int) -> list[str]:
+def _html_table(heads: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
     """The lines of a table; the verdict's column has a class for its colour."""
     lines = ['<div class="wide"><table>', "<thead><tr>"]
     lines += [f"<th>{_safe(head)}</th>" for head in heads]
     lines.append("</tr></thead><tbody>")
     for cells in rows:
-        marked = len(cells) + verdict
         lines.append("<tr>")
         for place, cell in enumerate(cells):
-            mark = f' class="{cell.replace(" ", "-")}"' if place == marked else ""
+            mark = f' class="{cell.replace(" ", "-")}"' if heads[place] == "verdict" else ""
             lines.append(f"<td{mark}>{_safe(cell)}</td>")
         lines.append("</tr>")
     return [*lines, "</tbody></table></div>"]
