@@ -9,6 +9,7 @@ from swim.errors import SettingError
 from swim.reports import accuracy_tables, claims_page, cycles_to_accuracy
 from swim.reports import claims as judged
 from swim.runtime import files
+from swim.runtime.latex import from_markdown
 from swim.settings import validation
 
 
@@ -19,6 +20,7 @@ from swim.settings import validation
 @click.option("--settings", "chosen", default="{}", help="estimator, level_dependent, as JSON")
 @click.option("--out", type=FILE, help="claims to write (.json)")
 @click.option("--markdown", type=FILE, help="the same to read, to write (.md)")
+@click.option("--latex", type=FILE, help="its tables for a paper, to write (.tex)")
 @click.option("--html", "page", type=FILE, help="the same as a page, to write (.html)")
 def claims(
     stored: tuple[str, ...],
@@ -27,6 +29,7 @@ def claims(
     chosen: str,
     out: str | None,
     markdown: str | None,
+    latex: str | None,
     page: str | None,
 ) -> None:
     """Claims of the papers' abstracts, and ours, against what was measured.
@@ -34,7 +37,11 @@ def claims(
     Prints a verdict per claim: of STORED files that this command wrote, or from the tables of an
     experiment or comparison.
     """
-    if bool(stored) == bool(cycles) or bool(cycles) != bool(accuracy) or (stored and (out or page)):
+    if (
+        bool(stored) == bool(cycles)
+        or bool(cycles) != bool(accuracy)
+        or (stored and (out or markdown or latex or page))
+    ):
         raise SettingError("give either STORED claims to print, or --cycles with --accuracy")
     for path in stored:
         click.echo(claims_page.read_text(path))
@@ -48,6 +55,8 @@ def claims(
             files.write_text(out, judged.to_json(own))
         if markdown:
             files.write_text(markdown, claims_page.markdown(own))
+        if latex:
+            files.write_text(latex, from_markdown(claims_page.markdown(own)))
         if page:
             files.write_text(page, claims_page.page(own))
         click.echo(claims_page.text(own))

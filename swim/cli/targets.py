@@ -15,7 +15,7 @@ from swim.selection.scores.base import estimator_of
 from swim.settings import layout, registry, section_json
 from swim.settings.plan import Plan, Wildcards, as_dict
 
-_CLAIMS = (layout.CLAIMS, layout.CLAIMS_MARKDOWN, layout.CLAIMS_PAGE)
+_CLAIMS = (layout.CLAIMS, layout.CLAIMS_MARKDOWN, layout.CLAIMS_LATEX, layout.CLAIMS_PAGE)
 
 
 class Targets:
@@ -112,7 +112,8 @@ class Targets:
             for kind in ("png", "svg")
         ]
         tables = [layout.SETTINGS, layout.ACCURACY, layout.PAIRED, layout.CYCLES,
-                  layout.CYCLES_MARKDOWN, layout.SUMMARY, *_CLAIMS]  # fmt: skip
+                  layout.CYCLES_MARKDOWN, layout.CYCLES_LATEX, layout.SUMMARY, layout.SUMMARY_LATEX,
+                  *_CLAIMS]  # fmt: skip
         return [
             *(table.format(experiment=name, place=name) for table in tables),
             *figures,
@@ -143,12 +144,12 @@ class Targets:
         if not names:
             return []
         whole = set(names) == set(self._plan.config.comparisons)
-        tables = [layout.ALL_CYCLES, layout.ALL_CYCLES_MARKDOWN]
+        tables = [layout.ALL_CYCLES, layout.ALL_CYCLES_MARKDOWN, layout.ALL_CYCLES_LATEX]
         if not whole:
             tables = [
                 table.format(place=_place(name))
                 for name in names
-                for table in (layout.CYCLES, layout.CYCLES_MARKDOWN)
+                for table in (layout.CYCLES, layout.CYCLES_MARKDOWN, layout.CYCLES_LATEX)
             ]
         figures = [
             layout.CYCLES_FIGURE.format(place=_place(name), sigma=sigma, suffix=suffix)
