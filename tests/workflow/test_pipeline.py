@@ -71,6 +71,9 @@ def test_from_nothing_to_figures(project):
     assert verdicts["one_pass"] == "holds"
     assert verdicts["policy_over_swim"] == "not measured"
     assert "<h1>Claims: tiny</h1>" in (made / "claims.html").read_text()
+    for file in (made / "claims.tex", made / "cycles_to_accuracy.tex",
+                 project.folder / "results/summary/tiny.tex"):  # fmt: skip
+        assert r"\toprule" in file.read_text()
     # The end of the run says what the page says.
     assert claims_page.read_text(made / "claims.json") in first
 
