@@ -172,7 +172,7 @@ def _row(claim: Claim, at: Mapping[str, Row], method: str, full: float) -> dict[
 
 
 _ENDS = ("", "_low", "_high")
-_NOTHING_TO_SELECT = "no write-verify is accurate enough, or may be"
+_NOTHING_TO_SELECT = "chips may be accurate enough without write-verify"
 _Speedup = tuple[float, float, float]  # value, lower and upper end of its interval
 
 
