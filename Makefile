@@ -36,9 +36,12 @@ quick: $(VENV)/installed  ## LeNet on 5,000 embedded MNIST digits, all methods, 
 	snakemake --cores $(CORES) quick
 	snakemake --cores $(CORES) quick --report results/quick/report.zip
 	@echo
+	@python -m swim claims results/quick/claims.json
+	@echo
 	@echo "Figures:  results/quick/figures/"
 	@ls results/quick/figures/*.png results/quick/figures/*.svg | sed 's/^/          /'
 	@echo "Tables:   results/quick/accuracy.csv, results/summary/quick.md"
+	@echo "Claims:   results/quick/claims.html"
 	@echo "Report:   results/quick/report.zip (unpack it, open report/report.html in a browser)"
 
 lint: $(VENV)/installed-dev  ## formatting, lint, order of the rooms, types

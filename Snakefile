@@ -45,3 +45,7 @@ include: "rules/select.smk"
 include: "rules/evaluate.smk"
 include: "rules/correlate.smk"
 include: "rules/present.smk"
+
+
+onsuccess:
+    tell_claims()

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.score_cases import SCORES
-from swim.reports import cycles_to_accuracy
+from swim.reports import crossings as curves
 from swim.reports.plots import canvas
 from swim.reports.plots.method_styles import styles
 from swim.runtime import files, markdown, rng
@@ -68,11 +68,12 @@ def crossings(content: Mapping[str, Any], score: str) -> list[str]:
     times = draws.multinomial(len(full), np.full(len(full), 1 / len(full)), size=RESAMPLES)
     times = np.concatenate([np.ones((1, len(full))), times])
     means = times @ below / times.sum(1, keepdims=True)
+    means = curves.rising(means, curves.precision(below))
     cells = []
     for within in WITHIN:
-        places = cycles_to_accuracy.crossing(means + within)
-        values = cycles_to_accuracy.interpolate(places, np.broadcast_to(nwc, means.shape))
-        low, high = cycles_to_accuracy.interval(values[1:])
+        places = curves.crossing(means + within)
+        values = curves.interpolate(places, np.broadcast_to(nwc, means.shape))
+        low, high = np.percentile(values[1:], (2.5, 97.5))
         cells.append(f"{values[0]:.2g} [{low:.2g}, {high:.2g}]")
     return cells
 

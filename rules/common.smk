@@ -20,6 +20,7 @@ from swim.cli.step_digests import StepDigests
 from swim.cli.targets import Targets
 from swim.data import level_table
 from swim.devices import known
+from swim.reports import claims_page
 from swim.runtime import code_digest, machine
 from swim.settings import layout
 from swim.settings.plan import Plan, one_of
@@ -143,6 +144,7 @@ def chips(name):
 # Experiments and comparisons that --configfile or --config names, if any.
 NAMED = {section: ORIGINS.named(section) for section in ("experiments", "comparisons")}
 ANNOUNCED = set()
+PLANNED_CLAIMS = {}  # files of verdicts, in the order of the targets
 
 
 def outcomes(experiments, comparisons=(), why=""):
@@ -153,8 +155,16 @@ def outcomes(experiments, comparisons=(), why=""):
         logger.info(f"Planned: {planned or 'no experiment'}{why}")
     for name in experiments:
         chips(name)
+    PLANNED_CLAIMS.update(dict.fromkeys(FILES.claims(experiments, comparisons)))
     made = [file for name in experiments for file in FILES.experiment(name)]
     return made + FILES.comparisons(list(comparisons))
+
+
+def tell_claims():
+    """What the papers claim, and whether it holds, of each experiment that this run was to make."""
+    for file in PLANNED_CLAIMS:
+        if os.path.exists(file):
+            logger.info(with_workflow_errors(claims_page.read_text)(file))
 
 
 def outcomes_named():

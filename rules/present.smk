@@ -9,6 +9,7 @@ localrules:
     plot_reads,
     plot_cycles,
     plot_where,
+    claims_of_comparison,
 
 
 rule summarise:
@@ -29,6 +30,7 @@ rule summarise:
             labels={"result": "{experiment}: differences, paired by chip (table)"},
         ),
         markdown=layout.SUMMARY,
+        latex=layout.SUMMARY_LATEX,
     log:
         layout.log("summarise"),
     benchmark:
@@ -46,7 +48,8 @@ rule summarise:
         "python -m swim summarise --folder {params.folder:q} --points {params.points:q}"
         " --experiment {wildcards.experiment}"
         " --model {params.model} --dataset {params.dataset}"
-        " --out {output.csv:q} --paired {output.paired:q} --markdown {output.markdown:q} > {log:q} 2>&1"
+        " --out {output.csv:q} --paired {output.paired:q} --markdown {output.markdown:q}"
+        " --latex {output.latex:q} > {log:q} 2>&1"
 
 
 rule cycles:
@@ -61,6 +64,7 @@ rule cycles:
             labels={"result": "{experiment}: cycles to accuracy (table)"},
         ),
         markdown=layout.of_place(layout.CYCLES_MARKDOWN, "{experiment}"),
+        latex=layout.of_place(layout.CYCLES_LATEX, "{experiment}"),
     log:
         layout.log("cycles"),
     benchmark:
@@ -77,7 +81,8 @@ rule cycles:
     shell:
         "python -m swim cycles {params.folders:q} --points {params.points:q}"
         " --experiment {params.name} {params.within}"
-        " --out {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
+        " --out {output.csv:q} --markdown {output.markdown:q}"
+        " --latex {output.latex:q} > {log:q} 2>&1"
 
 
 use rule cycles as compare with:
@@ -91,6 +96,7 @@ use rule cycles as compare with:
     output:
         csv=layout.of_place(layout.CYCLES, layout.OF_COMPARISON),
         markdown=layout.of_place(layout.CYCLES_MARKDOWN, layout.OF_COMPARISON),
+        latex=layout.of_place(layout.CYCLES_LATEX, layout.OF_COMPARISON),
     log:
         layout.log("compare", of=layout.OF_COMPARISON),
     benchmark:
@@ -101,6 +107,64 @@ use rule cycles as compare with:
         points=PLAN.summarise,
         within=PLAN.within,
         code=code_digest.digest("cycles"),
+
+
+rule claims:
+    """The tables of an experiment -> what the papers' abstracts claim, and whether it holds here."""
+    input:
+        cycles=layout.of_place(layout.CYCLES, "{experiment}"),
+        accuracy=layout.ACCURACY,
+    output:
+        json=layout.of_place(layout.CLAIMS, "{experiment}"),
+        markdown=layout.of_place(layout.CLAIMS_MARKDOWN, "{experiment}"),
+        latex=layout.of_place(layout.CLAIMS_LATEX, "{experiment}"),
+        html=report(
+            layout.of_place(layout.CLAIMS_PAGE, "{experiment}"),
+            caption="report/claims.rst",
+            # Categories are sorted by name: this one is the first.
+            category="1. Claims",
+            labels={"result": "{experiment}: claims (page)"},
+        ),
+    log:
+        layout.log("claims"),
+    benchmark:
+        layout.benchmark("claims")
+    localrule: True
+    conda:
+        "../envs/swim.yaml"
+    params:
+        accuracy=lambda wildcards, input: [f"--accuracy={file}" for file in input[1:]],
+        settings=PLAN.claims,
+        code=code_digest.digest("claims"),
+    shell:
+        "python -m swim claims --cycles {input.cycles:q} {params.accuracy:q}"
+        " --settings {params.settings:q} --out {output.json:q}"
+        " --markdown {output.markdown:q} --latex {output.latex:q} --html {output.html:q} > {log:q} 2>&1"
+
+
+use rule claims as claims_of_comparison with:
+    """The tables of experiments that differ in their seed -> the same, over all of them."""
+    input:
+        cycles=layout.of_place(layout.CYCLES, layout.OF_COMPARISON),
+        accuracy=lambda wildcards: FILES.accuracy(PLAN.compared(wildcards.comparison)),
+    output:
+        json=layout.of_place(layout.CLAIMS, layout.OF_COMPARISON),
+        markdown=layout.of_place(layout.CLAIMS_MARKDOWN, layout.OF_COMPARISON),
+        latex=layout.of_place(layout.CLAIMS_LATEX, layout.OF_COMPARISON),
+        html=report(
+            layout.of_place(layout.CLAIMS_PAGE, layout.OF_COMPARISON),
+            caption="report/claims.rst",
+            category="1. Claims",
+            labels={"result": "comparison {comparison}: claims (page)"},
+        ),
+    log:
+        layout.log("claims", of=layout.OF_COMPARISON),
+    benchmark:
+        layout.benchmark("claims", of=layout.OF_COMPARISON)
+    params:
+        accuracy=lambda wildcards, input: [f"--accuracy={file}" for file in input[1:]],
+        settings=PLAN.claims,
+        code=code_digest.digest("claims"),
 
 
 rule join_comparisons:
@@ -115,6 +179,7 @@ rule join_comparisons:
             labels={"result": "all comparisons: cycles to accuracy (table)"},
         ),
         markdown=layout.ALL_CYCLES_MARKDOWN,
+        latex=layout.ALL_CYCLES_LATEX,
     log:
         layout.log("join_comparisons", of=layout.SUMMARIES),
     benchmark:
@@ -127,7 +192,7 @@ rule join_comparisons:
         code=code_digest.digest("cycles"),
     shell:
         "python -m swim cycles {params.tables:q} --out {output.csv:q}"
-        " --markdown {output.markdown:q} > {log:q} 2>&1"
+        " --markdown {output.markdown:q} --latex {output.latex:q} > {log:q} 2>&1"
 
 
 rule comparisons:

@@ -39,6 +39,7 @@ STEPS = {
     "correlate": "Each method's score against what weights cost: correlations and scatter plots.",
     "summarise": "Statistics over chips, one row a point.",
     "cycles": "Write cycles from which on a method is nearly as accurate as everything verified.",
+    "claims": "Claims of the papers' abstracts, and ours, against what was measured.",
     "where": "Where methods spend their write cycles: devices rewritten in each layer and slice.",
     "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
     "budget": "Print the write cycles at which each method has verified enough.",

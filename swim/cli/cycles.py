@@ -13,6 +13,7 @@ from swim.cli.options import json_object
 from swim.errors import DataError, SettingError
 from swim.reports import cycles_to_accuracy
 from swim.runtime import files
+from swim.runtime.latex import from_markdown
 from swim.settings import layout, validation
 from swim.settings.decimals import canonical
 
@@ -31,6 +32,7 @@ from swim.settings.decimals import canonical
 @click.option("--table", "parts", multiple=True, type=FILE, help="one to join, instead of FOLDERS")
 @click.option("--out", required=True, type=FILE, help="table to write (.csv)")
 @click.option("--markdown", type=FILE, help="the same to read, to write (.md)")
+@click.option("--latex", type=FILE, help="the same for a paper, to write (.tex)")
 def cycles(
     folders: tuple[str, ...],
     points: str | None,
@@ -39,6 +41,7 @@ def cycles(
     parts: tuple[str, ...],
     out: str,
     markdown: str | None,
+    latex: str | None,
 ) -> None:
     """Write cycles from which on a method is nearly as accurate as everything verified.
 
@@ -68,6 +71,8 @@ def cycles(
     files.write_table(out, found.to_csv(index=False, lineterminator="\n"), record)
     if markdown:
         files.write_text(markdown, cycles_to_accuracy.markdown(found))
+    if latex:
+        files.write_text(latex, from_markdown(cycles_to_accuracy.markdown(found)))
 
 
 def _files(folder: Path, job: settings.SummariseJob | None) -> list[Path]:

@@ -10,6 +10,7 @@ from swim.cli.options import json_object
 from swim.errors import SettingError
 from swim.reports import accuracy_tables, device_variance
 from swim.runtime import files, provenance
+from swim.runtime.latex import from_markdown
 from swim.settings import validation
 
 
@@ -23,6 +24,7 @@ from swim.settings import validation
 @click.option("--out", required=True, type=FILE, help="tidy table to write (.csv)")
 @click.option("--paired", type=FILE, help="differences between methods, to write (.csv)")
 @click.option("--markdown", type=FILE, help="both in the paper's layout, to write (.md)")
+@click.option("--latex", type=FILE, help="the same for a paper, to write (.tex)")
 def summarise(
     chips: tuple[str, ...],
     folder: str | None,
@@ -33,6 +35,7 @@ def summarise(
     out: str,
     paired: str | None,
     markdown: str | None,
+    latex: str | None,
 ) -> None:
     """Statistics over chips, one row a point.
 
@@ -54,7 +57,10 @@ def summarise(
     files.write_table(out, table.to_csv(index=False, lineterminator="\n"), record)
     if paired:
         files.write_table(paired, differences.to_csv(index=False, lineterminator="\n"), record)
-    if markdown:
-        text = [accuracy_tables.markdown(table), accuracy_tables.paired_markdown(differences)]
-        text += device_variance.markdown(chips)
-        files.write_text(markdown, "\n".join(text))
+    if markdown or latex:
+        parts = [accuracy_tables.markdown(table), accuracy_tables.paired_markdown(differences)]
+        text = "\n".join([*parts, *device_variance.markdown(chips)])
+        if markdown:
+            files.write_text(markdown, text)
+        if latex:
+            files.write_text(latex, from_markdown(text))

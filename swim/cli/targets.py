@@ -15,6 +15,8 @@ from swim.selection.scores.base import estimator_of
 from swim.settings import layout, registry, section_json
 from swim.settings.plan import Plan, Wildcards, as_dict
 
+_CLAIMS = (layout.CLAIMS, layout.CLAIMS_MARKDOWN, layout.CLAIMS_LATEX, layout.CLAIMS_PAGE)
+
 
 class Targets:
     """Files by wildcards, or by the name of an experiment or comparison."""
@@ -119,7 +121,8 @@ class Targets:
             for kind in ("png", "svg")
         ]
         tables = [layout.SETTINGS, layout.ACCURACY, layout.PAIRED, layout.CYCLES,
-                  layout.CYCLES_MARKDOWN, layout.SUMMARY]  # fmt: skip
+                  layout.CYCLES_MARKDOWN, layout.CYCLES_LATEX, layout.SUMMARY, layout.SUMMARY_LATEX,
+                  *_CLAIMS]  # fmt: skip
         return [
             *(table.format(experiment=name, place=name) for table in tables),
             *figures,
@@ -136,17 +139,26 @@ class Targets:
         """The tables of comparisons."""
         return [layout.CYCLES.format(place=_place(name)) for name in names]
 
+    def accuracy(self, names: Sequence[str]) -> list[str]:
+        """The tables of accuracy of experiments."""
+        return [layout.ACCURACY.format(experiment=name) for name in names]
+
+    def claims(self, experiments: Sequence[str], comparisons: Sequence[str]) -> list[str]:
+        """The verdicts on claims of experiments and comparisons."""
+        places = [*experiments, *map(_place, comparisons)]
+        return [layout.CLAIMS.format(place=place) for place in places]
+
     def comparisons(self, names: Sequence[str]) -> list[str]:
         """What comparisons make: each one's, and all in one table if all are asked for."""
         if not names:
             return []
         whole = set(names) == set(self._plan.config.comparisons)
-        tables = [layout.ALL_CYCLES, layout.ALL_CYCLES_MARKDOWN]
+        tables = [layout.ALL_CYCLES, layout.ALL_CYCLES_MARKDOWN, layout.ALL_CYCLES_LATEX]
         if not whole:
             tables = [
                 table.format(place=_place(name))
                 for name in names
-                for table in (layout.CYCLES, layout.CYCLES_MARKDOWN)
+                for table in (layout.CYCLES, layout.CYCLES_MARKDOWN, layout.CYCLES_LATEX)
             ]
         figures = [
             layout.CYCLES_FIGURE.format(place=_place(name), sigma=sigma, suffix=suffix)
@@ -154,7 +166,8 @@ class Targets:
             for sigma in self._plan.config.experiments[self._plan.compared(name)[0]].sigmas
             for suffix in ("png", "svg")
         ]
-        return [*tables, *figures]
+        pages = [page.format(place=_place(name)) for name in names for page in _CLAIMS]
+        return [*tables, *figures, *pages]
 
     # --- what files say of themselves -----------------------------------------------------------
 

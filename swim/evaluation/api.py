@@ -60,8 +60,8 @@ class Result:
 
     @property
     def p05(self) -> float:
-        """Fifth percentile of the accuracy over chips."""
-        return self._summary.p05
+        """Fifth percentile of the accuracy over chips; NaN below 60 chips, which are too few."""
+        return self._summary.p05.value
 
     @property
     def nwc(self) -> float:

@@ -18,8 +18,10 @@ from swim.settings.policies import IN_SITU
 
 COLUMNS = [
     "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
-    "reads", "chips", "mean", "std", "ci95", "p05",
+    "reads", "chips", "mean", "std", "ci95", "p05", "p05_low", "p05_high", "p01", "p01_low",
+    "p01_high",
 ]  # fmt: skip
+ADDED = ("p05_low", "p05_high", "p01", "p01_low", "p01_high")  # columns that older tables lack
 PAIRED = [
     "experiment", "model", "dataset", "device", "sigma", "fraction", "method", "other", "chips",
     "difference", "std", "ci95",
@@ -79,10 +81,10 @@ def accuracy_table(
         constants: experiment, model and dataset.
 
     Returns:
-        Columns :data:`COLUMNS` (and ``p01`` if any point has 300 chips), sorted. Methods
-        ``none`` and ``all`` are the end points, ``clean`` the network before programming,
-        without spread, chips or cycles. Where chips were measured on samples of the images,
-        there is no spread and there are no percentiles.
+        Columns :data:`COLUMNS`, sorted. Methods ``none`` and ``all`` are the end points, ``clean``
+        the network before programming, without spread, chips or cycles. Where chips were measured
+        on samples of the images, there is no spread and there are no percentiles. Percentiles
+        need :data:`swim.evaluation.statistics.FEWEST` chips and are empty below.
     """
     records: list[dict[str, Any]] = []
     for path in files:
@@ -98,12 +100,13 @@ def accuracy_table(
             }
             # On a sample of the images, the spread would include the variation of the sample.
             if table["images"].nunique() == 1:
-                record |= {"std": summary.std, "p05": summary.p05, "p01": summary.p01}
+                record["std"] = summary.std
+                for name, found in (("p05", summary.p05), ("p01", summary.p01)):
+                    record |= {name: found.value, f"{name}_low": found.low}
+                    record[f"{name}_high"] = found.high
         records.append(record)
-    table = pd.DataFrame(records, columns=[*COLUMNS, "p01"])
+    table = pd.DataFrame(records, columns=COLUMNS)
     table["chips"] = table["chips"].astype("Int64")
-    if table["p01"].isna().all():
-        table = table.drop(columns="p01")
     return table.sort_values(KEYS, key=_sortable, ignore_index=True)
 
 
@@ -159,13 +162,21 @@ def _sortable(column: pd.Series) -> pd.Series:
 def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read ``accuracy.csv``, with sigma and fraction as decimal strings.
 
+    Tables of earlier versions lack :data:`ADDED` columns and have percentiles of fewer chips than
+    these need: both are empty.
+
     Raises:
         DataError: the file is missing or lacks a column.
     """
     text = dict.fromkeys(["experiment", "model", "dataset", *KEYS], str)
-    numbers = ("nwc", "reads", "chips", "mean", "std", "ci95", "p05", "p01")
-    empty = {name: [""] for name in numbers}
-    return read_table(path, COLUMNS, dtype=text, keep_default_na=False, na_values=empty)
+    empty = {name: [""] for name in COLUMNS if name not in text}
+    needed = [name for name in COLUMNS if name not in ADDED]
+    table = read_table(path, needed, dtype=text, keep_default_na=False, na_values=empty)
+    table = table.reindex(columns=COLUMNS)
+    for percent, fewest in statistics.FEWEST.items():
+        columns = [f"p0{percent}", f"p0{percent}_low", f"p0{percent}_high"]
+        table.loc[table["chips"].fillna(0) < fewest, columns] = np.nan
+    return table
 
 
 def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:

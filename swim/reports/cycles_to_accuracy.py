@@ -1,12 +1,18 @@
 """Cycles to accuracy: the NWC from which on a method is nearly as accurate as full write-verify.
 
-A method's curve is its mean accuracy over chips against its mean NWC, with points joined by
-straight lines. It is *within* w points from the NWC at which its accuracy is, and at every larger
-budget stays, at most w percentage points below full write-verify. A point that is good by chance,
-with a worse point at a larger budget, does not count. Where accuracy rises ever more slowly, a
-straight line lies below the curve: NWC is then overestimated, the more the wider points are apart.
+A method's curve is its mean accuracy over chips against its mean NWC, made to rise by isotonic
+regression (:mod:`.crossings`), with points joined by straight lines. It is *within* w points from
+the NWC at which it is w percentage points below full write-verify. Where accuracy rises ever more
+slowly, a straight line lies below the curve: NWC is then overestimated, the more the wider the
+points are apart.
+
+An experiment's *grid* are the fractions of its masks and the budgets of its policies together. A
+*gap* is a step of a curve from one point to the next between which the grid has a value: others
+were measured there, this method was not. A crossing inside a gap is known to lie between its ends
+only, so it has no NWC but these two.
 """
 
+import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,22 +23,23 @@ import pandas as pd
 
 from swim.errors import DataError
 from swim.evaluation import stopping
-from swim.reports import accuracy_tables
+from swim.reports import accuracy_tables, crossings
 from swim.runtime import provenance, rng
 from swim.runtime.csv_files import read_table
 from swim.runtime.markdown import table as markdown_table
-from swim.settings import layout
+from swim.settings import layout, policies
 
 COLUMNS = [
     "experiment", "sigma", "within", "method", "nwc", "nwc_low", "nwc_high", "reads",
     "ratio_to_swim", "ratio_low", "ratio_high", "device", "seeds", "chips", "reached",
-    "seeds_low", "seeds_high", "first", "last",
+    "seeds_low", "seeds_high", "first", "last", "between_low", "between_high",
 ]  # fmt: skip
+ADDED = ("between_low", "between_high")  # columns that tables of earlier versions lack
 RESAMPLES = 2000
-SAME = 1e-12  # accuracies that differ by rounding are equal
 _BLOCK = 100  # resamples at once
 Files = Iterable[str | os.PathLike[str]]
 Chips = Mapping[tuple[str, str], pd.DataFrame]  # (method, fraction) -> one row per chip
+Ends = tuple[np.ndarray, np.ndarray]  # the least and the largest value that may be, of each curve
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,14 @@ class Means:
         points: of each point: method, fraction, nwc, reads per device, its column in the arrays.
         accuracy: (1 + resamples, points): row 0 over the chips, the others over resamples of them.
         nwc: shaped like ``accuracy``.
+        precision: of each point's mean accuracy over the chips: (points,).
         chips: number of chips.
     """
 
     points: pd.DataFrame
     accuracy: np.ndarray
     nwc: np.ndarray
+    precision: np.ndarray
     chips: int
 
 
@@ -70,12 +79,12 @@ def means(chips: Chips, *purpose: str | int, resamples: int = RESAMPLES) -> Mean
     there = (~np.isnan(values[0])).astype(float)  # (chips, points)
     found = []
     for times in _times_drawn(len(numbers), resamples, *purpose):
-        with np.errstate(invalid="ignore"):  # without any chip of a point: NaN, as not reached
+        with np.errstate(invalid="ignore"):  # without any chip of a point: NaN
             found.append([times @ np.nan_to_num(own) / (times @ there) for own in values])
     accuracy, nwc, reads = (np.concatenate(parts) for parts in zip(*found, strict=True))
     points = pd.DataFrame(list(chips), columns=["method", "fraction"])
     points = points.assign(nwc=nwc[0], reads=reads[0], column=range(len(points)))
-    return Means(points, accuracy, nwc, len(numbers))
+    return Means(points, accuracy, nwc, crossings.precision(values[0]), len(numbers))
 
 
 def _times_drawn(chips: int, resamples: int, *purpose: str | int) -> Iterator[np.ndarray]:
@@ -87,53 +96,62 @@ def _times_drawn(chips: int, resamples: int, *purpose: str | int) -> Iterator[np
         yield generator.multinomial(chips, np.full(chips, 1 / chips), size=size).astype(float)
 
 
-def crossing(above: np.ndarray) -> np.ndarray:
-    """The position on each curve from which on it stays at or above zero.
+@dataclass(frozen=True)
+class Reached:
+    """Where one network's curve of one method is within w points.
 
-    Args:
-        above: heights of the points: (curves, points).
-
-    Returns:
-        (curves,): 1.25 is a quarter of the way from point 1 to point 2, 0 is the first point, and
-        inf means that the curve ends below zero.
+    Attributes:
+        nwc: over the chips, then over each resample: two arrays (1 + resamples,), which differ
+            where the crossing is inside a gap.
+        reads: per device, at the crossing; NaN inside a gap.
+        curve: the points of the curve.
     """
-    below = ~(above >= -SAME)
-    most = above.shape[1] - 1
-    last = np.where(below.any(axis=1), most - np.argmax(below[:, ::-1], axis=1), -1)
-    rows, start = np.arange(len(above)), np.clip(last, 0, max(most - 1, 0))
-    low, high = above[rows, start], above[rows, np.minimum(start + 1, most)]
-    rise = np.where(high > low, high - low, 1.0)
-    between = start + np.clip(-low / rise, 0.0, 1.0)
-    return np.where(last < 0, 0.0, np.where(last == most, np.inf, between))
+
+    nwc: Ends
+    reads: float
+    curve: pd.DataFrame
 
 
-def interpolate(places: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (curves, points) interpolated at one position (curves,) of each curve; inf at inf."""
-    most = values.shape[1] - 1
-    ended = np.isinf(places)
-    start = np.minimum(np.where(ended, 0, places), most).astype(int)
-    part, rows = np.where(ended, 0.0, places - start), np.arange(len(values))
-    low, high = values[rows, start], values[rows, np.minimum(start + 1, most)]
-    return np.where(ended, np.inf, low + part * (high - low))
-
-
-def _reached(own: Means, method: str, within: float) -> tuple[np.ndarray, float, pd.DataFrame]:
-    """NWC (1 + resamples,), reads per device, and the points of the curve."""
-    curve = accuracy_tables.curve(own.points, method)
+def reached(network: Means, method: str, within: float) -> Reached:
+    """The crossing of one method's curve, over all chips and over the resamples of them."""
+    curve = accuracy_tables.curve(network.points, method)
     columns = curve["column"].to_numpy()
-    (best,) = own.points.loc[own.points["method"] == "all", "column"]
-    above = own.accuracy[:, columns] - own.accuracy[:, [best]] + within / 100
-    places = crossing(above)
-    reads = interpolate(places[:1], curve["reads"].to_numpy(dtype=float)[None])
-    return interpolate(places, own.nwc[:, columns]), float(reads[0]), curve
+    (best,) = network.points.loc[network.points["method"] == "all", "column"]
+    risen = crossings.rising(network.accuracy[:, columns], network.precision[columns])
+    places = crossings.crossing(risen - network.accuracy[:, [best]] + within / 100)
+    low, high = crossings.around_gaps(places, gaps(curve["fraction"], grid(network.points)))
+    nwc = network.nwc[:, columns]
+    (reads,) = crossings.interpolate(places[:1], curve["reads"].to_numpy(dtype=float)[None])
+    ends = crossings.interpolate(low, nwc), crossings.interpolate(high, nwc)
+    return Reached(ends, float(reads) if low[0] == high[0] else np.nan, curve)
 
 
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of resamples; NaN where any resample is undefined."""
-    if np.isnan(draws).any():
+def grid(points: pd.DataFrame) -> list[float]:
+    """The fractions of masks and the budgets of policies that were measured, rising.
+
+    On-device training is not among them: its budgets are of whole steps.
+    """
+    chosen = points["method"] != policies.IN_SITU
+    return sorted({float(fraction) for fraction in points.loc[chosen, "fraction"]})
+
+
+def gaps(fractions: Iterable[str], measured: Sequence[float]) -> np.ndarray:
+    """Whether the grid has a value between each point of a curve and the next: (points - 1,)."""
+    ends = [sorted(pair) for pair in itertools.pairwise(float(part) for part in fractions)]
+    return np.array([any(low < part < high for part in measured) for low, high in ends], bool)
+
+
+def interval(ends: Ends) -> tuple[float, float]:
+    """The 95 % percentile interval of resamples; NaN where any resample is undefined.
+
+    Its lower end is of the least values, its upper end of the largest: inside a gap the interval
+    covers whatever the crossing may be.
+    """
+    low, high = (np.sort(values) for values in ends)
+    if np.isnan(low).any() or np.isnan(high).any():
         return np.nan, np.nan
-    ordered, cut = np.sort(draws), int(0.025 * len(draws))
-    return float(ordered[cut]), float(ordered[-1 - cut])
+    cut = int(0.025 * len(low))
+    return float(low[cut]), float(high[-1 - cut])
 
 
 def table(
@@ -163,7 +181,8 @@ def table(
         where not all seeds reach it (``reached`` is the number that do), an interval's end where a
         resample does not reach it, a ratio where ``swim`` is within at NWC 0 or never. ``reads``
         are per device; ``first`` is the smallest NWC above zero of the curves, ``last`` the
-        largest.
+        largest. Inside a gap ``nwc``, ``reads`` and ``ratio_to_swim`` are empty, and
+        ``between_low`` and ``between_high`` are the ends of the gap; intervals reach to its ends.
 
     Raises:
         DataError: a file is incomplete, seeds differ in their points, or ``all/1`` is missing.
@@ -205,41 +224,71 @@ def _places(
     return {key: dict(sorted(found[key].items())) for key in order}
 
 
-def _rows(own: Sequence[Means], within: str) -> Iterator[dict[str, Any]]:
-    methods = accuracy_tables.method_names(own[0].points)
-    reached = {
-        method: [_reached(network, method, float(within)) for network in own]
-        for method in sorted(methods, key=lambda name: (name != "swim", name))
+def _rows(networks: Sequence[Means], within: str) -> Iterator[dict[str, Any]]:
+    names = accuracy_tables.method_names(networks[0].points)
+    found = {
+        method: [reached(network, method, float(within)) for network in networks]
+        for method in sorted(names, key=lambda name: (name != "swim", name))
     }
-    nwc = {name: np.mean([draws for draws, *_ in each], axis=0) for name, each in reached.items()}
-    for method, each in reached.items():
-        seeds = np.array([draws[0] for draws, *_ in each])
-        curves = pd.concat([curve for *_, curve in each])
-        row: dict[str, Any] = {"within": within, "method": method, "nwc": nwc[method][0]}
-        row["nwc_low"], row["nwc_high"] = interval(nwc[method][1:])
-        row["reads"] = np.mean([reads for _, reads, _ in each])
+    nwc = {name: _averaged(each) for name, each in found.items()}
+    for method, each in found.items():
+        row: dict[str, Any] = {"within": within, "method": method}
+        row |= _estimate("nwc", nwc[method], between=True)
+        row["reads"] = np.mean([network.reads for network in each])
         if "swim" in nwc:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = nwc[method] / nwc["swim"]
-            row["ratio_to_swim"] = ratio[0]
-            row["ratio_low"], row["ratio_high"] = interval(ratio[1:])
-        row["reached"] = int(np.isfinite(seeds).sum())
-        if len(seeds) > 1 and np.isfinite(seeds).all():
-            half = stopping.half_width(seeds)
-            row["seeds_low"], row["seeds_high"] = max(seeds.mean() - half, 0.0), seeds.mean() + half
-        row["first"] = curves.loc[curves["nwc"] > 0, "nwc"].min()
-        row["last"] = min(curve["nwc"].max() for *_, curve in each)
-        yield row
+            row |= _estimate("ratio_to_swim", _ratio(nwc[method], nwc["swim"], method == "swim"))
+        yield row | _over_seeds(each)
+
+
+def _averaged(each: Sequence[Reached]) -> Ends:
+    low, high = (np.mean([network.nwc[end] for network in each], axis=0) for end in (0, 1))
+    return low, high
+
+
+def _ratio(nwc: Ends, swim: Ends, same: bool) -> Ends:
+    """NWC over swim's: the least over the largest, and the other way round; swim's own is 1."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return nwc[0] / swim[0 if same else 1], nwc[1] / swim[1 if same else 0]
+
+
+def _estimate(name: str, ends: Ends, between: bool = False) -> dict[str, float]:
+    """A column's value, if it is one, its interval, and the ends of the gap that it is in."""
+    low, high = float(ends[0][0]), float(ends[1][0])
+    stem = name.split("_")[0]
+    row = {name: low if low == high else np.nan}
+    row[f"{stem}_low"], row[f"{stem}_high"] = interval((ends[0][1:], ends[1][1:]))
+    if between and low < high:
+        row |= {"between_low": low, "between_high": high}
+    return row
+
+
+def _over_seeds(each: Sequence[Reached]) -> dict[str, float]:
+    """The number of networks that reach it, the interval over them, and the curves' first points.
+
+    The interval is Student's t over the networks' values, where all have one.
+    """
+    low, high = (np.array([network.nwc[end][0] for network in each]) for end in (0, 1))
+    curves = pd.concat([network.curve for network in each])
+    row: dict[str, float] = {"reached": int(np.isfinite(high).sum())}
+    if len(low) > 1 and np.isfinite(low).all() and (low == high).all():
+        half = stopping.half_width(low)
+        row |= {"seeds_low": max(low.mean() - half, 0.0), "seeds_high": low.mean() + half}
+    row["first"] = curves.loc[curves["nwc"] > 0, "nwc"].min()
+    row["last"] = min(network.curve["nwc"].max() for network in each)
+    return row
 
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read ``cycles_to_accuracy.csv``, with sigma and within as decimal strings.
 
+    Tables of earlier versions have no :data:`ADDED` columns, which are then empty.
+
     Raises:
         DataError: the file is missing or lacks a column.
     """
     text = dict.fromkeys(["experiment", "sigma", "within", "method", "device"], str)
-    return read_table(path, COLUMNS, dtype=text)
+    needed = [column for column in COLUMNS if column not in ADDED]
+    return read_table(path, needed, dtype=text).reindex(columns=COLUMNS)
 
 
 def markdown(found: pd.DataFrame) -> str:
@@ -249,11 +298,12 @@ def markdown(found: pd.DataFrame) -> str:
         seeds, chips = part["seeds"].iloc[0], part["chips"].iloc[0]
         lines += [f"### {experiment}: cycles to accuracy, device `{device}`", ""]
         text = (
-            "Normalised write cycles (NWC) from which on the mean accuracy stays within an "
-            "accuracy drop of so many percentage points from full write-verify, by straight lines "
-            "between a method's points; reads per device there; and NWC over that of swim. In "
-            f"brackets 95 % intervals over {chips} chips, with the same resampled chips for all "
-            "methods; … is an end that some resamples do not reach."
+            "Normalised write cycles (NWC) from which on the mean accuracy is within an accuracy "
+            "drop of so many percentage points from full write-verify, by isotonic regression and "
+            "straight lines between a method's points; reads per device there; and NWC over that "
+            f"of swim. In brackets 95 % intervals over {chips} chips, with the same resampled "
+            "chips for all methods; … is an end that some resamples do not reach. Where other "
+            "methods were measured between two points of a method, a crossing there has no number."
         )
         if seeds > 1:
             text += (
@@ -276,27 +326,37 @@ def _grid(rows: pd.DataFrame, seeds: bool) -> list[str]:
              "reads per device", "NWC / swim's", "note"]  # fmt: skip
     lines: list[list[str]] = []
     for _, row in rows.iterrows():
-        cells = [row["sigma"], row["method"], _cell(row["nwc"], row["nwc_low"], row["nwc_high"])]
+        value, remark = _cell(row["nwc"], row["nwc_low"], row["nwc_high"]), note(row)
+        if not np.isnan(row["between_low"]):
+            value = _between(row)
+            remark = "not measured there"
+        cells = [row["sigma"], row["method"], value]
         if seeds:
             cells.append(_brackets(row["seeds_low"], row["seeds_high"]) or "–")
         reads = "–" if np.isnan(row["reads"]) else f"{row['reads']:.3g}"
         ratio = _cell(row["ratio_to_swim"], row["ratio_low"], row["ratio_high"])
         if row["method"] == "swim":
             ratio = "–" if np.isnan(row["ratio_to_swim"]) else "1"
-        lines.append([*cells, reads, ratio, note(row)])
+        lines.append([*cells, reads, ratio, remark])
     return markdown_table(heads, lines, "ll" + "r" * (len(heads) - 3) + "l")
 
 
 def note(row: pd.Series) -> str:
-    """A remark on the NWC: not reached, reached at no rewrite, or below the first point."""
+    """A remark on the NWC: not reached, in a gap, reached at no rewrite, below the first point."""
     if row["reached"] < row["seeds"]:
         some = f" by {row['seeds'] - row['reached']} of {row['seeds']} seeds"
         return f"not reached by NWC {row['last']:.3g}" + (some if row["seeds"] > 1 else "")
+    if not np.isnan(row["between_low"]):
+        return f"{_between(row)}: not measured there"
     if row["nwc"] == 0:
         return "within at no rewrite"
     if row["nwc"] < row["first"]:
         return f"below the first point, {row['first']:.3g}"
     return ""
+
+
+def _between(row: pd.Series) -> str:
+    return f"between {row['between_low']:.3g} and {row['between_high']:.3g}"
 
 
 def _cell(value: float, low: float, high: float) -> str:

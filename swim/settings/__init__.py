@@ -22,6 +22,7 @@ from swim.settings.experiments import (
 )
 from swim.settings.jobs import (
     AdoptJob,
+    ClaimsJob,
     Compute,
     CorrelateJob,
     EvaluateJob,
@@ -52,6 +53,7 @@ from swim.settings.studies import CorrelateSettings, InSituSettings
 __all__ = [
     "MOST",
     "AdoptJob",
+    "ClaimsJob",
     "ComparisonSettings",
     "Compute",
     "Config",

@@ -297,6 +297,15 @@ def check_precision(precision: float | None, chips: int, most: int) -> None:
         raise ValueError(f"max_chips ({most}) is less than chips ({chips})")
 
 
+class ClaimsJob(Section):
+    """What verdicts on claims depend on, beside the tables."""
+
+    estimator: Estimator = as_in(SensitivityJob, "estimator")
+    level_dependent: list[str] = Field(
+        [], description="names of devices whose error depends on their level"
+    )
+
+
 class SummariseJob(Section):
     """Which points a table holds."""
 

@@ -65,6 +65,7 @@ PAIRED = f"{EXPERIMENT}/paired.csv"
 CORRELATION = f"{EXPERIMENT}/correlation.csv"
 SCORES = f"{EXPERIMENT}/scores.csv"
 SUMMARY = "results/summary/{experiment}.md"
+SUMMARY_LATEX = "results/summary/{experiment}.tex"
 CORRELATION_SUMMARY = "results/summary/{experiment}-correlation.md"
 FIGURE = EXPERIMENT + "/figures/{figure}.{suffix}"
 FIGURE_AT_SIGMA = EXPERIMENT + "/figures/{figure}-sigma-{sigma}.{suffix}"
@@ -75,10 +76,16 @@ WHERE_FIGURE = EXPERIMENT + "/figures/where-{device}-{budget}-sigma-{sigma}.{suf
 OF_COMPARISON = "summary/{comparison}"
 CYCLES = "results/{place}/cycles_to_accuracy.csv"
 CYCLES_MARKDOWN = "results/{place}/cycles_to_accuracy.md"
+CYCLES_LATEX = "results/{place}/cycles_to_accuracy.tex"
+CLAIMS = "results/{place}/claims.json"
+CLAIMS_MARKDOWN = "results/{place}/claims.md"
+CLAIMS_LATEX = "results/{place}/claims.tex"
+CLAIMS_PAGE = "results/{place}/claims.html"
 CYCLES_FIGURE = "results/{place}/figures/cycles-sigma-{sigma}.{suffix}"
 # All comparisons in one table.
 ALL_CYCLES = "results/summary/cycles_to_accuracy.csv"
 ALL_CYCLES_MARKDOWN = "results/summary/cycles_to_accuracy.md"
+ALL_CYCLES_LATEX = "results/summary/cycles_to_accuracy.tex"
 
 
 def log(job: str, of: str = "{experiment}") -> str:

@@ -14,6 +14,7 @@ from swim.settings import layout, registry
 from swim.settings.experiments import Config, ExperimentSettings, resolved_json, section_json
 from swim.settings.jobs import (
     AdoptJob,
+    ClaimsJob,
     CorrelateJob,
     EvaluateJob,
     InSituJob,
@@ -183,6 +184,12 @@ class Plan:
     def summarise(self, wildcards: Wildcards) -> str:
         """The same as JSON, of a job's experiment or comparison."""
         return section_json(self.points(self.shown(wildcards)[0]))
+
+    def claims(self, wildcards: Wildcards) -> str:
+        """Settings of the verdicts on claims, of a job's experiment or comparison."""
+        own = self.config.experiments[self.shown(wildcards)[0]]
+        dependent = [name for name in own.devices if self.config.devices[name].variation]
+        return section_json(ClaimsJob(estimator=own.estimator, level_dependent=dependent))
 
     def _at(self, wildcards: Wildcards) -> dict[str, Any]:
         return {"device": self.config.devices[wildcards.device], "sigma": wildcards.sigma}

@@ -2,11 +2,12 @@
 
 import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
 
-from swim.reports import cycles_to_accuracy
+from swim.reports import crossings, cycles_to_accuracy
 from swim.runtime import rng
 from swim.runtime.files import write_rows
 
@@ -14,23 +15,43 @@ METHODS = {"swim": ["0.1", "0.3", "0.6"], "reslice": ["0", "0.05", "0.2"],
            "read_first": ["0.02", "0.2"]}  # fmt: skip
 
 
-def crossing(points, level):
-    """The least NWC from which on straight lines through (nwc, accuracy) stay at the level."""
-    if points[-1][1] < level - 1e-12:
-        return math.inf
-    found = points[0][0]
-    for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        if y0 < level - 1e-12:
-            found = x0 + (level - y0) / (y1 - y0) * (x1 - x0) if y1 >= level - 1e-12 else None
-    return found
+def least_squares(heights, weights):
+    """The rising values nearest to some: the max-min formula (Barlow et al., 1972, eq. 1.9)."""
+
+    def average(low, high):
+        block = range(low, high + 1)
+        return sum(weights[i] * heights[i] for i in block) / sum(weights[i] for i in block)
+
+    count = len(heights)
+    return [
+        max(min(average(low, high) for high in range(i, count)) for low in range(i + 1))
+        for i in range(count)
+    ]
+
+
+def crossing(points, level, grid):
+    """The least and the largest NWC at which straight lines through (nwc, accuracy) may cross."""
+    if points[0][1] >= level - 1e-12:
+        return points[0][0], points[0][0]
+    for (x0, y0, part0), (x1, y1, part1) in itertools.pairwise(points):
+        if y1 >= level - 1e-12:
+            if any(part0 < part < part1 for part in grid):
+                return x0, x1
+            return (x0 + (level - y0) / (y1 - y0) * (x1 - x0),) * 2
+    return math.inf, math.inf
 
 
 def twin(files, within, chips, key, resamples):
-    """Method -> NWC over all chips, then over each resample."""
+    """Method -> least and largest NWC over all chips, then over each resample."""
     generator = rng.generator(0, "resampled chips", *key)
     draws = [np.ones(chips)]
     draws += list(generator.multinomial(chips, [1 / chips] * chips, size=resamples))
     found = {method: [] for method in METHODS}
+    weights = {
+        point: len(own) / statistics.variance([accuracy for accuracy, _ in own.values()])
+        for point, own in files.items()
+    }
+    grid = {float(point.split("/")[1]) for point in files}
     for counts in draws:
         drawn = [r for r, times in enumerate(counts) for _ in range(int(times))]
 
@@ -43,9 +64,22 @@ def twin(files, within, chips, key, resamples):
             points = [f"{method}/{part}" for part in fractions]
             points = ([] if method == "reslice" else ["none/0"]) + points
             points += [] if method == "reslice" else ["all/1"]
-            curve = [(mean(point, 1), mean(point, 0)) for point in points]
-            found[method].append(crossing(curve, level))
+            risen = least_squares([mean(p, 0) for p in points], [weights[p] for p in points])
+            parts = [float(point.split("/")[1]) for point in points]
+            nwc = [mean(point, 1) for point in points]
+            curve = list(zip(nwc, risen, parts, strict=True))
+            found[method].append(crossing(curve, level, grid))
     return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_isotonic_regression_is_the_max_min_formula(seed):
+    generator = np.random.default_rng(seed)
+    heights = generator.normal(0, 1, (40, 9)) + np.linspace(0, seed, 9)
+    weights = generator.uniform(0.1, 10, 9)
+    made = crossings.rising(heights, weights)
+    expected = [least_squares(row, weights) for row in heights]
+    np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -68,19 +102,29 @@ def test_the_table_is_its_twin(tmp_path, seed):
         path = tmp_path / "d" / "sigma-0.1" / f"{point}.csv"
         write_rows(path, ("chip", "accuracy", "loss", "nwc", "reads", "images"), rows)
         paths.append(path)
+    gaps = 0
     for within in ("0.3", "1", "3"):
         made = cycles_to_accuracy.table([paths], "e", [within], resamples=resamples).set_index(
             "method"
         )
         expected = twin(files, float(within), chips, (0, "d", "0.1"), resamples)
         for method, (estimate, *draws) in expected.items():
-            ordered = sorted(draws)
+            low, high = (sorted(ends) for ends in zip(*draws, strict=True))
             cut = int(0.025 * resamples)
-            row = made.loc[method]
-            for value, name in ((estimate, "nwc"), (ordered[cut], "nwc_low"),
-                                (ordered[-1 - cut], "nwc_high")):  # fmt: skip
-                assert row[name] == pytest.approx(value if math.isfinite(value) else math.nan,
-                                                  nan_ok=True), (within, method, name)  # fmt: skip
+            inside = estimate[0] < estimate[1]
+            gaps += inside
+            values = {
+                "nwc": math.nan if inside else estimate[0],
+                "nwc_low": low[cut],
+                "nwc_high": high[-1 - cut],
+                "between_low": estimate[0] if inside else math.nan,
+                "between_high": estimate[1] if inside else math.nan,
+            }
+            for name, value in values.items():
+                assert made.loc[method, name] == pytest.approx(
+                    value if math.isfinite(value) else math.nan, nan_ok=True
+                ), (within, method, name)
+    assert gaps
 
 
 def test_blocks_are_one_stream():

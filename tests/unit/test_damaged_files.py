@@ -104,7 +104,7 @@ def write_accuracy(path, digits):
 
 def write_cycles(path, digits):
     frame = pd.DataFrame(
-        [["e", "0.1", "1", "swim", *[0.1] * 15]], columns=cycles_to_accuracy.COLUMNS
+        [["e", "0.1", "1", "swim", *[0.1] * 17]], columns=cycles_to_accuracy.COLUMNS
     )
     files.write_table(path, frame.to_csv(index=False))
 

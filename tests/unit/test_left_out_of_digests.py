@@ -53,11 +53,11 @@ TAKEN = {
     "swim.settings.sections": {"SMALLEST_TOLERANCE"},  # bounds what may be asked for
     # Sections, whose values are in digests; MOST bounds what may be asked for.
     "swim.settings": {
-        "AdoptJob", "Compute", "ConfigFile", "CorrelateJob", "CustomScore", "DeviceSettings",
-        "EvaluateJob",
-        "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob", "ProgramJob", "SelectJob",
-        "SensitivityJob", "SummariseJob", "TrainJob", "TrainingSettings", "VariationSettings",
-        "WhereJob", "section_json",
+        "AdoptJob", "ClaimsJob", "Compute", "ConfigFile", "CorrelateJob", "CustomScore",
+        "DeviceSettings",
+        "EvaluateJob", "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob",
+        "ProgramJob", "SelectJob", "SensitivityJob", "SummariseJob", "TrainJob",
+        "TrainingSettings", "VariationSettings", "WhereJob", "section_json",
     },
 }  # fmt: skip
 

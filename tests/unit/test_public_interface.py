@@ -1,5 +1,6 @@
 """The package's front door: lazy, documented, usable in four lines on any module."""
 
+import math
 import subprocess
 import sys
 
@@ -97,7 +98,7 @@ def test_four_lines_on_a_users_module():
     assert result.mean == pytest.approx(result.accuracy.mean().item())
     assert result.nwc == pytest.approx(0.1, abs=0.01)
     assert 0 < result.ci95 < result.std
-    assert result.p05 <= result.mean
+    assert math.isnan(result.p05)  # of fewer than 60 chips
     nothing = swim.evaluate(model, loader, device=swim.Device(sigma=0.1), chips=20, seed=0)
     assert (result.loss - nothing.loss).mean() < 0
 

@@ -118,13 +118,19 @@ class Page:
         return found
 
     def look(self, row, path):
-        """Click on a row's eye: a figure is drawn, a table downloaded as it lies in the report."""
+        """Click on a row's eye: a figure is drawn, a page shown, a table downloaded."""
         result = self.results[path]
         eye = row.locator("a").first
         if result["mime_type"].startswith("image/"):
             self.click(eye, f"the eye of {path}")
             image = self.page.locator(f"img[src='{result['data_uri']}']")
             assert image.evaluate("async image => (await image.decode(), image.naturalWidth)") > 0
+            return
+        if result["mime_type"] == "text/html":
+            self.click(eye, f"the eye of {path}")
+            inside = self.page.frame_locator(f"iframe[src='{result['data_uri']}']").locator("body")
+            assert inside.inner_text().strip()
+            self.check(f"the page {path}")
             return
         with self.page.expect_download() as download:
             eye.click()
@@ -146,6 +152,12 @@ class Page:
         assert caption.locator(".system-message, .problematic, a").count() == 0
         assert "{{" not in caption.inner_html()
         self.click(self.page.locator("nav a[type=button]").last, f"the information on rule {rule}")
+
+    def menu_names(self):
+        """The categories, in the order in which the menu has them."""
+        self.home()
+        links = [text.strip() for text in self.page.get_by_role("link").all_inner_texts()]
+        return [text for text in links if text in self.categories]
 
     def category(self, name):
         """Open a category from the menu, which calls a single one "Results"."""

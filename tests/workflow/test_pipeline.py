@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swim.reports import accuracy_tables, cycles_to_accuracy
+from swim.reports import accuracy_tables, claims_page, cycles_to_accuracy
 from swim.runtime import files
 from tests.workflow import report_page
 from tests.workflow.conftest import TINY
@@ -27,7 +27,7 @@ def score(inputs: Inputs) -> Layers:
 
 def test_from_nothing_to_figures(project):
     project.cold = True  # as a user starts it
-    project.make("tiny")
+    first = project.make("tiny")
     made = project.folder / "results" / "tiny"
     table = accuracy_tables.read_accuracy(made / "accuracy.csv")
     points = set(zip(table["method"], table["fraction"], strict=True))
@@ -66,6 +66,17 @@ def test_from_nothing_to_figures(project):
     assert (made / "logs/train.log").read_text().count("epoch ") == 2
     assert (made / "benchmarks/train.tsv").exists()
 
+    verdicts = {claim["name"]: claim["verdict"]
+                for claim in json.loads((made / "claims.json").read_text())["claims"]}  # fmt: skip
+    assert verdicts["one_pass"] == "holds"
+    assert verdicts["policy_over_swim"] == "not measured"
+    assert "<h1>Claims: tiny</h1>" in (made / "claims.html").read_text()
+    for file in (made / "claims.tex", made / "cycles_to_accuracy.tex",
+                 project.folder / "results/summary/tiny.tex"):  # fmt: skip
+        assert r"\toprule" in file.read_text()
+    # The end of the run says what the page says.
+    assert claims_page.read_text(made / "claims.json") in first
+
     assert "Nothing to be done" in project.make("tiny")
     report = project.folder / "report.zip"
     project.make("tiny", "--report", str(report))
@@ -99,6 +110,9 @@ def test_a_comparison_averages_over_seeds_what_its_experiments_made(project):
     np.testing.assert_allclose(joined["nwc"], (alone[0]["nwc"] + alone[1]["nwc"]) / 2)
     assert (folder / "summary/both/figures/cycles-sigma-0.3.png").stat().st_size > 10_000
     assert "over seeds" in (folder / "summary/cycles_to_accuracy.md").read_text()
+    claims = claims_page.read(folder / "summary/both/claims.json")
+    assert claims["name"] == "both"
+    assert (folder / "summary/both/claims.html").exists()
     assert "Nothing to be done" in project.make("comparisons")
 
     target = "figures/where-redrawn-0.1-sigma-0.3.svg"

@@ -13,19 +13,25 @@ ONE = {**TINY, "devices": ["redrawn"]}
 SWEEP = {**ONE, "methods": ["swim", "read_first"], "sigmas": ["0.1", "0.2", "0.3"],
          "devices": ["redrawn", "single"], "correlate": {"sigmas": ["0.1"]}}  # fmt: skip
 MAPS = [f"results/sweep/figures/where-{device}-0.1-sigma-0.1.png" for device in SWEEP["devices"]]
+CLAIMS = "1. Claims"
 # Targets of each report, and how many results it has by category.
 REPORTS = {
-    "one sigma": (["one"], {"one": 6}),
-    "several sigmas": (["sweep", *MAPS], {"sweep": 3 + 3 * 4 + 2 + len(MAPS)}),
+    "one sigma": (["one"], {CLAIMS: 1, "one": 6}),
+    "several sigmas": (["sweep", *MAPS], {CLAIMS: 1, "sweep": 3 + 3 * 4 + 2 + len(MAPS)}),
     "several experiments": (
         ["one", "two", "run_", "comparisons"],
-        {"one": 6, "two": 6, "run_": 3 + 2 * 3, "comparisons": 2},
+        {CLAIMS: 4, "one": 6, "two": 6, "run_": 3 + 2 * 3, "comparisons": 2},
     ),
 }
 FIGURE = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
     "0000000c49444154789c63f8ffff3f0005fe02fe0def46b80000000049454e44ae426082"
 )
+STAND_INS = {
+    ".png": lambda line: FIGURE,
+    ".csv": lambda line: f"file\n{line}\n".encode(),
+    ".html": lambda line: f"<!DOCTYPE html><title>a page</title><p>{line}</p>".encode(),
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +65,9 @@ def project(tmp_path_factory):
     assert header.startswith("output_file\t")
     for line in lines:
         file = project.folder / line.split("\t")[0]
-        if file.suffix in (".png", ".csv") and not file.exists():
+        if file.suffix in STAND_INS and not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(FIGURE if file.suffix == ".png" else f"file\n{line}\n".encode())
+            file.write_bytes(STAND_INS[file.suffix](line))
     return project
 
 
@@ -96,6 +102,7 @@ def test_every_click_in_a_report_shows_what_it_says(opened, name):
     page = opened(name)
     assert by_category(page) == REPORTS[name][1]
     page.walk()
+    assert page.menu_names()[0] == CLAIMS
 
 
 @pytest.mark.parametrize("name", reports("one sigma"))

@@ -54,7 +54,7 @@ def project(finished, tmp_path):
 
 
 def outcome(name):
-    return {("summarise", name), ("cycles", name)} | figures(name)
+    return {("summarise", name), ("cycles", name), ("claims", name)} | figures(name)
 
 
 def figures(name, sigma="0.3"):
@@ -154,11 +154,16 @@ EDITS = {
     ),
     "how near is near enough": (
         setting(within=["0.2"]),
-        {("settings", "a"), ("cycles", "a"), ("plot_cycles", "a", "0.3")},
+        {("settings", "a"), ("cycles", "a"), ("claims", "a"), ("plot_cycles", "a", "0.3")},
     ),
     "code of cycles to accuracy": (
         code("swim/reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000"),
-        {("cycles", "a"), ("cycles", "b")} | figures("a") | figures("b"),
+        {(step, name) for step in ("cycles", "claims") for name in "ab"}
+        | figures("a") | figures("b"),
+    ),
+    "code of verdicts": (
+        code("swim/reports/claims.py", "FEWEST = 10", "FEWEST = 12"),
+        {("claims", "a"), ("claims", "b")},
     ),
     "sensitivity code": (
         code("swim/curvature/control.py", "progress(self._batches)", "progress(self._batches + 0)"),

@@ -27,11 +27,12 @@ def test_an_experiment_makes_its_tables_figures_and_chips(files):
     made = files.experiment("one")
     assert len(made) == len(set(made))
     for file in ("settings.json", "accuracy.csv", "paired.csv", "cycles_to_accuracy.csv",
-                 "cycles_to_accuracy.md", "figures/accuracy-log-sigma-0.2.svg",
+                 "cycles_to_accuracy.md", "claims.json", "claims.tex", "claims.md", "claims.html",
+                 "figures/accuracy-log-sigma-0.2.svg",
                  "figures/reads-sigma-0.1.png", "chips/a/sigma-0.1/clean.csv",
                  "chips/a/sigma-0.2/swim/0.5.csv", "chips/a/sigma-0.2/uswim/0.3.csv"):  # fmt: skip
         assert f"results/one/{file}" in made
-    assert "results/summary/one.md" in made
+    assert {"results/summary/one.md", "results/summary/one.tex"} <= set(made)
     assert not any("correlation" in file for file in made)
 
 
@@ -75,6 +76,13 @@ def test_all_comparisons_are_one_table_and_some_are_one_each(plan, files):
     whole = files.comparisons(["both"])
     assert "results/summary/cycles_to_accuracy.csv" in whole
     assert "results/summary/both/figures/cycles-sigma-0.1.png" in whole
+    assert "results/summary/both/claims.html" in whole
+    assert files.claims(["one"], ["both"]) == [
+        "results/one/claims.json", "results/summary/both/claims.json"
+    ]  # fmt: skip
+    assert files.accuracy(["one", "two"]) == [
+        "results/one/accuracy.csv", "results/two/accuracy.csv"
+    ]  # fmt: skip
     assert files.comparisons([]) == []
     more = {**CONTENT, "comparisons": {**CONTENT["comparisons"],
                                        "again": {"experiments": ["two", "one"]}}}  # fmt: skip

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from swim.errors import DataError
-from swim.reports import accuracy_tables, cycles_to_accuracy
+from swim.reports import accuracy_tables, crossings, cycles_to_accuracy
 from swim.runtime import files
 from swim.settings import policies
 
@@ -16,7 +16,8 @@ POINTS = {
     "swim/0.1": (0.95, 0.1, 0.5), "swim/0.5": (0.97, 0.5, 1.5),
     "random/0.5": (0.80, 0.5, 1.5),
     "read_first/0.01": (0.96, 0.01, 1.01), "read_first/0.1": (0.94, 0.12, 1.2),
-    "reslice/0": (0.968, 0.0, 1.0), "reslice/0.1": (0.975, 0.1, 1.1),
+    "reslice/0": (0.968, 0.0, 1.0), "reslice/0.01": (0.97, 0.01, 1.01),
+    "reslice/0.1": (0.975, 0.1, 1.1),
     "compensate/0.1": (0.9, 0.1, 1.3),
 }  # fmt: skip
 
@@ -54,12 +55,17 @@ def test_a_table_of_known_crossings(tmp_path):
     random = rows.loc["1", "random"]
     assert random["nwc"] == pytest.approx(0.5 + 0.5 * 16 / 17)
     assert random["ratio_to_swim"] == pytest.approx(random["nwc"] / 0.3)
-    # 0.96 is within, but 0.94 after it is not.
+    # 0.96 and 0.94 after it are 0.95 both, and between 0.1 and 1 others have a point at 0.5.
     first = rows.loc["1", "read_first"]
-    assert first["nwc"] == pytest.approx(0.12 + 0.88 * 2 / 3)
+    assert first[["nwc", "reads", "ratio_to_swim"]].isna().all()
+    assert first[["between_low", "between_high"]].tolist() == pytest.approx([0.12, 1])
+    assert first[["nwc_low", "nwc_high"]].tolist() == pytest.approx([0.12, 1])
+    assert first[["ratio_low", "ratio_high"]].tolist() == pytest.approx([0.12 / 0.3, 1 / 0.3])
+    assert first["reached"] == 1
+    assert rows.loc["1", ["between_low", "between_high"]].drop("read_first").isna().all(axis=None)
     reslice = rows.loc["1", "reslice"]
     assert (reslice["nwc"], reslice["reads"], reslice["ratio_to_swim"]) == (0, 1, 0)
-    assert rows.loc["0.1", "reslice"]["nwc"] == pytest.approx(0.1 / 7)
+    assert rows.loc["0.1", "reslice"]["nwc"] == pytest.approx(0.005)
     never = rows.loc["1", "compensate"]
     assert never[["nwc", "nwc_low", "nwc_high", "reads", "ratio_to_swim"]].isna().all()
     assert (never["reached"], never["seeds"], never["last"]) == (0, 1, pytest.approx(0.1))
@@ -72,10 +78,10 @@ def test_the_notes_say_what_a_number_does_not(tmp_path):
         "| 0.3 | swim | 0.3 [0.3, 0.3] | 1 | 1 |  |",
         "| 0.3 | compensate | – | – | – | not reached by NWC 0.1 |",
         "| 0.3 | random | 0.971 [0.971, 0.971] | 2.91 | 3.24 [3.24, 3.24] |  |",
-        "| 0.3 | read_first | 0.707 [0.707, 0.707] | 2.4 | 2.36 [2.36, 2.36] |  |",
+        "| 0.3 | read_first | between 0.12 and 1 | – | – | not measured there |",
         "| 0.3 | reslice | 0 [0, 0] | 1 | 0 [0, 0] | within at no rewrite |",
     ]
-    assert "below the first point, 0.1" in lines[9]
+    assert "below the first point, 0.01" in lines[9]
     assert "Within 1 point:" in text
     assert "12 chips" in text
 
@@ -83,7 +89,7 @@ def test_the_notes_say_what_a_number_does_not(tmp_path):
 def test_what_reads_all_devices_first_has_read_them_where_nothing_is_rewritten(tmp_path):
     """The straight line to its first budget starts at one read a device, swim's at none."""
     points = {**POINTS, "read_first/0.01": (0.97, 0.01, 1.02), "read_first/0.1": (0.97, 0.1, 1.2),
-              "swim/0.1": (0.97, 0.1, 0.5)}  # fmt: skip
+              "swim/0.01": (0.637, 0.01, 0.05), "swim/0.1": (0.97, 0.1, 0.5)}  # fmt: skip
     rows = made(write(tmp_path, points))[1]
     part = 36 / 37
     assert rows.loc["1", "read_first"]["reads"] == pytest.approx(1 + 0.02 * part)
@@ -92,11 +98,58 @@ def test_what_reads_all_devices_first_has_read_them_where_nothing_is_rewritten(t
 
 @pytest.mark.parametrize(("heights", "place"), [
     ([-1, 1], 0.5), ([-1, -0.5, 0.5], 1.5), ([-1, 0, 1], 1.0), ([0, 1], 0.0), ([1, 2], 0.0),
-    ([-1, -2], np.inf), ([1, -1, 1], 1.5), ([1, -1], np.inf), ([-1, 3, -1, 1, 2], 2.5),
-    ([1], 0.0), ([-1], np.inf), ([-1, 0, 0, 0], 1.0), ([-1, np.nan], np.inf),
+    ([-1, -1], np.inf), ([-1, -1, 1, 1], 1.5), ([1], 0.0), ([-1], np.inf), ([-1, 0, 0, 0], 1.0),
+    ([-1, np.nan], np.nan),
 ])  # fmt: skip
-def test_where_a_curve_is_above_for_good(heights, place):
-    assert cycles_to_accuracy.crossing(np.array([heights], dtype=float)) == pytest.approx([place])
+def test_where_a_rising_curve_crosses(heights, place):
+    found = crossings.crossing(np.array([heights], dtype=float))
+    assert found == pytest.approx([place], nan_ok=True)
+
+
+def test_gap_is_a_step_within_which_the_grid_has_a_value():
+    grid = [0.0, 0.01, 0.1, 0.2, 0.5, 1.0]
+    assert cycles_to_accuracy.gaps(["0", "0.1", "0.2", "1"], grid).tolist() == [True, False, True]
+    assert cycles_to_accuracy.gaps(["0"], grid).tolist() == []
+    places = np.array([0.0, 0.3, 1.0, 1.5, 2.2, 3.0, np.inf, np.nan])
+    low, high = crossings.around_gaps(places, np.array([True, False, True]))
+    np.testing.assert_array_equal(low, [0, 0, 1, 1.5, 2, 3, np.inf, np.nan])
+    np.testing.assert_array_equal(high, [0, 1, 1, 1.5, 3, 3, np.inf, np.nan])
+
+
+def test_budgets_and_fractions_are_one_grid_and_training_on_the_chip_is_not_part(tmp_path):
+    """A policy's small budget opens a gap in a mask's curve; one of training does not."""
+    coarse = {point: row for point, row in POINTS.items() if not point.endswith("/0.01")}
+    trained = {**coarse, "swim/0.1": (0.965, 0.1, 0.5), "in_situ/0.02": (0.7, 0.015, 0.0)}
+    assert made(write(tmp_path / "a", trained))[1].loc["1", "swim"]["nwc"] > 0
+    finer = {**trained, "read_first/0.01": (0.96, 0.01, 1.01)}
+    row = made(write(tmp_path / "b", finer))[1].loc["1", "swim"]
+    assert np.isnan(row["nwc"])
+    assert row[["between_low", "between_high"]].tolist() == pytest.approx([0.0, 0.1])
+    # With a point of its own at that budget it has a number again.
+    shared = {**finer, "swim/0.01": (0.7, 0.01, 0.05)}
+    assert 0.01 < made(write(tmp_path / "c", shared))[1].loc["1", "swim"]["nwc"] < 0.1
+
+
+def test_interval_reaches_to_the_ends_of_a_gap_that_some_resamples_cross(tmp_path):
+    """The estimate is below the gap; chips differ enough that resamples cross inside it."""
+    paths = write(tmp_path, {**POINTS, "read_first/0.01": (0.94, 0.01, 1.01),
+                             "read_first/0.1": (0.9605, 0.12, 1.2)})  # fmt: skip
+    uneven = pd.read_csv(tmp_path / "d/sigma-0.3/read_first/0.1.csv")
+    uneven["accuracy"] += np.where(uneven["chip"] % 2, 0.004, -0.004)
+    files.write_table(tmp_path / "d/sigma-0.3/read_first/0.1.csv", uneven.to_csv(index=False))
+    row = made(paths)[1].loc["1", "read_first"]
+    assert 0.01 < row["nwc"] < 0.12
+    assert np.isnan(row["between_low"])
+    assert row["nwc_high"] == 1.0
+
+
+def test_points_weigh_by_the_precision_of_their_means():
+    """n / variance; where chips agree, as the most precise of the others."""
+    values = np.array([[0.1, 0.5, 0.9], [0.3, 0.5, 0.9], [0.2, 0.5, np.nan]])
+    expected = np.array([3, 3, 2]) / 0.01
+    np.testing.assert_allclose(crossings.precision(values), expected)
+    np.testing.assert_array_equal(crossings.precision(np.full((4, 2), 0.9)), [4, 4])
+    np.testing.assert_array_equal(crossings.precision(np.array([[0.9, 0.8]])), [1, 1])
 
 
 def test_equal_accuracies_are_equal_whatever_the_rounding(tmp_path):
@@ -131,7 +184,8 @@ def test_several_seeds_are_averaged(tmp_path):
 
 def test_an_interval_whose_end_is_not_reached_is_open(tmp_path):
     """Some resamples of chips whose own luck decides reach it, others do not."""
-    paths = write(tmp_path, POINTS)
+    coarse = {point: row for point, row in POINTS.items() if not point.endswith("/0.01")}
+    paths = write(tmp_path, coarse)
     uneven = pd.read_csv(paths[-1])
     uneven["accuracy"] = np.where(uneven["chip"] < 10, 0.97, 0.94)
     files.write_table(paths[-1], uneven.to_csv(index=False))
@@ -159,6 +213,15 @@ def test_a_written_table_is_read_as_it_was(tmp_path):
     assert cycles_to_accuracy.markdown(
         cycles_to_accuracy.read(tmp_path / "t.csv")
     ) == cycles_to_accuracy.markdown(found)
+
+
+def test_table_of_an_earlier_version_is_read_without_gaps(tmp_path):
+    found = made(write(tmp_path, POINTS))[0]
+    earlier = found.drop(columns=list(cycles_to_accuracy.ADDED))
+    files.write_table(tmp_path / "t.csv", earlier.to_csv(index=False))
+    read = cycles_to_accuracy.read(tmp_path / "t.csv")
+    assert list(read) == cycles_to_accuracy.COLUMNS
+    assert read[list(cycles_to_accuracy.ADDED)].isna().all(axis=None)
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -197,7 +260,7 @@ def test_methods_and_points_as_the_curves_of_the_figures(tmp_path):
     constants = {"experiment": "mine", "model": "m", "dataset": "d"}
     accuracy = accuracy_tables.accuracy_table(paths, constants)
     best = accuracy.loc[accuracy["method"] == "all", "mean"].item()
-    for method in ("swim", "random", "read_first"):
+    for method in ("swim", "random"):
         curve = accuracy_tables.curve(accuracy, method)
         nwc = made(paths)[1].loc["1", method]["nwc"]
         assert np.interp(nwc, curve["nwc"], curve["mean"]) == pytest.approx(best - 0.01)

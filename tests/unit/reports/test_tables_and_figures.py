@@ -53,10 +53,51 @@ def test_statistics_against_scipy():
     low, high = t.interval(0.95, 16, loc=values.mean(), scale=sem(values))
     assert found.ci95 == pytest.approx((high - low) / 2)
     assert found.std == pytest.approx(values.std(ddof=1))
-    assert found.p05 == pytest.approx(np.quantile(values, 0.05))
-    assert np.isnan(found.p01)
-    assert statistics.summarise(np.arange(301)).p01 == pytest.approx(3)
     assert np.isnan(statistics.summarise([0.5]).ci95)
+
+
+def test_percentiles_need_60_and_300_chips():
+    for count, there in ((59, []), (60, ["p05"]), (299, ["p05"]), (300, ["p05", "p01"])):
+        found = statistics.summarise(np.random.default_rng(1).random(count))
+        for name in ("p05", "p01"):
+            own = getattr(found, name)
+            assert np.isfinite([own.value, own.low, own.high]).all() == (name in there)
+    values = np.arange(301.0)
+    found = statistics.summarise(values[::-1])
+    assert (found.p05.value, found.p01.value) == pytest.approx((15, 3))
+    assert found.p01.low < 3 < found.p01.high
+
+
+@pytest.mark.parametrize(("count", "part"), [(60, 0.05), (100, 0.05), (317, 0.05), (300, 0.01)])
+def test_ranks_of_a_percentiles_interval_are_the_closest_that_cover(count, part):
+    """All pairs of ranks, with the binomial probability of each summed term by term."""
+    from math import comb
+
+    terms = [comb(count, k) * part**k * (1 - part) ** (count - k) for k in range(count + 1)]
+    pairs = {
+        (low, high): sum(terms[low:high])
+        for low in range(1, 40)
+        for high in range(low + 1, min(count, 70) + 1)
+    }
+    enough = [pair for pair, covered in pairs.items() if covered >= 0.95]
+    expected = min(enough, key=lambda pair: (pair[1] - pair[0], -pairs[pair]))
+    assert statistics._ranks(count, part) == expected
+
+
+def test_intervals_of_percentiles_cover_whatever_the_distribution():
+    """2,000 samples each of a skewed one; the count is binomial; false alarm below 1e-6."""
+    from scipy.stats import binom, gamma
+
+    generator = np.random.default_rng(3)
+    for count, name, part in ((60, "p05", 0.05), (100, "p05", 0.05), (300, "p01", 0.01)):
+        truth = 1 - gamma.ppf(1 - part, 2)
+        found = [
+            getattr(statistics.summarise(1 - generator.gamma(2, 1, count)), name)
+            for _ in range(2000)
+        ]
+        covered = sum(own.low <= truth <= own.high for own in found)
+        assert covered >= binom.ppf(5e-7, 2000, 0.95)
+        assert covered < 2000
 
 
 def test_the_interval_covers_the_mean_95_times_in_100():
@@ -83,6 +124,33 @@ def test_the_table_holds_every_point_once(table, chips):
             assert row["nwc"].item() == pytest.approx(float(place["fraction"]))
             assert row["std"].item() == pytest.approx(values.std(), rel=1e-12)
     assert list(dict.fromkeys(table["sigma"])) == ["0.1", "0.3"]
+
+
+def test_low_percentiles_are_in_the_table_from_enough_chips_on(chips, tmp_path):
+    assert (
+        accuracy_tables.accuracy_table(chips, CONSTANTS)[["p05", "p05_low", "p01"]]
+        .isna()
+        .all(axis=None)
+    )
+    values = np.random.default_rng(0).random(100)
+    rows = [(r, value, 1.0, 0.1, 0.2, 1000) for r, value in enumerate(values)]
+    files.write_rows(chips[2], COLUMNS, rows)
+    table = accuracy_tables.accuracy_table(chips, CONSTANTS)
+    row = table[table["p05"].notna()].squeeze()
+    assert (row["method"], row["fraction"]) == ("swim", "0.1")
+    assert row["p05"] == pytest.approx(np.quantile(values, 0.05))
+    # Ranks 1 and 10 of 100 sorted chips.
+    assert row[["p05_low", "p05_high"]].tolist() == np.sort(values)[[0, 9]].tolist()
+    assert row[["p01", "p01_low", "p01_high"]].isna().all()
+
+
+def test_accuracy_table_of_an_earlier_version_keeps_no_percentile_of_few_chips(table, tmp_path):
+    earlier = table.drop(columns=list(accuracy_tables.ADDED)).assign(p05=0.5)
+    earlier.loc[table["method"] == "swim", "chips"] = 60
+    files.write_table(tmp_path / "earlier.csv", earlier.to_csv(index=False))
+    read = accuracy_tables.read_accuracy(tmp_path / "earlier.csv")
+    assert list(read) == accuracy_tables.COLUMNS
+    assert set(read.loc[read["p05"].notna(), "method"]) == {"swim"}
 
 
 def test_chips_measured_on_samples_of_the_images_have_no_spread(chips):
@@ -343,11 +411,13 @@ CYCLES = pd.DataFrame([
     {"experiment": "mine", "sigma": "0.3", "device": "d", "within": within, "method": method,
      "nwc": nwc, "nwc_low": low, "nwc_high": high, "reads": 0.5, "ratio_to_swim": np.nan,
      "ratio_low": np.nan, "ratio_high": np.nan, "seeds": 3, "chips": 20, "reached": reached,
-     "seeds_low": 0.0, "seeds_high": 0.4, "first": 0.01, "last": 0.2}
+     "seeds_low": 0.0, "seeds_high": 0.4, "first": 0.01, "last": 0.2,
+     "between_low": low if gap else np.nan, "between_high": high if gap else np.nan}
     for within in ("0.5", "1")
-    for method, nwc, low, high, reached in (
-        ("swim", 0.1, 0.05, 0.2, 3), ("random", 0.9, 0.8, np.nan, 3),
-        ("reslice", 0.0, 0.0, 0.0, 3), ("compensate", np.nan, 0.1, np.nan, 1))
+    for method, nwc, low, high, reached, gap in (
+        ("swim", 0.1, 0.05, 0.2, 3, False), ("random", 0.9, 0.8, np.nan, 3, False),
+        ("reslice", 0.0, 0.0, 0.0, 3, False), ("compensate", np.nan, 0.1, np.nan, 1, False),
+        ("read_first", np.nan, 0.2, 0.5, 3, True))
 ])[cycles_to_accuracy.COLUMNS]  # fmt: skip
 
 
@@ -368,8 +438,9 @@ def test_the_bars_are_the_table():
         texts = [text.get_text() for text in axes.texts]
         assert {"0.1", "0.9", "within at no rewrite"} <= set(texts)
         assert "not reached by NWC 0.2 by 2 of 3 seeds" in texts
+        assert "between 0.2 and 0.5: not measured there" in texts
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == ["swim", "random", "compensate", "reslice"]
+    assert labels == ["swim", "random", "compensate", "read_first", "reslice"]
 
 
 def test_bars_far_below_the_first_points_do_not_stretch_the_axis():

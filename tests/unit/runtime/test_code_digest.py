@@ -22,6 +22,7 @@ CHOICES = {
     "correlate": {"method": "swim"},
     "summarise": {},
     "cycles": {},
+    "claims": {},
     "where": {"policy": "swim_device"},
     "plot": {},
     "describe": {},
@@ -86,8 +87,12 @@ def digests():
 
 EDITS = [
     ("networks/training.py", "momentum=0.9", "momentum=0.8", {"train"}),
+    ("reports/crossings.py", "SAME = 1e-12", "SAME = 1e-11",
+     {"cycles", "plot", "claims"}),
     ("reports/plots/accuracy_figure.py", 'alpha=0.25', 'alpha=0.3', {"plot"}),
-    ("reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000", {"cycles", "plot"}),
+    ("reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000",
+     {"cycles", "plot", "claims"}),
+    ("reports/claims.py", "FEWEST = 10", "FEWEST = 11", {"claims"}),
     ("curvature/recursion.py", "(40, 0, -40)", "(40, 0)", {"sensitivity"}),
     ("curvature/shared.py", "alpha=unit", "alpha=2 * unit", {"sensitivity"}),
     ("curvature/hutchinson.py", "BLOCK = 50", "BLOCK = 60", set()),
@@ -111,13 +116,15 @@ EDITS = [
     ("evaluation/perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
     ("reports/correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
     ("reports/plots/scatter_figure.py", "alpha=0.25", "alpha=0.3", {"correlate"}),
-    ("evaluation/statistics.py", "array, 5", "array, 6", {"summarise", "cycles", "plot"}),
-    ("evaluation/stopping.py", "0.975", "0.995", {"evaluate", "summarise", "cycles", "plot"}),
+    ("evaluation/statistics.py", "5: 60", "5: 61",
+     {"summarise", "cycles", "plot", "claims"}),
+    ("evaluation/stopping.py", "0.975", "0.995",
+     {"evaluate", "summarise", "cycles", "plot", "claims"}),
     ("cli/console.py", '"--network"', '"--net"', set()),
     ("runtime/progress_bar.py", "leave=False", "leave=True", set()),
     ("settings/layout.py", "/accuracy.csv", "/table.csv", set()),
     ("runtime/provenance.py", "path.parent.name, path.stem", "path.stem, path.parent.name",
-     {"correlate", "cycles", "plot", "summarise"}),
+     {"correlate", "cycles", "plot", "summarise", "claims"}),
     ("cli/accelerator.py", "tf32 = False", "tf32 = True",
      {"train", "sensitivity", "evaluate", "perturb", "where"}),
     ("programming/swim_device.py", "cells.gain /", "cells.gain * 2 /", {"where"}),
@@ -125,7 +132,7 @@ EDITS = [
     ("runtime/files.py", "indent=2", "indent=3", set(CHOICES)),
     ("runtime/writing.py", "os.replace", "os.rename", set(CHOICES)),
     ("settings/policies.py", 'uswim", ends_verified=True', 'uswim", ends_verified=False',
-     {"summarise", "cycles", "plot"}),
+     {"summarise", "cycles", "plot", "claims"}),
     ("settings/estimator_traits.py", 'DRAWING = frozenset({', 'DRAWING = frozenset({"recursion", ',
      {"sensitivity"}),
     ("runtime/finished_rows.py", "list(row)", "list(row)[:1]", {"evaluate", "perturb", "train"}),
@@ -292,9 +299,12 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
                       at["second"], "--method", "swim", "--experiment", "e", "--label", "m",
                       "--dataset", "d", "--out", tmp_path / "c.csv", "--figure",
                       tmp_path / "f.png"],
-        "summarise": [chips / "swim/0.1.csv", chips / "clean.csv", "--experiment", "e", "--model",
-                      "m", "--dataset", "d", "--out", at["table.csv"]],
+        "summarise": [chips / "swim/0.1.csv", chips / "all/1.csv", chips / "clean.csv",
+                      "--experiment", "e", "--model", "m", "--dataset", "d", "--out",
+                      at["table.csv"]],
         "cycles": [tmp_path / "chips", "--experiment", "e", "--out", tmp_path / "cycles.csv"],
+        "claims": ["--cycles", tmp_path / "cycles.csv", "--accuracy", at["table.csv"],
+                   "--out", tmp_path / "claims.json", "--html", tmp_path / "claims.html"],
         "where": ["--model", at["model"], "--sensitivity", at["second"], "--mask", at["mask"],
                   "--policy", "swim_device", "--chips", 1, "--out", tmp_path / "where.csv"],
         "plot": [at["table.csv"], "--out", tmp_path],
@@ -302,7 +312,7 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
     }  # fmt: skip
     assert list(runs) == list(CHOICES)
     for step, arguments in runs.items():
-        if step == "cycles":  # which needs something to compare with
+        if step == "summarise":  # its table and later ones need something to compare with
             write_table(chips / "all/1.csv", (chips / "swim/0.1.csv").read_text())
         covered = set(code_digest.sources(f"swim.cli.{step}", **CHOICES[step])) | code_digest.INERT
         # Settings read these two as well; who decides by them imports them, see test_left_out.

@@ -2,9 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace as At
 
 import pytest
+import yaml
 
 from swim.errors import SettingError
 from swim.settings import load
@@ -31,6 +33,21 @@ def plan():
     return Plan(load(CONTENT))
 
 
+def test_shipped_budgets_are_fractions_too():
+    """Masks and policies meet on one grid; a policy that ends early has no larger budgets."""
+    shipped = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
+    checked = 0
+    for name, own in load(shipped).experiments.items():
+        if own.budgets:
+            masks = [float(part) for part in own.fractions]
+            assert set(own.budgets) <= set(own.fractions), name
+            below = {part for part in own.fractions if float(part) <= max(map(float, own.budgets))}
+            assert below - {"0"} == set(own.budgets), name
+            assert masks == sorted(masks), name
+            checked += 1
+    assert checked
+
+
 def test_experiments_are_sorted_by_what_they_start_from(plan):
     assert (plan.trained, plan.adopted) == (["one", "two"], ["taken_over"])
     assert plan.correlated == ["taken_over"]
@@ -47,6 +64,15 @@ def test_wildcards_take_the_names_that_there_are_and_no_others(plan):
     assert re.fullmatch(NUMBER, "0")
     assert not re.fullmatch(NUMBER, "0.0")
     assert one_of([]) == "-"
+
+
+def test_claims_know_the_estimator_and_which_devices_depend_on_their_level():
+    devices = {"a": {}, "uneven": {"M": 4, "K": 2, "variation": {"name": "fefet2"}}}
+    own = {"devices": ["a", "uneven"], "estimator": "gauss_newton"}
+    plan = Plan(load({"devices": devices, "experiments": {"mine": own}}))
+    assert json.loads(plan.claims(At(experiment="mine"))) == {
+        "estimator": "gauss_newton", "level_dependent": ["uneven"]
+    }  # fmt: skip
 
 
 def test_a_steps_settings_hold_what_it_depends_on_and_nothing_else(plan):
