@@ -10,6 +10,7 @@ configfile: os.path.join(workflow.basedir, "config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/checks.smk"
 
 
 # The same rules as JSON schema, generated from swim.settings; common.smk has explained any fault.

@@ -5,9 +5,7 @@ import json
 import os
 
 from rules.environment import (
-    fault_of_import,
     gpu_visible,
-    not_searched,
     prefer,
     rule_names,
 )
@@ -18,10 +16,8 @@ from swim import errors, settings
 from swim.cli import copied_results
 from swim.cli.step_digests import StepDigests
 from swim.cli.targets import Targets
-from swim.data import level_table
-from swim.devices import known
 from swim.reports import claims_page
-from swim.runtime import code_digest, machine
+from swim.runtime import machine
 from swim.settings import layout
 from swim.settings.plan import Plan, one_of
 
@@ -50,27 +46,6 @@ def with_workflow_errors(function):
     return run
 
 
-def check(path, function, *arguments, **chosen):
-    """Call what reads code or a file that a setting names; an error says which setting it was.
-
-    The result is not used. ORIGINS (rules/sources.smk) knows file and line of each setting.
-    """
-    try:
-        function(*arguments, **chosen)
-    except errors.SwimError as error:
-        where = ORIGINS.where(path)
-        files = workflow.config_settings.configfiles
-        hint = not_searched(files) if "there is no module" in str(error) else ""
-        raise WorkflowError(f"{where}: {'.'.join(path)}: {error}{hint}") from None
-
-
-def check_import(place):
-    """Import a score of the user's own as a step does, before there is any work."""
-    code_digest.require("selection method", place)
-    if workflow.is_main_process and (fault := fault_of_import(place)):
-        raise errors.SettingError(fault)
-
-
 CONFIG = with_workflow_errors(settings.load)(
     config, ORIGINS, rule_names(workflow.basedir)
 )
@@ -82,23 +57,6 @@ PLAN = WithWorkflowErrors(Plan(CONFIG))
 CODE = WithWorkflowErrors(StepDigests(Plan(CONFIG)))
 FILES = WithWorkflowErrors(Targets(Plan(CONFIG)))
 VERSIONS = json.dumps(machine.versions(), sort_keys=True)
-# Code and tables of the user's are read before any work, so that what is wrong with them is an error
-# with the line of the setting. Digests are made again where rules ask for them, from a cache.
-for name, experiment in CONFIG.experiments.items():
-    path = ("experiments", name, "model")
-    check(path, code_digest.require, "network", experiment.model.network)
-    for method, score in experiment.custom_scores.items():
-        number = str(experiment.method_names.index(method))
-        path = ("experiments", name, "methods", number)
-        check(path, check_import, score.factory)
-    for device in experiment.devices:
-        if variation := CONFIG.devices[device].variation:
-            path = ("devices", device, "variation")
-            check(path, code_digest.require, "variation", variation.source)
-            if variation.name:
-                check(path, known.variation, variation.name, CONFIG.devices[device].K)
-            if variation.table:
-                check((*path, "table"), level_table.read, variation.table)
 
 
 wildcard_constraints:

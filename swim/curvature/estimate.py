@@ -100,8 +100,7 @@ def _estimated(
     from swim.networks.subject import subject_of
 
     noise = number("noise", noise, 0)
-    seed = whole("seed", drawing["seed"])
-    probe = drawing["probe"]
+    seed, probe = whole("seed", drawing["seed"]), drawing["probe"]
     drawing = {"seed": seed, "samples": whole("samples", drawing["samples"], 1)}
     run = registry.find("estimator", estimator)
     own: dict[str, Any] = drawing if estimator in estimator_traits.DRAWING else {}

@@ -48,7 +48,7 @@ TAKEN = {
     # Names of files, which make their files again where they change.
     "swim.settings.layout": {
         "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "CLEAN", "DATA_FILE", "MODEL_FILE",
-        "POINT", "SIGMA_PREFIX", "file_name",
+        "ON_CHIPS", "PERTURBATIONS", "POINT", "SIGMA_PREFIX", "file_name",
     },
     "swim.settings.sections": {"SMALLEST_TOLERANCE"},  # bounds what may be asked for
     # Sections, whose values are in digests; MOST bounds what may be asked for.
