@@ -211,7 +211,7 @@ FUNCTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("function", "text"), FUNCTIONS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("function", "text"), FUNCTIONS, ids=[text for _, text in FUNCTIONS])
 def test_what_a_function_of_ones_own_must_not_do(function, text):
     with pytest.raises(SettingError, match=text):
         swim.select(method=function, fraction=0.5, weights=WEIGHTS)
