@@ -1,8 +1,9 @@
 """The files of a run: what each step reads and what experiments and comparisons make."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,16 +86,19 @@ class Targets:
 
     def perturbations(self, wildcards: Wildcards) -> list[str]:
         """What single weights' errors cost, measured at each device and sigma of the study."""
-        own = self._plan.experiment(wildcards)
+        return [file for file, *_ in self._perturbations(wildcards.experiment)]
+
+    def _perturbations(self, name: str) -> Iterator[tuple[str, dict[str, str], Callable[..., str]]]:
+        """The same with each file's device and sigma, and what makes its settings."""
+        plan, own = self._plan, self._plan.config.experiments[name]
         if own.correlate is None:
-            return []
-        on_chips = [layout.PERTURBATION_ON_CHIPS] if own.correlate.chips else []
-        return [
-            pattern.format(experiment=wildcards.experiment, device=device, sigma=sigma)
-            for pattern in (layout.PERTURBATION, *on_chips)
-            for device in own.devices
-            for sigma in own.correlate.sigmas
-        ]
+            return
+        kinds = [(layout.PERTURBATION, plan.perturb)]
+        if own.correlate.chips:
+            kinds.append((layout.PERTURBATION_ON_CHIPS, plan.perturb_on_chips))
+        for (pattern, made), device, sigma in product(kinds, own.devices, own.correlate.sigmas):
+            place = {"device": device, "sigma": sigma}
+            yield pattern.format(experiment=name, **place), place, made
 
     def chips(self, name: str) -> list[str]:
         """Every chips file of an experiment."""
@@ -192,8 +196,8 @@ class Targets:
                 yield file, plan.sensitivity(at(estimator=estimator)), both
         for file in self.chips(name):
             yield from self._records_of_point(file, at(**provenance.place_of(file)), both)
-        for file in self.perturbations(at()) if own.correlate else []:
-            yield file, plan.perturb(at(**provenance.point_of(Path(file)))), both
+        for file, place, settings in self._perturbations(name):
+            yield file, settings(at(**place)), both
         points = as_dict(section_json(plan.points(name)))
         shown = {"experiment": name, "model": own.model.label, "dataset": own.dataset}
         accuracy = layout.ACCURACY.format(experiment=name)

@@ -16,7 +16,6 @@ from swim.errors import DataError
 from swim.runtime import provenance, rng
 from swim.runtime.csv_files import read_table
 from swim.runtime.markdown import table as markdown_table
-from swim.settings import layout
 
 KEYS = ["device", "around", "sigma"]
 AROUND = {"ideal": "around ideal weights", "programmed": "on top of programmed chips"}
@@ -83,15 +82,11 @@ def _read(path: Path, weights: Layers) -> pd.DataFrame:
         same = False
     if not same:
         raise DataError(f"{path}: was measured on another network than the checkpoint's")
-    folder = path.parent
-    # A device may have the name of the folder within a device's.
-    on_chips = folder.name == layout.ON_CHIPS and folder.parent.name != layout.PERTURBATIONS
-    place = [(folder.parent if on_chips else folder).name, "programmed" if on_chips else "ideal"]
-    for at, (key, value) in enumerate(
-        zip(KEYS, [*place, provenance.sigma_of(path.stem)], strict=True)
-    ):
+    point = provenance.point_of(path)
+    around = "programmed" if provenance.on_chips(path) else "ideal"
+    for at, (key, value) in enumerate({**point, "around": around}.items()):
         table.insert(at, key, value)
-    return table
+    return table[[*KEYS, *MEASURED]]
 
 
 def _at(layers: Layers, table: pd.DataFrame) -> np.ndarray:

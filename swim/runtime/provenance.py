@@ -85,8 +85,18 @@ def _shared(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def point_of(path: Path) -> dict[str, str]:
     """Device and sigma, of chips files also method and fraction, by the names of folders."""
     if (sigma := sigma_of(path.stem)) is not None:
-        return {"device": path.parent.name, "sigma": sigma}
+        folder = path.parent.parent if on_chips(path) else path.parent
+        return {"device": folder.name, "sigma": sigma}
     return place_of(path)
+
+
+def on_chips(path: Path) -> bool:
+    """Whether a file of single weights was measured on top of programmed chips, by its folder.
+
+    A device may have the name of the folder within a device's.
+    """
+    folder = path.parent
+    return folder.name == layout.ON_CHIPS and folder.parent.name != layout.PERTURBATIONS
 
 
 def _values(one: Any, other: Any) -> str:

@@ -60,16 +60,25 @@ def test_inputs_are_those_of_the_wildcards(files):
         "results/taken_over/perturbation/a/sigma-0.1.csv",
         "results/taken_over/perturbation/b/sigma-0.1.csv",
     ]
-    study = plan.config.experiments["taken_over"].correlate
-    study.chips = 3
-    assert files.perturbations(at)[2:] == [
-        "results/taken_over/perturbation/a/programmed/sigma-0.1.csv",
-        "results/taken_over/perturbation/b/programmed/sigma-0.1.csv",
-    ]
-    assert json.loads(plan.perturb_on_chips(At(**at.__dict__, sigma="0.1")))["chips"] == 3
     assert files.image_digest(At(dataset="mnist")) == ""
     with pytest.raises(DataError, match=r"data_sets\.folder_of_mine: here: no such folder"):
         files.image_digest(At(dataset="folder_of_mine"))
+
+
+def test_single_weights_are_also_measured_on_chips():
+    """Files of their own, and what is recorded of them: their device, and how many chips."""
+    own = {**CONTENT["experiments"]["taken_over"]}
+    own["correlate"] = {**(own["correlate"] or {}), "chips": 3}
+    content = {**CONTENT, "experiments": {**CONTENT["experiments"], "taken_over": own}}
+    plan = Plan(load(content))
+    files = Targets(plan)
+    on_chips = [f"results/taken_over/perturbation/{device}/programmed/sigma-0.1.csv"
+                for device in ("a", "b")]  # fmt: skip
+    assert files.perturbations(At(experiment="taken_over"))[2:] == on_chips
+    records = {file: json.loads(settings) for file, settings, _ in files.records("taken_over")}
+    measured = {file: made for file, made in records.items() if "perturbation" in file}
+    assert [made["chips"] for made in measured.values()] == [0, 0, 3, 3]
+    assert measured[on_chips[1]]["device"]["K"] == 2
 
 
 def test_all_comparisons_are_one_table_and_some_are_one_each(plan, files):
