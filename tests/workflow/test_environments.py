@@ -12,7 +12,7 @@ CONDA = yaml.safe_load((ROOT / "envs/swim.yaml").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMPUTING = {
     "train", "sensitivity", "evaluate", "evaluate_none_verified", "evaluate_all_verified",
-    "program", "in_situ", "perturb", "where",
+    "program", "in_situ", "perturb", "perturb_on_chips", "where",
 }  # fmt: skip
 
 
