@@ -21,7 +21,7 @@ NEEDS = ("weights", "curvature")
 # Names that tables use in the place of a method's, and columns of scores.csv.
 TAKEN = frozenset(
     {"none", "all", "clean", registry.IN_SITU, "experiment", "model", "dataset", "device", "sigma"}
-    | {"layer", "index", "weight", "delta", "increase", "plus", "minus"}
+    | {"layer", "index", "weight", "delta", "increase", "plus", "minus", "increase_error", "around"}
 )
 
 

@@ -79,7 +79,7 @@ def test_the_four_lines_give_the_mask_of_method_swim(trained, network, estimated
     path, _ = estimated("recursion")
     run("select", "--model", trained / "model", "--sensitivity", path, "--out",
         trained / "four.npz", "--fraction", "0.9")  # fmt: skip
-    scores = swim.sensitivity(*network)
+    scores = swim.sensitivity(*network, estimator="recursion")
     mask = swim.select(scores, 0.9, tie_break=swim.programmed_weights(*network))
     for name, layer in files.load_mask(trained / "four.npz")[0].items():
         assert np.array_equal(mask[name].numpy(), layer)
@@ -116,7 +116,7 @@ def test_a_policy_by_its_name_programs_the_commands_chips(
     run("program", "--model", trained / "model", "--data", trained / "squares", "--sensitivity",
         estimated("recursion")[0], "--out", out, "--settings", json.dumps(job))  # fmt: skip
     batches = list(DataSet(trained / "squares").batches("test", 500, 60))
-    chosen = swim.policy(policy, 0.05, swim.sensitivity(*network))
+    chosen = swim.policy(policy, 0.05, swim.sensitivity(*network, estimator="recursion"))
     device = swim.Device(0.5, **plain, **made)
     result = swim.evaluate(network[0], batches, policy=chosen, device=device, chips=3, seed=5)
     table = pd.read_csv(out)
@@ -235,7 +235,7 @@ def test_what_policy_refuses(arguments, text):
 
 
 def test_a_policy_without_single_cycles_is_refused_as_by_the_command(trained, network, estimated):
-    scores = swim.sensitivity(*network)
+    scores = swim.sensitivity(*network, estimator="recursion")
     with pytest.raises(SettingError) as python:
         swim.evaluate(*network, policy=swim.policy("read_first", 0.1, scores),
                       device=swim.Device(0.1), chips=1)  # fmt: skip

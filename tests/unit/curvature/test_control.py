@@ -166,7 +166,7 @@ def test_images_and_the_state_go_together(tmp_path):
     for name, weight in model.named_parameters():
         if name in raw:
             assert torch.equal(whole[name], expected[name])
-            assert torch.equal(raw[name] * weight.detach().abs().max() ** 2, whole[name])
+            assert torch.equal(raw[name] * float(weight.detach().abs().max()) ** 2, whole[name])
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
