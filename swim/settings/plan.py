@@ -149,17 +149,16 @@ class Plan:
 
     def perturb(self, wildcards: Wildcards) -> str:
         """Settings of the loss that single weights cost."""
-        return self._perturb(wildcards, 0)
+        return self._perturb(wildcards)
 
     def perturb_on_chips(self, wildcards: Wildcards) -> str:
         """The same, on top of the errors of programmed chips."""
-        study = self.experiment(wildcards).correlate
-        assert study is not None
-        return self._perturb(wildcards, study.chips)
+        return self._perturb(wildcards, on_chips=True)
 
-    def _perturb(self, wildcards: Wildcards, chips: int) -> str:
+    def _perturb(self, wildcards: Wildcards, on_chips: bool = False) -> str:
         study = self.experiment(wildcards).correlate
         assert study is not None
+        chips = study.chips if on_chips else 0
         sampled = {"weights": study.weights, "images": study.images, "chips": chips}
         return self._job(PerturbJob, wildcards, **self._at(wildcards), **sampled)
 

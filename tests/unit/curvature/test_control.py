@@ -12,27 +12,10 @@ from swim.data.labels import CrossEntropy
 from swim.data.random_images import positions
 from swim.runtime.unfinished import Unfinished
 from swim.settings import estimator_traits, registry
+from tests.unit.stopping import StoppedError, StoppingAfter
 
 # Blocks of samples that share their probes, and groups of the probe's, end within a batch.
 SIZES = (30, 30, 45, 30, 1, 30, 30, 20)
-
-
-class StoppedError(Exception):
-    pass
-
-
-class StoppingAfter(Unfinished):
-    """Saves after every batch and is killed after some of them."""
-
-    def __init__(self, path, batches, digest="same"):
-        super().__init__(path, digest, seconds=0)
-        self.left = batches
-
-    def write(self, state):
-        super().write(state)
-        self.left -= 1
-        if not self.left:
-            raise StoppedError
 
 
 class Pixels(nn.Module):

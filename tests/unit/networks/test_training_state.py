@@ -9,27 +9,10 @@ from torch import nn
 from swim.networks import checkpoint, training
 from swim.runtime.unfinished import Unfinished
 from swim.settings import ModelSettings, TrainingSettings
+from tests.unit.stopping import StoppedError, StoppingAfter
 
 CPU = torch.device("cpu")
 FOUR = ModelSettings(weight_bits=4, activation_bits=4)
-
-
-class StoppedError(Exception):
-    pass
-
-
-class StoppingAfter(Unfinished):
-    """Saves after every step and is killed after some of them."""
-
-    def __init__(self, path, steps, digest="same"):
-        super().__init__(path, digest, seconds=0)
-        self.left = steps
-
-    def write(self, state):
-        super().write(state)
-        self.left -= 1
-        if not self.left:
-            raise StoppedError
 
 
 class Dropping(nn.Module):
