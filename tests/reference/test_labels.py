@@ -315,7 +315,7 @@ def test_programmed_taggers_agree_with_plain_pytorch(kind):
 
 def test_perturbation_measures_the_mean_loss_of_a_label_that_counts():
     model, (x, y) = tagger(), tokens()
-    for name, index, _, delta, increase, plus, _ in perturbation.stream(
+    for name, index, _, delta, increase, plus, *_ in perturbation.stream(
         model, [(x[:5], y[:5]), (x[5:], y[5:])], std=0.1, weights=6
     ):
         losses = []

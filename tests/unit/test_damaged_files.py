@@ -24,7 +24,7 @@ from swim.data.sources import npz
 from swim.errors import DataError, SwimError
 from swim.networks import checkpoint
 from swim.reports import accuracy_tables, cycles_to_accuracy
-from swim.reports.correlation import measured
+from swim.reports.correlation import MEASURED, measured
 from swim.runtime import digests, files
 from swim.runtime.digests import beside
 from swim.runtime.finished_rows import Progress
@@ -98,7 +98,8 @@ def chips_at(path):
 
 
 def write_accuracy(path, digits):
-    frame = pd.DataFrame([["a"] * 8 + [0.5] * 6], columns=accuracy_tables.COLUMNS)
+    columns = accuracy_tables.COLUMNS
+    frame = pd.DataFrame([["a"] * 8 + [0.5] * (len(columns) - 8)], columns=columns)
     files.write_table(path, frame.to_csv(index=False), ORIGIN)
 
 
@@ -119,9 +120,8 @@ LAYERS = {"fc": np.arange(12.0)}
 
 
 def write_perturbation(path, digits):
-    rows = [("fc", n, float(n), 0.1, n / 7, 0.3, 0.4) for n in range(12)]
-    files.write_rows(path, ("layer", "index", "weight", "delta", "increase", "plus", "minus"), rows,
-                  ORIGIN)  # fmt: skip
+    rows = [("fc", n, float(n), 0.1, n / 7, 0.3, 0.4, 0.0) for n in range(12)]
+    files.write_rows(path, MEASURED, rows, ORIGIN)
 
 
 def perturbation_at(path):
