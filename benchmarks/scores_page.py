@@ -11,7 +11,7 @@ from benchmarks import record
 from benchmarks.score_cases import SCORES
 from swim.reports import crossings as curves
 from swim.reports.plots import canvas
-from swim.reports.plots.method_styles import styles
+from swim.reports.plots.style import method_style
 from swim.runtime import files, markdown, rng
 
 PAGE = Path(__file__).parents[1] / "docs" / "scores.md"
@@ -98,9 +98,8 @@ def draw(contents: Mapping[str, Mapping[str, Any]]) -> list[Path]:
     lines = -(-len(contents) // columns)
     figure = canvas.new_figure(max(3.2 * columns, 6.4), 2.6 * lines + 0.6)
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
-    look = styles(list(DRAWN))
     for place, content in zip(axes, contents.values(), strict=False):
-        _panel(place, content, look)
+        _panel(place, content)
     for spare in axes[len(contents) :]:
         spare.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
@@ -108,7 +107,7 @@ def draw(contents: Mapping[str, Mapping[str, Any]]) -> list[Path]:
     return list(canvas.save(figure, FIGURES, "scores"))
 
 
-def _panel(place: Any, content: Mapping[str, Any], look: Mapping[str, Any]) -> None:
+def _panel(place: Any, content: Mapping[str, Any]) -> None:
     nwc = [float(f) for f in content["fractions"]]
     full, none = (float(np.mean(content[end])) for end in ("all", "none"))
     for score in DRAWN:
@@ -116,8 +115,8 @@ def _panel(place: Any, content: Mapping[str, Any], look: Mapping[str, Any]) -> N
         if "accuracy" not in row:
             continue
         means = [float(np.mean(row["accuracy"][f])) for f in content["fractions"]]
-        colour, marker, dashes = look[score]
-        place.plot(nwc, means, color=colour, marker=marker, ls=dashes, ms=4, lw=1.2, label=score)
+        look = method_style(score.partition(",")[0])
+        place.plot(nwc, means, ms=4, lw=1.2, label=look.name, **look.line)
     place.axhline(full, color="0.4", lw=0.8, ls=":")
     place.axhline(none, color="0.4", lw=0.8, ls=":")
     place.set_xscale("log")

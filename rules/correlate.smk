@@ -63,6 +63,7 @@ rule correlate:
             labels={"result": "{experiment}: scores against measured loss (figure)"},
         ),
         svg=layout.figure("correlation", "svg"),
+        pdf=layout.figure("correlation", "pdf"),
     log:
         layout.log("correlate"),
     benchmark:
@@ -80,10 +81,11 @@ rule correlate:
         ),
         model=PLAN.label,
         dataset=PLAN.dataset,
+        titles=PLAN.plot,
         code=CODE.correlate,
     shell:
         "python -m swim correlate {input.measured:q} --model {input.model:q}"
         " {params.sensitivities} {params.methods}"
         " --experiment {wildcards.experiment} --label {params.model} --dataset {params.dataset}"
         " --out {output.csv:q} --scores {output.scores:q} --markdown {output.markdown:q}"
-        " --figure {output.png:q} --settings {params.settings:q} > {log:q} 2>&1"
+        " --figure {output.png:q} --titles {params.titles:q} --settings {params.settings:q} > {log:q} 2>&1"

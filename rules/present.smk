@@ -214,6 +214,7 @@ rule plot:
             labels={"result": "{experiment}: accuracy, sigma {sigma} (figure)"},
         ),
         svg=layout.figure_at_sigma("accuracy", "svg"),
+        pdf=layout.figure_at_sigma("accuracy", "pdf"),
         log_png=report(
             layout.figure_at_sigma("accuracy-log", "png"),
             caption="report/figure_log.rst",
@@ -223,6 +224,7 @@ rule plot:
             },
         ),
         log_svg=layout.figure_at_sigma("accuracy-log", "svg"),
+        log_pdf=layout.figure_at_sigma("accuracy-log", "pdf"),
     log:
         layout.log("plot-sigma-{sigma}"),
     benchmark:
@@ -233,9 +235,11 @@ rule plot:
     params:
         figures="--sigma {sigma} --figure accuracy --figure accuracy-log",
         folder=lambda wildcards, output: os.path.dirname(output.png),
+        titles=PLAN.plot,
         code=code_digest.digest("plot"),
     shell:
-        "python -m swim plot {input:q} {params.figures} --out {params.folder:q} > {log:q} 2>&1"
+        "python -m swim plot {input:q} {params.figures} --titles {params.titles:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"
 
 
 use rule plot as plot_reads with:
@@ -250,6 +254,7 @@ use rule plot as plot_reads with:
             },
         ),
         svg=layout.figure_at_sigma("reads", "svg"),
+        pdf=layout.figure_at_sigma("reads", "pdf"),
     log:
         layout.log("plot_reads-sigma-{sigma}"),
     benchmark:
@@ -257,11 +262,12 @@ use rule plot as plot_reads with:
     params:
         figures="--sigma {sigma} --figure reads",
         folder=lambda wildcards, output: os.path.dirname(output.png),
+        titles=PLAN.plot,
         code=code_digest.digest("plot"),
 
 
 use rule plot as plot_cycles with:
-    """Cycles to accuracy, of an experiment or a comparison -> one bar per method."""
+    """Cycles to accuracy, of an experiment or a comparison -> a point with its interval per method."""
     input:
         layout.CYCLES,
     output:
@@ -272,6 +278,7 @@ use rule plot as plot_cycles with:
             labels=PLAN.report_label_of_cycles,
         ),
         svg=layout.CYCLES_FIGURE.replace("{suffix}", "svg"),
+        pdf=layout.CYCLES_FIGURE.replace("{suffix}", "pdf"),
     log:
         layout.log("plot_cycles-sigma-{sigma}", of="{place}"),
     benchmark:
@@ -279,6 +286,7 @@ use rule plot as plot_cycles with:
     params:
         figures="--sigma {sigma} --figure cycles",
         folder=lambda wildcards, output: os.path.dirname(output.png),
+        titles=PLAN.plot,
         code=code_digest.digest("plot"),
 
 
@@ -297,6 +305,7 @@ use rule plot as plot_where with:
             },
         ),
         svg=layout.WHERE_FIGURE.replace("{suffix}", "svg"),
+        pdf=layout.WHERE_FIGURE.replace("{suffix}", "pdf"),
     log:
         layout.log("plot_where-{device}-{budget}-sigma-{sigma}"),
     benchmark:
@@ -304,4 +313,5 @@ use rule plot as plot_where with:
     params:
         figures="--figure where",
         folder=lambda wildcards, output: os.path.dirname(output.png),
+        titles=PLAN.plot,
         code=code_digest.digest("plot"),

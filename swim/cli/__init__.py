@@ -41,7 +41,7 @@ STEPS = {
     "cycles": "Write cycles from which on a method is nearly as accurate as everything verified.",
     "claims": "Claims of the papers' abstracts, and ours, against what was measured.",
     "where": "Where methods spend their write cycles: devices rewritten in each layer and slice.",
-    "plot": "Accuracy against write cycles, a PNG and an SVG for each sigma.",
+    "plot": "Accuracy against write cycles: a PNG, an SVG and a PDF for each sigma.",
     "budget": "Print the write cycles at which each method has verified enough.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",
     "stamp": "Add digests to files of an earlier version, which later steps refuse without.",

@@ -7,7 +7,7 @@ import numpy as np
 
 from swim.cli.console import FILE
 from swim.cli.inputs import curvature_of
-from swim.cli.options import settings_options
+from swim.cli.options import figure_options, settings_options
 from swim.cli.weights_file import Weights, weights_of
 from swim.errors import SettingError
 from swim.reports import correlation
@@ -16,7 +16,7 @@ from swim.runtime.files import write_table, write_text
 from swim.runtime.progress_bar import meter
 from swim.selection import scoring
 from swim.selection.scores.base import Inputs, estimator_of
-from swim.settings import CorrelateJob, registry
+from swim.settings import CorrelateJob, PlotJob, registry
 
 
 @click.command()
@@ -33,7 +33,8 @@ from swim.settings import CorrelateJob, registry
 @click.option("--out", required=True, type=FILE, help="correlations to write (.csv)")
 @click.option("--scores", type=FILE, help="each weight with all scores, to write (.csv)")
 @click.option("--markdown", type=FILE, help="correlations by layer, to write (.md)")
-@click.option("--figure", type=FILE, help="scatter plots to write (.png), an .svg beside it")
+@click.option("--figure", type=FILE, help="scatter plots to write (.png), .svg and .pdf beside it")
+@figure_options
 @settings_options(CorrelateJob)
 def correlate(
     files: tuple[str, ...],
@@ -48,6 +49,7 @@ def correlate(
     markdown: str | None,
     figure: str | None,
     settings: CorrelateJob,
+    job: PlotJob,
 ) -> None:
     """Each method's score against what weights cost: correlations and scatter plots.
 
@@ -73,7 +75,7 @@ def correlate(
     if markdown:
         write_text(markdown, correlation.markdown(correlations, table))
     if figure:
-        scatter_figure.draw(figure, table, correlations, names)
+        scatter_figure.draw(figure, table, correlations, names, job)
 
 
 def _scores(

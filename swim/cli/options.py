@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from swim.errors import SettingError, short
-from swim.settings import Section, merge, registry, validation
+from swim.settings import PlotJob, Section, merge, registry, validation
+from swim.settings.jobs import FigureWidth
 from swim.settings.text import check_json
 
 Keys = tuple[str, ...]
@@ -123,6 +124,24 @@ def json_object(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise SettingError(str(error)) from None
     return content
+
+
+def figure_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of figures; it gets them as ``job``, a :class:`PlotJob`."""
+
+    @functools.wraps(function)
+    def run(titles: str, width: str | None, **values: Any) -> Any:
+        content = json_object(titles) | ({"figure_width": width} if width else {})
+        return function(job=validation.parse(PlotJob, content, "titles"), **values)
+
+    widths = click.Choice(get_args(FigureWidth))
+    run = click.option("--width", type=widths, help="of figures; it wins over --titles")(run)
+    return click.option(
+        "--titles",
+        default="{}",
+        help="model, dataset, devices (by name, as in config.yaml) and figure_width, as JSON: what "
+        "titles say",
+    )(run)
 
 
 class Finite(click.FloatRange):

@@ -2,7 +2,9 @@
 
 import click
 
+from swim import settings
 from swim.cli.console import FILE
+from swim.cli.options import figure_options
 from swim.errors import SettingError
 from swim.reports import accuracy_tables, cycles_to_accuracy
 from swim.reports.plots import accuracy_figure, cycles_figure, spending_figure
@@ -23,21 +25,29 @@ CYCLES, WHERE = "cycles", "where"  # of tables of their own
 @click.option(
     "--out", "folder", required=True, type=click.Path(file_okay=False), help="folder to write to"
 )
-def plot(table: str, folder: str, sigmas: tuple[str, ...], names: tuple[str, ...]) -> None:
-    """Accuracy against write cycles, a PNG and an SVG for each sigma.
+@figure_options
+def plot(
+    table: str,
+    folder: str,
+    sigmas: tuple[str, ...],
+    names: tuple[str, ...],
+    job: settings.PlotJob,
+) -> None:
+    """Accuracy against write cycles: a PNG, an SVG and a PDF for each sigma.
 
     TABLE is an accuracy.csv, which is drawn against NWC, against NWC on a logarithmic axis and,
     with policies, against reads; or, with `--figure cycles`, a cycles_to_accuracy.csv, whose
-    methods become bars, or, with `--figure where`, a table of `swim where`, in
+    methods become points with intervals, or, with `--figure where`, a table of `swim where`, in
     DEVICE/sigma-SIGMA/BUDGET.csv.
     """
     if set(names) == {CYCLES}:
-        made = cycles_figure.draw_all(cycles_to_accuracy.read(table), folder, sigmas)
+        made = cycles_figure.draw_all(cycles_to_accuracy.read(table), folder, sigmas, job)
     elif set(names) == {WHERE}:
-        made = spending_figure.draw(table, folder)
+        made = spending_figure.draw(table, folder, job)
     elif {CYCLES, WHERE} & set(names):
         raise SettingError("cycles and where are of tables of their own: ask for them alone")
     else:
-        made = accuracy_figure.draw_all(accuracy_tables.read_accuracy(table), folder, sigmas, names)
+        read = accuracy_tables.read_accuracy(table)
+        made = accuracy_figure.draw_all(read, folder, sigmas, names, job)
     for path in made:
         click.echo(str(path))

@@ -122,7 +122,7 @@ class Targets:
             layout.FIGURE_AT_SIGMA.format(experiment=name, figure=figure, sigma=sigma, suffix=kind)
             for figure in drawn
             for sigma in own.sigmas
-            for kind in ("png", "svg")
+            for kind in layout.FIGURE_SUFFIXES
         ]
         tables = [layout.SETTINGS, layout.ACCURACY, layout.PAIRED, layout.CYCLES,
                   layout.CYCLES_MARKDOWN, layout.CYCLES_LATEX, layout.SUMMARY, layout.SUMMARY_LATEX,
@@ -136,7 +136,7 @@ class Targets:
 
     def _correlations(self, name: str) -> list[str]:
         tables = [layout.CORRELATION, layout.SCORES, layout.CORRELATION_SUMMARY]
-        figures = [layout.figure("correlation", suffix) for suffix in ("png", "svg")]
+        figures = [layout.figure("correlation", suffix) for suffix in layout.FIGURE_SUFFIXES]
         return [pattern.format(experiment=name) for pattern in [*tables, *figures]]
 
     def cycles(self, names: Sequence[str]) -> list[str]:
@@ -168,7 +168,7 @@ class Targets:
             layout.CYCLES_FIGURE.format(place=_place(name), sigma=sigma, suffix=suffix)
             for name in names
             for sigma in self._plan.config.experiments[self._plan.compared(name)[0]].sigmas
-            for suffix in ("png", "svg")
+            for suffix in layout.FIGURE_SUFFIXES
         ]
         pages = [page.format(place=_place(name)) for name in names for page in _CLAIMS]
         return [*tables, *figures, *pages]

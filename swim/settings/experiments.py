@@ -11,6 +11,8 @@ from swim.settings import registry
 from swim.settings.jobs import (
     Compute,
     EvaluateJob,
+    FigureWidth,
+    PlotJob,
     SensitivityJob,
     TrainJob,
     check_epochs,
@@ -105,6 +107,7 @@ class ExperimentSettings(Section):
     max_chips: int = as_in(EvaluateJob, "max_chips")
     test_images: int | None = as_in(EvaluateJob, "test_images")
     images_per_chip: int | None = as_in(EvaluateJob, "images_per_chip")
+    figure_width: FigureWidth = as_in(PlotJob, "figure_width")
     batch_size: int = as_in(SensitivityJob, "batch_size")
     seed: int = as_in(TrainJob, "seed")
     accelerator: Literal["auto", "cpu", "cuda"] = as_in(Compute, "accelerator")

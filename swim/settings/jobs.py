@@ -1,6 +1,6 @@
 """What each step's result depends on, beside the files that it reads."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -24,6 +24,8 @@ from swim.settings.sections import (
     as_in,
 )
 from swim.settings.studies import CorrelateSettings, InSituTraining
+
+FigureWidth: TypeAlias = Literal["column", "page", "slide"]
 
 
 class Compute(Section):
@@ -352,3 +354,16 @@ class SummariseJob(Section):
             for sigma in self.sigmas
             for point in [*shared, *points]
         ]
+
+
+class PlotJob(Section):
+    """What figures say of an experiment, and how wide they are."""
+
+    model: ModelSettings | None = Field(None, description="network, for titles")
+    dataset: str = Field("", description="training and test images, for titles")
+    devices: dict[str, DeviceSettings] = Field({}, description="memory devices, for titles")
+    figure_width: FigureWidth = Field(
+        "page",
+        description="of figures: `column` 3.5 inches, `page` 7.1 inches, both with text of 7 "
+        "points, or `slide`",
+    )

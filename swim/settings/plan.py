@@ -19,6 +19,7 @@ from swim.settings.jobs import (
     EvaluateJob,
     InSituJob,
     PerturbJob,
+    PlotJob,
     ProgramJob,
     SelectJob,
     SensitivityJob,
@@ -168,6 +169,18 @@ class Plan:
         scores = {name: own.custom_scores[name] for name in own.scored if name in own.custom_scores}
         return self._job(CorrelateJob, wildcards, custom=scores)
 
+    def plot(self, wildcards: Wildcards) -> str:
+        """What figures of an experiment, or of all that a comparison compares, say of it."""
+        own = self.config.experiments[self._first_of_place(wildcards)]
+        devices = {name: self.config.devices[name] for name in own.devices}
+        shown = PlotJob(
+            model=own.model,
+            dataset=own.dataset,
+            devices=devices,
+            figure_width=own.figure_width,
+        )
+        return section_json(shown)
+
     def points(self, name: str) -> SummariseJob:
         """The points of an experiment's curves."""
         own = self.config.experiments[name]
@@ -296,6 +309,13 @@ class Plan:
         """The experiments of a job: those of its comparison, or its own."""
         name = getattr(wildcards, "comparison", None)
         return self.compared(name) if name else [wildcards.experiment]
+
+    def _first_of_place(self, wildcards: Wildcards) -> str:
+        """The first experiment of a job that has an experiment, a comparison or a place of both."""
+        kind, _, name = getattr(wildcards, "place", "").rpartition("/")
+        if not name:
+            return self.shown(wildcards)[0]
+        return self.compared(name)[0] if kind else name
 
     def report_category(self, wildcards: Wildcards) -> str:
         """The part of the report that a result of an experiment or a comparison is in."""

@@ -30,7 +30,7 @@ from swim.settings import (
 # All that modules in digests take from those that are not, and why it changes no number there.
 TAKEN = {
     "swim.cli.console": {"FILE", "trusted_network"},  # flags, messages
-    "swim.cli.options": {"Finite", "json_object", "settings_options"},  # settings
+    "swim.cli.options": {"Finite", "figure_options", "json_object", "settings_options"},  # settings
     "swim.settings.decimals": {"canonical"},  # checks a setting, and gives it back as it is
     "swim.data.download": {"is_original", "obtain", "unpack"},  # files of known sums
     # Errors and their words.
@@ -56,7 +56,7 @@ TAKEN = {
         "AdoptJob", "ClaimsJob", "Compute", "ConfigFile", "CorrelateJob", "CustomScore",
         "DeviceSettings",
         "EvaluateJob", "InSituJob", "MOST", "ModelSettings", "OwnDataSet", "PerturbJob",
-        "ProgramJob", "SelectJob", "SensitivityJob", "SummariseJob", "TrainJob",
+        "PlotJob", "ProgramJob", "SelectJob", "SensitivityJob", "SummariseJob", "TrainJob",
         "TrainingSettings", "VariationSettings", "WhereJob", "section_json",
     },
 }  # fmt: skip

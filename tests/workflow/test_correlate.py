@@ -41,7 +41,7 @@ def test_the_study_and_what_changes_it(tmp_path):
 
     assert made(project) == set()
     figures = project.folder / "swim/reports/plots/scatter_figure.py"
-    figures.write_text(figures.read_text().replace("alpha=0.25", "alpha=0.3"))
+    figures.write_text(figures.read_text().replace("alpha=0.75", "alpha=0.7"))
     assert made(project) == {("correlate",)}
     # Another score is a file of its own and the table; nothing is measured again.
     own["correlate"] = {**STUDY, "methods": ["swim", "gradient", "magnitude"]}

@@ -149,7 +149,7 @@ EDITS = {
     ),
     "where it runs": (setting(accelerator="cpu"), {("settings", "a")}),
     "plotting code": (
-        code("swim/reports/plots/accuracy_figure.py", "alpha=0.25", "alpha=0.3"),
+        code("swim/reports/plots/accuracy_figure.py", "_FEW = 6", "_FEW = 7"),
         figures("a") | figures("b"),
     ),
     "how near is near enough": (

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 
 from swim.reports.correlation import ALL, KEYS, two_digits
-from swim.reports.plots.canvas import new_figure, save
+from swim.reports.plots import canvas
+from swim.reports.plots.style import Format, display_name
+from swim.reports.plots.titles import Words, words
+from swim.settings import PlotJob
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# Panels per row.
-ACROSS = 4
 # Okabe and Ito's colours; networks of more layers take a scale from dark to light.
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C564B", "0.4"]
 # Fraction of an axis between the smallest positive value and the position of zeros.
@@ -27,8 +28,13 @@ _STRIP = 0.07
 _FLOOR = 1e-12
 
 
+@canvas.in_format
 def correlation_figure(
-    table: pd.DataFrame, correlations: pd.DataFrame, methods: Sequence[str]
+    form: Format,
+    table: pd.DataFrame,
+    correlations: pd.DataFrame,
+    methods: Sequence[str],
+    said: Words | None = None,
 ) -> "Figure":
     """Increase in loss against score, log-log: a panel per method and measured file.
 
@@ -38,35 +44,41 @@ def correlation_figure(
     The grey line is proportionality: it has slope one and goes through the medians.
 
     Args:
+        form: given by the argument ``width``.
         table: the result of :func:`swim.reports.correlation.measured`.
         correlations: the result of :func:`swim.reports.correlation.correlation_table` for it.
         methods: columns of scores to draw.
+        said: network, data and devices in words; by default the table's names.
     """
+    said = said or words(PlotJob(), correlations)
     groups = list(table.groupby(KEYS, sort=False))
-    each = -(-len(methods) // ACROSS)  # rows of panels for a device and sigma
-    across = -(-len(methods) // each)
-    figure = new_figure(3.0 * across + 0.5, 2.9 * each * len(groups) + 0.6)
+    each, across = canvas.rows_and_columns(len(methods), min(form.across + 1, 3))
+    side = form.width / across
+    figure = canvas.new_figure(form.width, 1.05 * side * each * len(groups))
     panels = figure.subplots(each * len(groups), across, squeeze=False, sharey=False)
     colours = _layer_colours(list(dict.fromkeys(table["layer"])))
-    for block, (place, part) in enumerate(groups):
-        device, around, sigma = place
-        at = correlations[(correlations[KEYS] == list(place)).all(axis=1)]
+    devices = [str(device) for (device, *_), _ in groups]
+    for block, (keys, part) in enumerate(groups):
+        device, around, sigma = keys
+        at = correlations[(correlations[KEYS] == list(keys)).all(axis=1)]
         whole = at[at["layer"] == ALL].set_index("method")
         spots = panels[block * each : (block + 1) * each].flat
+        place = f"{said.device(str(device), devices)}, σ = {sigma}"
+        place += ", at chips" * (around == "programmed")
         for n, axes in enumerate(spots):
             if n >= len(methods):
                 axes.set_axis_off()
                 continue
             _draw(axes, part, methods[n], colours)
             spearman, pearson = (float(whole[c][methods[n]]) for c in ("spearman", "pearson"))
-            axes.set_title(
-                f"{methods[n]}, {device}, σ = {sigma}{', at chips' * (around == 'programmed')}\n"
-                f"Spearman {two_digits(spearman)}, Pearson {two_digits(pearson)}",
-                fontsize=9,
-            )
+            heads = [display_name(methods[n]), *([place] if len(groups) > 1 else []),
+                     f"Spearman {two_digits(spearman)}, Pearson {two_digits(pearson)}"]  # fmt: skip
+            lines = (canvas.wrapped(head, 0.85 * side, form.font) for head in heads)
+            axes.set_title("\n".join(lines))
             if n % across == 0:
-                axes.set_ylabel("increase in mean loss", fontsize=9)
-    _legend(figure, panels[0][0], colours)
+                axes.set_ylabel("increase in mean loss")
+    canvas.add_title(figure, form, said.title(*([place] if len(groups) == 1 else [])))
+    _legend(figure, form, colours)
     return figure
 
 
@@ -89,7 +101,7 @@ def _draw(axes: "Axes", part: pd.DataFrame, method: str, colours: dict[str, Any]
         for sign, filled in ((1, True), (-1, False)):
             chosen = own & ((increase < 0) & ~rounding if sign < 0 else (increase >= 0) | rounding)
             axes.scatter(
-                x[chosen], y[chosen], s=11, linewidths=0.6, alpha=0.75, edgecolors=[colour],
+                x[chosen], y[chosen], s=_area(), linewidths=0.5, alpha=0.75, edgecolors=[colour],
                 facecolors=[colour] if filled else "none",
                 gid=f"{method} {layer} {'up' if filled else 'down'}",
             )  # fmt: skip
@@ -105,9 +117,15 @@ def _draw(axes: "Axes", part: pd.DataFrame, method: str, colours: dict[str, Any]
     if bottom is not None:
         axes.axhline(bottom, **edge)
         _label_strip(axes.yaxis, axes.get_ylim(), bottom, float(y[rounding][0]), "0")
-    axes.set_xlabel(f"score of {method}", fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(alpha=0.25, lw=0.5)
+    axes.set_xlabel(f"score of {display_name(method)}")
+    canvas.grid(axes)
+
+
+def _area() -> float:
+    """Of a point, in square points."""
+    import matplotlib
+
+    return float((matplotlib.rcParams["lines.markersize"] / 1.5) ** 2)
 
 
 def _with_strip(values: np.ndarray, zero: np.ndarray) -> tuple[np.ndarray, float | None]:
@@ -127,6 +145,10 @@ def _label_strip(
     """Keep the axis's powers of ten beyond ``edge``, and label the strip of zeros."""
     minor = [t for t in axis.get_minorticklocs() if edge < t <= limits[1]]
     kept = [float(t) for t in axis.get_majorticklocs() if edge < t <= limits[1]]
+    apart = 0.13 * math.log10(limits[1] / limits[0])  # decades that two labels need
+    clear = [t for t in kept if math.log10(t / strip) >= apart]
+    minor += [t for t in kept if t not in clear and len(clear) > 1]
+    kept = clear if len(clear) > 1 else kept
     powers = [rf"$10^{{{round(math.log10(t))}}}$" for t in kept]
     axis.set_ticks([strip, *kept], [label, *powers])
     axis.set_ticks(minor, minor=True)
@@ -147,22 +169,20 @@ def _proportion(
     axes.set_ylim(limits[1])
 
 
-def _legend(figure: "Figure", axes: "Axes", colours: dict[str, Any]) -> None:
+def _legend(figure: "Figure", form: Format, colours: dict[str, Any]) -> None:
     from matplotlib.lines import Line2D
 
-    dot: dict[str, Any] = {"marker": "o", "ls": "", "ms": 4}
+    dot: dict[str, Any] = {"marker": "o", "ls": ""}
     layers = [Line2D([], [], color=c, label=layer, **dot) for layer, c in colours.items()]
     if len(layers) > len(_COLOURS):  # the first, the last, and some between
         layers = [layers[i] for i in np.linspace(0, len(layers) - 1, 6).round().astype(int)]
     others = [
         Line2D([], [], color="0.3", mfc="none", label="decrease, at its magnitude", **dot),
-        Line2D([], [], color="0.5", lw=1, label="proportional"),
-        Line2D([], [], color="0.6", ls=":", lw=0.8, label="beyond it: zero"),
+        Line2D([], [], color="0.5", label="proportional"),
+        Line2D([], [], color="0.6", ls=":", label="beyond it: zero"),
     ]
-    figure.legend(
-        handles=[*layers, *others], fontsize=8, loc="outside lower center",
-        ncols=4 if len(axes.figure.axes) > 2 else 3, frameon=False,
-    )  # fmt: skip
+    handles = [*layers, *others]
+    canvas.add_legend(figure, form, handles, [handle.get_label() for handle in handles])
 
 
 def draw(
@@ -170,7 +190,10 @@ def draw(
     table: pd.DataFrame,
     correlations: pd.DataFrame,
     methods: Sequence[str],
+    job: PlotJob | None = None,
 ) -> list[Path]:
-    """Write the figure as ``path`` (.png) and beside it as .svg; the paths."""
-    figure = correlation_figure(table, correlations, methods)
-    return list(save(figure, Path(path).parent, Path(path).stem))
+    """Write the figure as ``path`` (.png) and beside it as .svg and .pdf; the paths."""
+    job = job or PlotJob()
+    said, width = words(job, correlations), job.figure_width
+    figure = correlation_figure(table, correlations, methods, said=said, width=width)
+    return list(canvas.save(figure, Path(path).parent, Path(path).stem, width))

@@ -86,7 +86,7 @@ def test_selecting_and_evaluating(folder):
     assert [line.rsplit("/", 1)[1] for line in printed.split()] == [
         f"{figure}-sigma-0.2.{suffix}"
         for figure in accuracy_figure.fitting(part)
-        for suffix in ("png", "svg")
+        for suffix in ("png", "svg", "pdf")
     ]
     written = folder / "cycles.csv"
     chips_folder = base.parents[1]

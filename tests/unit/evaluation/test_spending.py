@@ -125,7 +125,7 @@ def test_the_figure_draws_the_table(table, tmp_path):
     files.write_table(path, table.to_csv(index=False))
     pd.testing.assert_frame_equal(accuracy_tables.read_where(path), table)
     one, other = (list(spending_figure.draw(path, tmp_path / name)) for name in "ab")
-    assert [p.name for p in one] == [f"where-d-0.1-sigma-0.2.{x}" for x in ("png", "svg")]
+    assert [p.name for p in one] == [f"where-d-0.1-sigma-0.2.{x}" for x in ("png", "svg", "pdf")]
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
 
 
