@@ -181,6 +181,8 @@ class Case:
         elif not nullable and kind in ("int", "float", "choice", "section", "path"):
             pool = [*pool, "null"]
         spelling = self.random.choice(pool)
+        if path[-1] == "digital" and spelling == "[]":  # no weights: the default
+            return
         if kind == "bool" and path == ("download",) and spelling == "null":
             return
         if many and pool is not BAD["items"]:
