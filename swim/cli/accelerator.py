@@ -39,3 +39,16 @@ def start(settings: Compute) -> "torch.device":
     name = torch.cuda.get_device_name() if wanted == "cuda" else wanted
     click.echo(machine.line(name, settings.arithmetic_threads))
     return torch.device(wanted)
+
+
+def say_bfloat16(place: "torch.device") -> None:
+    """A line of the log on what computes bfloat16 here, or that nothing is gained by it."""
+    units = machine.bfloat16_units(place)
+    if units:
+        click.echo(f"arithmetic bfloat16, on {units}")
+        return
+    click.echo(
+        "warning: arithmetic bfloat16: this machine has no units for it and computes it more "
+        "slowly than float32; the numbers are as good",
+        err=True,
+    )

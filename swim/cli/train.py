@@ -7,7 +7,7 @@ from dataclasses import astuple
 import click
 import torch
 
-from swim.cli.accelerator import start
+from swim.cli.accelerator import say_bfloat16, start
 from swim.cli.console import FILE
 from swim.cli.options import settings_options
 from swim.data.dataset import DataSet
@@ -31,6 +31,8 @@ def train(data: str, out: str, history: str | None, settings: TrainJob) -> None:
     goes on from it.
     """
     place = start(settings)
+    if settings.training.arithmetic == "bfloat16":
+        say_bfloat16(place)
     dataset = DataSet(data)
     unfinished = Unfinished(out, digest_of(_content(dataset, settings, place)))
 

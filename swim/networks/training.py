@@ -65,11 +65,19 @@ class _Optimisation:
         self._restart_sums()
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        parameters, settings = self.model.parameters(), self._settings
-        rate, decay = settings.learning_rate, settings.weight_decay
+        settings = self._settings
+        weights: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for parameter in self.model.parameters():
+            # Norms and biases have one dimension; a penalty only slows their fit.
+            (weights if parameter.dim() > 1 else others).append(parameter)
+        groups = [
+            {"params": weights, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         if settings.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+            return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.Adam(groups, lr=settings.learning_rate)
 
     def state(self) -> dict[str, Any]:
         """All that :meth:`restore` needs, in types that ``torch.load(weights_only=True)`` reads."""
@@ -134,8 +142,9 @@ class _Optimisation:
         noise = self._settings.weight_noise, self._key("noise", epoch, self._step)
         images = self._sent(images).contiguous(memory_format=self._format)
         targets = self._sent(self._data.labels("train")[index])
-        with SafeLayouts(), WeightNoise(*noise, self.model, self._model_settings.digital):
-            outputs = self.model(images)
+        watched = WeightNoise(*noise, self.model, self._model_settings.digital)
+        with SafeLayouts(), self._arithmetic(), watched:
+            outputs = self.model(images).float()
         smoothing = self._settings.label_smoothing
         loss = F.cross_entropy(outputs, targets, label_smoothing=smoothing)
         self._optimizer.zero_grad()
@@ -143,6 +152,11 @@ class _Optimisation:
         self._optimizer.step()
         self._loss += loss.detach().double() * len(index)
         self._right += (outputs.argmax(1) == targets).sum()
+
+    def _arithmetic(self) -> torch.autocast:
+        """While active, products are computed in the number format of the settings."""
+        enabled = self._settings.arithmetic == "bfloat16"
+        return torch.autocast(self._place.type, torch.bfloat16, enabled=enabled)
 
     def _sent(self, tensor: Tensor) -> Tensor:
         """A batch where the network is; a GPU goes on computing while the next one is made."""

@@ -45,6 +45,17 @@ def runs_on(place: "torch.device") -> str:
     return _processor()
 
 
+def bfloat16_units(place: "torch.device") -> str | None:
+    """What multiplies bfloat16 numbers faster than float32 ones on a torch device, if anything."""
+    import torch
+
+    if place.type == "cuda":
+        return "tensor cores" if torch.cuda.get_device_capability(place) >= (8, 0) else None
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX-512" if torch.cpu._is_avx512_bf16_supported() else None
+
+
 def _processor() -> str:
     """Its name as Linux or else Python knows it."""
     try:

@@ -169,14 +169,23 @@ class TrainingSettings(Section):
         description="how many of these, at the end, run with quantised weights and activations",
     )
     batch_size: int = Field(128, ge=1, le=MOST, description="images a step")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd has momentum 0.9")
+    optimizer: Literal["adam", "sgd"] = Field(
+        "adam", description="sgd has Nesterov's momentum, 0.9"
+    )
+    arithmetic: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of convolutions, linear layers and what they hand on; with bfloat16 weights "
+        "and the optimiser stay in float32; docs/training.md says what it gains",
+    )
     learning_rate: float = Field(
         1e-3, gt=0, le=1000, description="the highest; falls to zero along a cosine"
     )
     warmup_epochs: float = Field(
         0.0, ge=0, le=MOST, description="in which the learning rate first rises along a line"
     )
-    weight_decay: float = Field(0.0, ge=0, le=1000, description="L2 penalty of the optimiser")
+    weight_decay: float = Field(
+        0.0, ge=0, le=1000, description="L2 penalty of weights; biases and norms have none"
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="part of a label that is spread over all classes"
     )

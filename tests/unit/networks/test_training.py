@@ -156,3 +156,43 @@ def test_a_checkpoint_of_another_network_is_refused(digits, tmp_path):
 def test_a_diverging_run_says_what_to_change(digits):
     with pytest.raises(DataError, match="learning_rate"):
         run(digits, FLOAT, optimizer="sgd", learning_rate=1000.0)
+
+
+@pytest.mark.parametrize("model", [FLOAT, FOUR], ids=["float", "4-bit"])
+def test_bfloat16_training_learns_as_float32_does_and_gives_float32_weights(digits, model):
+    net, history = run(digits, model, arithmetic="bfloat16")
+    exact, _ = run(digits, model)
+    assert history[-1].accuracy > 0.9
+    assert all(value.dtype != torch.bfloat16 for value in net.state_dict().values())
+    images = digits.inputs("test", slice(None))
+    assert net(images).dtype == torch.float32
+    assert (net(images).argmax(1) == digits.labels("test")).double().mean() > 0.9
+    assert not torch.equal(net.fc1.weight, exact.fc1.weight)
+
+
+def test_one_step_in_bfloat16_moves_weights_as_one_in_float32(digits):
+    settings = {"epochs": 1, "batch_size": digits.size("train"), "optimizer": "sgd",
+                "learning_rate": 0.1, "quantised_epochs": 0}  # fmt: skip
+    start = checkpoint.initial(FLOAT, digits, 0).state_dict()
+    moved = {
+        arithmetic: run(digits, FLOAT, **settings, arithmetic=arithmetic)[0].state_dict()
+        for arithmetic in ("float32", "bfloat16")
+    }
+    for name, first in start.items():
+        step, other = (moved[a][name] - first for a in ("float32", "bfloat16"))
+        # 2^-9 of each number, through five layers and back
+        assert float((step - other).norm()) < 0.05 * float(step.norm()), name
+
+
+def test_the_penalty_is_of_weights_alone(digits):
+    """Against one step written out: biases move by their gradient only."""
+    settings = {"epochs": 1, "batch_size": digits.size("train"), "optimizer": "sgd",
+                "learning_rate": 0.1, "quantised_epochs": 0}  # fmt: skip
+    start = checkpoint.initial(FLOAT, digits, 0).state_dict()
+    without, with_ = (
+        run(digits, FLOAT, **settings, weight_decay=decay)[0].state_dict() for decay in (0.0, 0.5)
+    )
+    rate = 0.1  # of the only step
+    for name, first in start.items():
+        expected = without[name] - (rate * 1.9 * 0.5 * first if first.dim() > 1 else 0)
+        torch.testing.assert_close(with_[name], expected, msg=name)
