@@ -7,9 +7,11 @@ from typing import Any
 import click
 import torch
 
+from swim.cli.accelerator import say_bfloat16
 from swim.cli.result_digest import circumstances, compiled_off, levels_of
 from swim.devices.from_settings import of_settings
 from swim.evaluation import monte_carlo, stopping
+from swim.networks.isolation import device_of
 from swim.programming.chip import Policy
 from swim.runtime.finished_rows import Progress
 from swim.runtime.progress_bar import progress_bar
@@ -89,6 +91,8 @@ def rows(
         click.echo(f"going on after {len(progress.rows)} chips of an earlier run")
     if compiled_off():
         click.echo("compiled passes are off (SWIM_COMPILED=0)")
+    if settings.arithmetic == "bfloat16":
+        say_bfloat16(device_of(network))
     device = of_settings(settings.device, settings.sigma)
     done, goal = len(progress.rows), needed()
     made = monte_carlo.stream(
@@ -99,6 +103,7 @@ def rows(
         seed=settings.seed,
         first_chip=done,
         images=settings.images_per_chip,
+        arithmetic=settings.arithmetic,
         digital=digital,
         report=lambda found: click.echo(found.line),
     )

@@ -79,7 +79,7 @@ def evaluate(
     rows = chip_rows.rows(loaded, batches, policy, settings, Progress(out, digest), kept)
     files.write_rows(out, monte_carlo.COLUMNS, rows, chip_rows.record(made_from, settings, **point))
     if clean:
-        found = monte_carlo.clean(loaded, batches, digital=kept)
+        found = monte_carlo.clean(loaded, batches, digital=kept, arithmetic=settings.arithmetic)
         row = (*found, *_variance(weights.layers, settings))
         record = chip_rows.record(made_from, settings, method="clean", fraction="")
         files.write_rows(clean, CLEAN, [row], record)

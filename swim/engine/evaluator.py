@@ -11,6 +11,7 @@ from swim.data.labels import NotFiniteError, check_loss, counted, each_loss, fit
 from swim.engine.activations import NotBatchableError
 from swim.engine.kernels import keep_freed_memory
 from swim.engine.passes import Passes, Way, Weights
+from swim.errors import UnsupportedOperationError
 from swim.networks import memory_format
 from swim.networks.diverged import check_finite, of_chips
 from swim.networks.isolation import copies_of, device_of, few
@@ -29,6 +30,8 @@ _ROOM = {"cpu": (2**22, 3 * 2**19), "cuda": (2**26, 2**26)}
 # A recorded pass takes so many images, in at most so many parts in its convolutions. While it is
 # recorded, the activations of all layers for all of these images are in memory.
 _BLOCK, _PARTS = 512, 16
+# Rounding to bfloat16, and quantisers that it tips, may change outputs by this much of their size.
+_BFLOAT16 = 0.1
 
 
 class Network:
@@ -51,6 +54,7 @@ class Network:
         loss: str,
         inputs: Keys = None,
         digital: Iterable[str] = (),
+        bfloat16: bool = False,
     ):
         keep_freed_memory()
         place = device_of(model)
@@ -71,6 +75,8 @@ class Network:
         way = Way(size, size, memory_format.fastest(place) is torch.channels_last)
         self.passes = Passes(model, traced, state, sample, digital, way)
         self._try_one_chip()
+        if bfloat16:
+            self._try_bfloat16()
         self.group = GROUP if self._may_run_together() and self._runs_together() else 1
         same = zip(*self._batches, strict=True)
         if self.group > 1 and all(alike(part, column[0]) for column in same for part in column):
@@ -208,12 +214,29 @@ class Network:
         except NotFiniteError:
             raise self._diverged([], None, None) from None
 
+    def _try_bfloat16(self) -> None:
+        """Compute in bfloat16 from here on, if the unprogrammed network's outputs allow it."""
+        expected = self._try([self.targets], self._two_images())
+        self.passes.way.bfloat16 = True
+        try:
+            outputs = self._try([self.targets], self._two_images())
+        except RuntimeError as error:
+            raise UnsupportedOperationError(
+                f"this network does not run in bfloat16 ({error}); use arithmetic float32"
+            ) from error
+        change = float((outputs - expected).abs().mean() / expected.abs().mean())
+        if not change <= _BFLOAT16:
+            raise UnsupportedOperationError(
+                f"bfloat16 changes the outputs of this network by {change:.0%} of their size, more "
+                f"than {_BFLOAT16:.0%}; use arithmetic float32"
+            )
+
     def _may_run_together(self) -> bool:
         """Whether several chips at once are worth trying, and nothing known speaks against it."""
         small = sum(weight.numel() for weight in self.targets.values()) <= _SMALL
-        traced = self._traced
-        unlike = self.passes.way.writes_to_images or traced.branches or traced.overwrites
-        unlike = unlike or bool(traced.spread) or isinstance(self._sample, Several)
+        way, traced = self.passes.way, self._traced
+        unlike = way.writes_to_images or way.bfloat16 or isinstance(self._sample, Several)
+        unlike = unlike or traced.branches or traced.overwrites or bool(traced.spread)
         return GROUP > 1 and small and not unlike
 
     def _runs_together(self) -> bool:

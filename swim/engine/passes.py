@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from swim.data.batches import Inputs, alike, arguments, shown
 from swim.data.labels import one_tensor
+from swim.engine.bfloat16 import Bfloat16
 from swim.engine.chip_batch import ChipBatch
 from swim.engine.compiled import is_on
 from swim.engine.kernels import FastKernels
@@ -39,6 +40,7 @@ class Way:
             that rounding may tip a value to another level.
         in_place: whether passes of several chips write ReLUs and quantised values over their
             input.
+        bfloat16: whether passes of one chip compute in bfloat16; others never do.
     """
 
     images_alone: int
@@ -47,6 +49,7 @@ class Way:
     writes_to_images: bool = False
     discontinuous: bool = False
     in_place: bool = True
+    bfloat16: bool = False
 
     def images(self, chips: int) -> int:
         """How many images a pass of so many chips takes at most."""
@@ -112,6 +115,8 @@ class Passes:
     ) -> list[Any]:
         """Run one chip or several at once.
 
+        Noise is drawn in float32; with ``way.bfloat16`` a chip's weights are rounded here, once.
+
         Args:
             chips: the weights of each.
             batches: inputs (1 or chips, n, ...), and labels.
@@ -121,6 +126,8 @@ class Passes:
             What ``take`` returns for each batch.
         """
         state = dict(self._state)
+        if self.way.bfloat16:
+            chips = [{name: weight.bfloat16() for name, weight in chip.items()} for chip in chips]
         if len(chips) == 1:
             state |= self._stored_weights(chips[0])
         stored = Stored(self._model, state, self._digital)
@@ -155,11 +162,15 @@ class Passes:
 
         def run(model: nn.Module, inputs: Inputs) -> Tensor:
             with contextlib.ExitStack() as modes:
-                modes.enter_context(FastKernels())
+                if self.way.bfloat16:
+                    place = next(iter(weights.values())).device.type
+                    modes.enter_context(torch.autocast(place, torch.bfloat16, cache_enabled=False))
+                modes.enter_context(Bfloat16() if self.way.bfloat16 else FastKernels())
                 if self._traced.followed or self.mode is not Handed:
                     modes.enter_context(self.mode(stored, weights, self._traced.spread))
                 outputs = model(*arguments(inputs[0]))
-            return one_tensor(outputs)[None]
+            outputs = one_tensor(outputs)[None]
+            return outputs.float() if self.way.bfloat16 else outputs
 
         return run
 

@@ -92,6 +92,7 @@ def evaluate(
     loss: str = "cross_entropy",
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
+    arithmetic: str = "float32",
     progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Accuracy of a model whose weights are programmed into memory devices, chip by chip.
@@ -117,6 +118,9 @@ def evaluate(
         loss: ``cross_entropy`` or ``mse``, which has no accuracy (NaN).
         digital: names or patterns (``"head.*"``) of weights that no device holds.
         inputs: where inputs or batches are dicts, the key or keys of what the model takes.
+        arithmetic: ``float32``, or ``bfloat16``: weights with their errors, and activations, are
+            rounded to bfloat16 and sums stay in float32, which is faster for large networks on
+            processors and GPUs with units for it (docs/monte-carlo.md).
         progress: called with the number of finished chips.
 
     Raises:
@@ -146,6 +150,7 @@ def evaluate(
         loss=loss,
         digital=digital,
         inputs=inputs,
+        arithmetic=arithmetic,
         report=programmed.append,
     )
     for _, *row, _ in itertools.islice(made, chips):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from swim.data.labels import NotFiniteError
 from swim.devices.bit_sliced import Device
 from swim.devices.equal_variance import at_equal_variance
+from swim.engine.bfloat16 import in_bfloat16
 from swim.engine.evaluator import Network
 from swim.errors import SettingError
 from swim.evaluation.stratified import PILOT, Sampling, plan
@@ -35,6 +36,7 @@ def stream(
     loss: str = "cross_entropy",
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
+    arithmetic: str = "float32",
     report: Callable[[Inventory], None] | None = None,
 ) -> Iterator[Row]:
     """Chip after chip without end. Between two chips the model is as it was.
@@ -52,6 +54,7 @@ def stream(
         loss: ``cross_entropy`` or ``mse``.
         digital: names or patterns of weights that no device holds.
         inputs: key or keys of what the model takes.
+        arithmetic: ``float32`` or ``bfloat16`` (:mod:`swim.engine.bfloat16`).
         report: called with what is programmed, before the first chip.
 
     Yields:
@@ -67,7 +70,7 @@ def stream(
             f"loss {loss!r} leave images out"
         )
     with left_alone(model), torch.no_grad():
-        network = Network(model, batches, loss, inputs, digital)
+        network = Network(model, batches, loss, inputs, digital, in_bfloat16(arithmetic))
     if report is not None:
         report(network.inventory)
     device = at_equal_variance(device, network.targets)
@@ -183,9 +186,10 @@ def clean(
     loss: str = "cross_entropy",
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
+    arithmetic: str = "float32",
 ) -> tuple[float, float]:
     """Accuracy and mean loss of the unprogrammed network, whose weights are exact."""
     with left_alone(model), torch.no_grad():
-        network = Network(model, batches, loss, inputs, digital)
+        network = Network(model, batches, loss, inputs, digital, in_bfloat16(arithmetic))
         correct, losses = network.measure([network.targets])
         return _means(correct[0], losses[0])

@@ -15,12 +15,14 @@ from swim.settings.jobs import (
     PlotJob,
     SensitivityJob,
     TrainJob,
+    check_arithmetic,
     check_epochs,
     check_precision,
 )
 from swim.settings.methods import CustomScore, MethodEntry, custom, names
 from swim.settings.sections import (
     LONGEST_LIST,
+    Arithmetic,
     Budget,
     DeviceSettings,
     Estimator,
@@ -107,6 +109,7 @@ class ExperimentSettings(Section):
     max_chips: int = as_in(EvaluateJob, "max_chips")
     test_images: int | None = as_in(EvaluateJob, "test_images")
     images_per_chip: int | None = as_in(EvaluateJob, "images_per_chip")
+    arithmetic: Arithmetic = as_in(EvaluateJob, "arithmetic")
     figure_width: FigureWidth = as_in(PlotJob, "figure_width")
     batch_size: int = as_in(SensitivityJob, "batch_size")
     seed: int = as_in(TrainJob, "seed")
@@ -121,6 +124,11 @@ class ExperimentSettings(Section):
     @model_validator(mode="after")
     def _enough_epochs(self) -> "ExperimentSettings":
         check_epochs(self.model, self.training)
+        return self
+
+    @model_validator(mode="after")
+    def _fine_enough(self) -> "ExperimentSettings":
+        check_arithmetic(self.arithmetic, self.method_names)
         return self
 
     @property

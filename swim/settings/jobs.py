@@ -1,5 +1,6 @@
 """What each step's result depends on, beside the files that it reads."""
 
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -11,6 +12,7 @@ from swim.settings.sections import (
     LARGEST_SEED,
     LONGEST_LIST,
     MOST,
+    Arithmetic,
     Budget,
     DeviceSettings,
     Estimator,
@@ -196,6 +198,12 @@ class EvaluateJob(Compute):
         le=MOST,
         description="evaluate on the first so many test images; null: all of them",
     )
+    arithmetic: Arithmetic = Field(
+        "float32",
+        description="of the network's products and of what layers hand on; bfloat16 rounds "
+        "weights, with their errors, and activations, which is faster for large networks on "
+        "processors and GPUs with units for it; docs/monte-carlo.md says what it changes",
+    )
     images_per_chip: int | None = Field(
         None,
         ge=50,
@@ -223,6 +231,11 @@ class ProgramJob(EvaluateJob):
 
     policy: Policy = Field("swim_device", description="programming policy")
     budget: Budget = Field("0.1", description="normalised write cycles to spend")
+
+    @model_validator(mode="after")
+    def _fine_enough(self) -> "ProgramJob":
+        check_arithmetic(self.arithmetic, [self.policy])
+        return self
 
 
 class WhereJob(Compute):
@@ -284,6 +297,16 @@ class CorrelateJob(Section):
     def without_effect(self) -> dict[str, Any]:
         """Without scores of the user's own."""
         return {} if self.custom else {"custom": True}
+
+
+def check_arithmetic(arithmetic: str, methods: Iterable[str]) -> None:
+    """Raise ValueError where rounding would be seen in what a policy leaves of the errors."""
+    fine = [name for name in methods if policies.leaves_little(name)]
+    if arithmetic == "bfloat16" and fine:
+        raise ValueError(
+            f"arithmetic bfloat16 rounds weights by about as much as {fine[0]} leaves of their "
+            f"errors; use float32, or an experiment of its own for {fine[0]}"
+        )
 
 
 def check_precision(precision: float | None, chips: int, most: int) -> None:

@@ -21,12 +21,15 @@ class PolicyEntry:
             device even where it rewrites nothing.
         acts_without_cycles: the policy changes a chip without write cycles, so its curve begins at
             a point of its own and not at that of ``none``.
+        leaves_little: errors are left that bfloat16's rounding of a weight, 0.0011 of its value
+            (rms), would change.
     """
 
     home: str
     ends_verified: bool
     reads_first: bool = False
     acts_without_cycles: bool = False
+    leaves_little: bool = False
 
 
 ENTRIES = {
@@ -50,6 +53,7 @@ ENTRIES = {
         ends_verified=False,
         reads_first=True,
         acts_without_cycles=True,
+        leaves_little=True,
     ),
 }
 # On-device training: no method to choose, but a curve beside theirs, with budgets beyond 1.
@@ -64,6 +68,11 @@ def ends_verified(method: str) -> bool:
 def acts_without_cycles(method: str) -> bool:
     """Whether a method changes chips without write cycles; masks and training do not."""
     return method in ENTRIES and ENTRIES[method].acts_without_cycles
+
+
+def leaves_little(method: str) -> bool:
+    """Whether a method leaves errors of the size of bfloat16's rounding."""
+    return method in ENTRIES and ENTRIES[method].leaves_little
 
 
 def shared_points(method: str) -> dict[str, dict[str, float]]:

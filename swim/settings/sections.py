@@ -67,6 +67,9 @@ else:
     Within = _decimal(0, 100, "within")
 
 
+Arithmetic: TypeAlias = Literal["float32", "bfloat16"]
+
+
 class Section(BaseModel):
     """A part of the settings: unknown keys are errors, and so are values of another type."""
 
@@ -172,7 +175,7 @@ class TrainingSettings(Section):
     optimizer: Literal["adam", "sgd"] = Field(
         "adam", description="sgd has Nesterov's momentum, 0.9"
     )
-    arithmetic: Literal["float32", "bfloat16"] = Field(
+    arithmetic: Arithmetic = Field(
         "float32",
         description="of convolutions, linear layers and what they hand on; with bfloat16 weights "
         "and the optimiser stay in float32; docs/training.md says what it gains",
