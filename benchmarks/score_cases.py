@@ -56,6 +56,7 @@ class Case:
         test: those for accuracies.
         device: the memory device.
         fractions: of the weights that are verified.
+        arithmetic: of the passes that measure accuracies.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Case:
     test: Pair
     device: swim.Device
     fractions: tuple[str, ...] = ALL
+    arithmetic: str = "float32"
 
 
 class ViT(nn.Module):
@@ -162,7 +164,11 @@ def resnet20_cifar10(chosen: argparse.Namespace) -> Case:
 
 
 def of_the_pipeline(
-    title: str, sigma: float, experiment: str, fractions: tuple[str, ...] = ALL
+    title: str,
+    sigma: float,
+    experiment: str,
+    fractions: tuple[str, ...] = ALL,
+    arithmetic: str = "float32",
 ) -> Callable[[argparse.Namespace], Case]:
     """A network that the pipeline has trained, on the device of the paper's first release."""
 
@@ -172,7 +178,7 @@ def of_the_pipeline(
         data = DataSet(chosen.results / "data" / f"{record['dataset']}.safetensors")
         train, test = (next(iter(data.batches(part, 10_000))) for part in ("train", "test"))
         device = swim.Device(sigma=sigma, M=8, K=1, convention="release")
-        return Case(title, model.eval(), train, test, device, fractions)
+        return Case(title, model.eval(), train, test, device, fractions, arithmetic)
 
     return case
 
@@ -183,6 +189,13 @@ CASES: dict[str, Callable[[argparse.Namespace], Case]] = {
     ),
     "convnet": of_the_pipeline(
         "ConvNet, 6-bit, CIFAR-10, M = 8, K = 1 as released, sigma 0.2", 0.2, "convnet_cifar10", FEW
+    ),
+    "resnet18": of_the_pipeline(
+        "ResNet-18, float, CIFAR-10, M = 8, K = 1 as released, sigma 0.2, accuracies in bfloat16",
+        0.2,
+        "resnet18_float",
+        ("0.03", "0.1", "0.3"),
+        "bfloat16",
     ),
     "resnet20": resnet20_cifar10,
     "vit": vit,

@@ -4,8 +4,8 @@
 :mod:`benchmarks.score_cases`, and writes the page from all that are measured:
 
 - ``vit gru``: trained here, within a minute, on the embedded digits;
-- ``lenet convnet``: of the pipeline, from the folder ``--results`` (``lenet_mnist``,
-  ``convnet_cifar10``);
+- ``lenet convnet resnet18``: of the pipeline, from the folder ``--results`` (``lenet_mnist``,
+  ``convnet_cifar10``, and ``resnet18_float``, an experiment of the user's with a ``checkpoint:``);
 - ``resnet20``: a checkpoint of others, ``--resnet20 FILE``, on the images of ``--cifar10 FILE``, an
   ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
 
@@ -90,7 +90,10 @@ class Study:
 
     def _accuracy(self, mask: Mapping[str, Tensor]) -> list[float]:
         case = self.case
-        made = swim.evaluate(case.model, self.test, mask, device=case.device, chips=self.chips)
+        made = swim.evaluate(
+            case.model, self.test, mask, device=case.device, chips=self.chips,
+            arithmetic=case.arithmetic,
+        )  # fmt: skip
         return [round(value, 6) for value in (100 * made.accuracy).tolist()]
 
     @functools.cached_property
