@@ -136,8 +136,22 @@ def save(
     import matplotlib
 
     form = FORMATS[width]
+    with matplotlib.rc_context(form.settings()):
+        _fix_layout(figure)
     for suffix, metadata in _FORMATS.items():
         path = Path(folder) / f"{name}.{suffix}"
         with files.atomic(path) as temporary, matplotlib.rc_context(form.settings()):
             figure.savefig(temporary, dpi=form.dpi, metadata=metadata)
         yield path
+
+
+def _fix_layout(figure: "Figure") -> None:
+    """Place all panels for good.
+
+    The solver behind the layout ends in other last bits from process to process, and names in SVG
+    files are hashes of positions.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(float(x), 6) for x in axes.get_position(original=True).bounds])

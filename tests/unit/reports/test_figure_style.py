@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 
 from swim.reports import accuracy_tables, correlation, cycles_to_accuracy
 from swim.reports.plots import (
@@ -298,3 +299,24 @@ def test_a_method_that_was_not_measured_on_a_device_is_said_so():
     figure = cycles_figure.cycles_figure(table, "0.3")
     texts = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert [n for n, drawn in enumerate(texts) if "not measured" in drawn] == [6, 8, 10]
+
+
+def test_last_bits_of_the_layout_do_not_reach_the_files(tmp_path, monkeypatch):
+    """The solver's last bits vary from process to process; SVG names hash positions."""
+    drawn = Figure.draw_without_rendering
+    contents = []
+    for shift in (0.0, 1e-12):
+
+        def draw(figure, shift=shift):
+            drawn(figure)
+            for axes in figure.axes:
+                x, y, width, height = axes.get_position(original=True).bounds
+                axes.set_position([x + shift, y - shift, width + shift, height - shift])
+
+        table = accuracy(["swim", "magnitude"], ("d", "e"))
+        figure = accuracy_figure.accuracy_figure(table, "0.3")
+        monkeypatch.setattr(Figure, "draw_without_rendering", draw)
+        made = canvas.save(figure, tmp_path, f"f{shift}")
+        contents.append([path.read_bytes() for path in made])
+        monkeypatch.undo()
+    assert contents[0] == contents[1]
