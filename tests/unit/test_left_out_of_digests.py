@@ -37,7 +37,8 @@ TAKEN = {
     "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError", "short"},
     "swim.settings.validation": {"parse"},  # settings
     "swim.runtime.lazy": {"exports"},  # names, which digests follow to their modules
-    "swim.runtime.machine": {"hardware", "line", "runs_on", "versions"},  # records and messages
+    # records and messages
+    "swim.runtime.machine": {"bfloat16_units", "hardware", "line", "runs_on", "versions"},
     "swim.runtime.progress_bar": {"Bars", "meter", "progress_bar"},  # progress on a terminal
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
     # words of captions, KINDS which names of folders are checked; with_names completes help texts.

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import NoneType
-from typing import get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 import jsonschema
 import pytest
@@ -82,6 +82,8 @@ def kind_of(field):
 
 
 def kind_of_scalar(annotation, field):
+    if get_origin(annotation) is Literal:  # whose names may be those of types
+        return "choice"
     shown = repr(annotation) + repr(field.metadata)
     if annotation in (int, float, bool):
         return annotation.__name__
