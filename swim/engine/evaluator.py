@@ -1,10 +1,12 @@
 """Predictions of a network with the weights of chips, on images that stay in memory."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from swim.data.batches import Inputs, Keys, Several, alike, arguments, first, joined, shown
 from swim.data.labels import NotFiniteError, check_loss, counted, each_loss, fit, needed
@@ -193,6 +195,14 @@ class Network:
         return self._joined
 
     # Trials on two images: which way of running gives the right outputs, and how many images fit.
+
+    @cached_property
+    def operations(self) -> float:
+        """Multiplications and additions of the products and convolutions of an image's pass."""
+        two = self._two_images()
+        with FlopCounterMode(display=False) as counter:
+            self._try([self.targets], two)
+        return float(counter.get_total_flops()) / two[0][1].shape[1]
 
     def _try_one_chip(self) -> None:
         """Run the unprogrammed network: its layout, whether it writes to images, its outputs.

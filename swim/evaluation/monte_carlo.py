@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,12 @@ from swim.programming.mask import VerifyMask
 
 COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
 Row = tuple[int, float, float, float, float, int]
+Images = int | Literal["auto"]
+# Nanoseconds on one core, as the engine takes them on ResNet-18: a weight that is programmed in the
+# closed form or cycle by cycle, an operation of a pass. Constants, since the number of images, and
+# so the result, must not depend on the machine; twice or half of their ratio costs 6 % more time.
+_WEIGHT = {"closed_form": 12.0}
+_COUNTED, _OPERATION, _IN_BFLOAT16 = 1500.0, 0.01, 0.25
 
 
 def stream(
@@ -32,7 +38,7 @@ def stream(
     device: Device,
     seed: int = 0,
     first_chip: int = 0,
-    images: int | None = None,
+    images: Images | None = None,
     loss: str = "cross_entropy",
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
@@ -50,7 +56,8 @@ def stream(
         first_chip: number of the first chip.
         images: measure each chip on about so many images, sampled afresh for each chip
             (:mod:`.stratified`), so that its accuracy is an unbiased estimate. The first
-            :data:`.stratified.PILOT` chips are measured on all images.
+            :data:`.stratified.PILOT` chips are measured on all images. ``auto``: on as many as
+            make the mean precise at least cost, by those chips.
         loss: ``cross_entropy`` or ``mse``.
         digital: names or patterns of weights that no device holds.
         inputs: key or keys of what the model takes.
@@ -89,7 +96,7 @@ class _Chips:
     """Programs and measures the chips of one network, policy and device, a group at once."""
 
     def __init__(
-        self, network: Network, policy: Policy, device: Device, seed: int, images: int | None
+        self, network: Network, policy: Policy, device: Device, seed: int, images: Images | None
     ):
         self._network, self._policy, self._device = network, policy, device
         self._seed, self._images = seed, images
@@ -122,7 +129,9 @@ class _Chips:
         return self._policy.program(Chip(self._network.targets, self._device, self._seed, index))
 
     def _on_all_images(self, group: range) -> bool:
-        few = self._images is not None and self._images < self._network.images
+        few = self._images == "auto" or (
+            self._images is not None and self._images < self._network.images
+        )
         return not few or group[0] < PILOT
 
     def _predict(
@@ -153,7 +162,7 @@ class _Chips:
             self._sampling = self._plan(self._images)
         return self._sampling.draw(self._seed, index)
 
-    def _plan(self, images: int) -> Sampling:
+    def _plan(self, images: Images) -> Sampling:
         """Strata from the predictions of the pilot chips and of the unprogrammed network.
 
         A run that goes on from finished chips runs the pilot chips that it has not seen once more.
@@ -166,10 +175,20 @@ class _Chips:
                 correct, _ = network.measure(weights, numbers=group)
                 self._pilot.update(zip(group, correct, strict=True))
         # In units of the labels of the image that has most, most often one.
-        errors = (network.counted - torch.stack(list(self._pilot.values()))).sum(0)
-        wrong = errors / network.counted.max()
+        errors = network.counted - torch.stack([self._pilot[chip] for chip in range(PILOT)])
+        wrong = (errors / network.counted.max()).cpu().numpy()
         _, losses = network.measure([network.targets])
-        return plan(wrong.cpu().numpy(), losses[0].cpu().numpy(), images)
+        cost = programming_cost(network, self._device) if images == "auto" else 0.0
+        return plan(wrong, losses[0].cpu().numpy(), images, cost)
+
+
+def programming_cost(network: Network, device: Device) -> float:
+    """What programming a chip costs, in passes of one image."""
+    weights = sum(weight.numel() for weight in network.targets.values())
+    one_pass = _OPERATION * max(network.operations, 1.0)
+    if network.passes.way.bfloat16:
+        one_pass *= _IN_BFLOAT16
+    return weights * _WEIGHT.get(device.write_verify, _COUNTED) / one_pass
 
 
 def _means(correct: Tensor, losses: Tensor, shares: Tensor | None = None) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from swim.errors import SettingError
-from swim.settings import registry
+from swim.settings import policies, registry
 from swim.settings.jobs import (
     Compute,
     EvaluateJob,
@@ -15,7 +15,6 @@ from swim.settings.jobs import (
     PlotJob,
     SensitivityJob,
     TrainJob,
-    check_arithmetic,
     check_epochs,
     check_precision,
 )
@@ -28,6 +27,7 @@ from swim.settings.sections import (
     Estimator,
     FilePath,
     Fraction,
+    ImagesPerChip,
     ModelSettings,
     Name,
     OwnDataSet,
@@ -108,7 +108,7 @@ class ExperimentSettings(Section):
     precision: float | None = as_in(EvaluateJob, "precision")
     max_chips: int = as_in(EvaluateJob, "max_chips")
     test_images: int | None = as_in(EvaluateJob, "test_images")
-    images_per_chip: int | None = as_in(EvaluateJob, "images_per_chip")
+    images_per_chip: ImagesPerChip | None = as_in(EvaluateJob, "images_per_chip")
     arithmetic: Arithmetic = as_in(EvaluateJob, "arithmetic")
     figure_width: FigureWidth = as_in(PlotJob, "figure_width")
     batch_size: int = as_in(SensitivityJob, "batch_size")
@@ -128,7 +128,7 @@ class ExperimentSettings(Section):
 
     @model_validator(mode="after")
     def _fine_enough(self) -> "ExperimentSettings":
-        check_arithmetic(self.arithmetic, self.method_names)
+        policies.check_arithmetic(self.arithmetic, self.method_names)
         return self
 
     @property

@@ -1,9 +1,13 @@
 """What each step's result depends on, beside the files that it reads."""
 
-from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from swim.errors import SettingError
 from swim.settings import estimator_traits, layout, policies, registry
@@ -17,6 +21,7 @@ from swim.settings.sections import (
     DeviceSettings,
     Estimator,
     Fraction,
+    ImagesPerChip,
     ModelSettings,
     Name,
     Policy,
@@ -204,12 +209,11 @@ class EvaluateJob(Compute):
         "weights, with their errors, and activations, which is faster for large networks on "
         "processors and GPUs with units for it; docs/monte-carlo.md says what it changes",
     )
-    images_per_chip: int | None = Field(
+    images_per_chip: ImagesPerChip | None = Field(
         None,
-        ge=50,
-        le=MOST,
         description="measure each chip on about so many images, drawn afresh for each; the mean "
-        "stays unbiased, std and percentiles are not reported; null: on all of them",
+        "stays unbiased, std and percentiles are not reported; auto: as many as make the mean "
+        "precise at least cost, by the first 16 chips; null: on all of them",
     )
     batch_size: int = Field(
         500, ge=1, le=MOST, description="images at once in sensitivity and evaluation"
@@ -234,7 +238,7 @@ class ProgramJob(EvaluateJob):
 
     @model_validator(mode="after")
     def _fine_enough(self) -> "ProgramJob":
-        check_arithmetic(self.arithmetic, [self.policy])
+        policies.check_arithmetic(self.arithmetic, [self.policy])
         return self
 
 
@@ -297,16 +301,6 @@ class CorrelateJob(Section):
     def without_effect(self) -> dict[str, Any]:
         """Without scores of the user's own."""
         return {} if self.custom else {"custom": True}
-
-
-def check_arithmetic(arithmetic: str, methods: Iterable[str]) -> None:
-    """Raise ValueError where rounding would be seen in what a policy leaves of the errors."""
-    fine = [name for name in methods if policies.leaves_little(name)]
-    if arithmetic == "bfloat16" and fine:
-        raise ValueError(
-            f"arithmetic bfloat16 rounds weights by about as much as {fine[0]} leaves of their "
-            f"errors; use float32, or an experiment of its own for {fine[0]}"
-        )
 
 
 def check_precision(precision: float | None, chips: int, most: int) -> None:

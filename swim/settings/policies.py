@@ -5,6 +5,7 @@ depend on this module, so it is part of these steps' digests, which the names in
 :mod:`swim.settings.registry` are not.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -73,6 +74,16 @@ def acts_without_cycles(method: str) -> bool:
 def leaves_little(method: str) -> bool:
     """Whether a method leaves errors of the size of bfloat16's rounding."""
     return method in ENTRIES and ENTRIES[method].leaves_little
+
+
+def check_arithmetic(arithmetic: str, methods: Iterable[str]) -> None:
+    """Raise ValueError where rounding would be seen in what a policy leaves of the errors."""
+    fine = [name for name in methods if leaves_little(name)]
+    if arithmetic == "bfloat16" and fine:
+        raise ValueError(
+            f"arithmetic bfloat16 rounds weights by about as much as {fine[0]} leaves of their "
+            f"errors; use float32, or an experiment of its own for {fine[0]}"
+        )
 
 
 def shared_points(method: str) -> dict[str, dict[str, float]]:

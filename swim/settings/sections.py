@@ -10,10 +10,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     WithJsonSchema,
     model_validator,
 )
 
+from swim.errors import short
 from swim.settings import registry, text
 from swim.settings.decimals import canonical
 
@@ -67,6 +69,29 @@ else:
     Within = _decimal(0, 100, "within")
 
 
+FEWEST_IMAGES = 50
+
+
+def _images_per_chip(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and FEWEST_IMAGES <= value <= MOST):
+        return value
+    raise ValueError(
+        f"must be a whole number from {FEWEST_IMAGES} to {MOST}, or auto, not {short(value)}"
+    )
+
+
+ImagesPerChip: TypeAlias = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_images_per_chip),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": FEWEST_IMAGES, "maximum": MOST},
+                {"enum": ["auto"]},
+            ]
+        }
+    ),
+]
 Arithmetic: TypeAlias = Literal["float32", "bfloat16"]
 
 

@@ -154,4 +154,5 @@ def _fix_layout(figure: "Figure") -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
-        axes.set_position([round(float(x), 6) for x in axes.get_position(original=True).bounds])
+        x, y, w, h = (round(float(v), 6) for v in axes.get_position(original=True).bounds)
+        axes.set_position((x, y, w, h))
