@@ -29,6 +29,8 @@ _SMALL = 1_000_000
 # allocator hold on to, and a fair share of a GPU's memory. Not read from the machine, since
 # results must not depend on it.
 _ROOM = {"cpu": (2**22, 3 * 2**19), "cuda": (2**26, 2**26)}
+# Products in bfloat16 are so fast that what lies between them should stay in the caches.
+_ROOM_OF_BFLOAT16 = 2**20
 # A recorded pass takes so many images, in at most so many parts in its convolutions. While it is
 # recorded, the activations of all layers for all of these images are in memory.
 _BLOCK, _PARTS = 512, 16
@@ -280,6 +282,8 @@ class Network:
             (outputs,) = self.passes.run(chips, two, lambda outputs, _: outputs)
         self.passes.way.discontinuous |= seen.discontinuous
         room = _ROOM["cuda" if outputs.is_cuda else "cpu"][len(chips) > 1]
+        if self.passes.way.bfloat16 and not outputs.is_cuda:
+            room = min(room, _ROOM_OF_BFLOAT16)
         self.passes.way.limit_images(len(chips), max(1, room * images // seen.elements))
         result: Tensor = outputs.double() if outputs.is_floating_point() else outputs
         return result
