@@ -23,20 +23,25 @@ if TYPE_CHECKING:
     from swim.devices.from_settings import variation
     from swim.devices.measured import table
     from swim.errors import SwimError
-    from swim.evaluation.api import Result, evaluate
+    from swim.evaluation.api import evaluate
+    from swim.evaluation.result import Difference, Result
+    from swim.evaluation.sweep import Sweep, sweep
     from swim.networks.programmed import programmed_weights
     from swim.programming.lookup import policy
     from swim.selection.api import select
 
 __all__ = [
     "Device",
+    "Difference",
     "Result",
+    "Sweep",
     "SwimError",
     "evaluate",
     "policy",
     "programmed_weights",
     "select",
     "sensitivity",
+    "sweep",
     "table",
     "variation",
 ]
@@ -45,13 +50,16 @@ __getattr__, __dir__ = exports(
     __name__,
     {
         "Device": "swim.devices.bit_sliced",
-        "Result": "swim.evaluation.api",
+        "Difference": "swim.evaluation.result",
+        "Result": "swim.evaluation.result",
+        "Sweep": "swim.evaluation.sweep",
         "SwimError": "swim.errors",
         "evaluate": "swim.evaluation.api",
         "policy": "swim.programming.lookup",
         "programmed_weights": "swim.networks.programmed",
         "select": "swim.selection.api",
         "sensitivity": "swim.curvature.estimate",
+        "sweep": "swim.evaluation.sweep",
         "table": "swim.devices.measured",
         "variation": "swim.devices.from_settings",
     },

@@ -1,6 +1,6 @@
 """Any estimator on any model: raw second derivatives, and sensitivities."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swim.runtime import rng
@@ -173,14 +173,19 @@ def sensitivity(
         weight name -> float64 tensor shaped like the weight, a dict as of
         :func:`second_derivative`.
     """
-    from swim.curvature.spread import Estimate
-
     drawing = {"seed": seed, "samples": samples, "probe": probe}
     raw, weights = _estimated(
         model, batches, inputs, estimator, loss, drawing, noise, images, digital, progress
     )
+    return scaled(raw, weights)
+
+
+def scaled(raw: "Estimate", weights: "Mapping[str, Tensor]") -> "Estimate":
+    """Sensitivities ``H_ii * max|W_layer|^2`` from raw second derivatives and their weights."""
+    from swim.curvature.spread import Estimate
+
     # In double precision, as selection methods and policies of the pipeline have it.
     scores = Estimate({n: h * float(weights[n].abs().max()) ** 2 for n, h in raw.items()})
-    scores.estimator, scores.scaled = estimator, True
+    scores.estimator, scores.scaled = raw.estimator, True
     scores.relative_error, scores.relative_errors = raw.relative_error, raw.relative_errors
     return scores

@@ -62,6 +62,15 @@ class Estimate(dict[str, Tensor]):
     relative_error: float | None = None
     relative_errors: Mapping[str, float] | None = None
 
+    def __repr__(self) -> str:
+        what = "sensitivities" if self.scaled else "second derivatives"
+        weights = sum(layer.numel() for layer in self.values())
+        parts = [f"{what} of {weights:,} weights in {len(self)} tensors"]
+        parts += [f"by {self.estimator}"] if self.estimator else []
+        if self.relative_error is not None:
+            parts.append(f"relative error {self.relative_error:.2g}")
+        return f"Estimate({', '.join(parts)})"
+
     def of(self, spread: Spread, scales: Mapping[str, float]) -> Self:
         """With the errors of the terms that :class:`Spread` has seen.
 

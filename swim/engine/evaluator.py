@@ -1,5 +1,6 @@
 """Predictions of a network with the weights of chips, on images that stay in memory."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
@@ -120,6 +121,15 @@ class Network:
                 self.passes.way.limit_images(len(chips), images // 2)
             except NotBatchableError:  # on these images, though it could on those tried
                 return self._one_by_one(chips, positions, numbers)
+
+    def digests(self) -> tuple[str, str]:
+        """One digest of the test images with their labels, and one of the programmed weights.
+
+        Of their values, however batches are split.
+        """
+        batches = [[*arguments(inputs), labels] for inputs, labels in self._batches]
+        weights = ((name, [weight]) for name, weight in self.targets.items())
+        return _digest(("", part) for part in zip(*batches, strict=True)), _digest(weights)
 
     def _one_by_one(
         self,
@@ -292,6 +302,16 @@ class Network:
         """Copies of at most two images, to try something on."""
         inputs, labels = self._batches[0]
         return [(inputs[None, :2].clone(), labels[None, :2])]
+
+
+def _digest(named: Iterable[tuple[str, Sequence[Tensor]]]) -> str:
+    """A digest of tensors, each given in pieces along its first dimension; dtypes count."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name, pieces in named:
+        whole.update(f"{name} {pieces[0].dtype} {tuple(pieces[0].shape[1:])}".encode())
+        for piece in pieces:
+            whole.update(piece.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return whole.hexdigest()
 
 
 class _Activations(Watch):

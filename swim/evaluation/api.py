@@ -3,80 +3,20 @@
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from swim.devices.bit_sliced import Device
+from swim.engine.evaluator import Network
 from swim.errors import SettingError, short
-from swim.evaluation import statistics
-from swim.evaluation.monte_carlo import stream
-from swim.networks.weights.inventory import Inventory
+from swim.evaluation.monte_carlo import prepare, rows_of
+from swim.evaluation.result import Result, Setup, described, of_rows
 from swim.programming.chip import Policy
 from swim.programming.mask import VerifyMask
 from swim.settings.arguments import whole
 
-
-@dataclass(frozen=True)
-class Result:
-    """Accuracy and costs, one entry per chip.
-
-    Attributes:
-        accuracy: fraction of the labels that count (most often: of the images) that are predicted
-            correctly, in [0, 1]: float64 (chips,).
-        loss: mean loss over these labels; over the images for mse: float64 (chips,).
-        nwc_per_chip: normalised write cycles (NWC) of each chip: float64 (chips,).
-        reads: reads per device, averaged over the devices of a chip: float64 (chips,).
-        programmed: the programmed weights, name -> number of them; ``programmed.total`` is their
-            number in all, ``programmed.digital`` what stays exact, name -> reason.
-    """
-
-    accuracy: Tensor
-    loss: Tensor
-    nwc_per_chip: Tensor
-    reads: Tensor
-    programmed: Inventory
-
-    @property
-    def _summary(self) -> statistics.Summary:
-        return statistics.summarise(self.accuracy.numpy())
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy over chips."""
-        return self._summary.mean
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the accuracy over chips."""
-        return self._summary.std
-
-    @property
-    def ci95(self) -> float:
-        """Half-width of the mean accuracy's 95 % interval."""
-        return self._summary.ci95
-
-    @property
-    def p05(self) -> float:
-        """Fifth percentile of the accuracy over chips; NaN below 60 chips, which are too few."""
-        return self._summary.p05.value
-
-    @property
-    def nwc(self) -> float:
-        """Mean normalised write cycles over chips."""
-        return float(self.nwc_per_chip.mean())
-
-    @property
-    def cycles(self) -> Tensor:
-        """The former name of :attr:`nwc_per_chip`; it goes in version 0.3."""
-        warnings.warn(
-            "Result.cycles is now Result.nwc_per_chip (their mean is Result.nwc)",
-            FutureWarning,
-            stacklevel=2,
-        )
-        return self.nwc_per_chip
+__all__ = ["Result", "evaluate"]
 
 
 def evaluate(
@@ -123,6 +63,10 @@ def evaluate(
             processors and GPUs with units for it (docs/monte-carlo.md).
         progress: called with the number of finished chips.
 
+    Returns:
+        One entry per chip, with statistics, ``to_frame()``, ``plot()``, and ``one - other`` where
+        two results are of the same chips (:class:`Result`).
+
     Raises:
         SettingError: a number is out of range, device, mask or policy is something else, both
             mask and policy are given, or the loss is unknown.
@@ -133,32 +77,56 @@ def evaluate(
     """
     chips, seed = whole("chips", chips, 1), whole("seed", seed)
     first_chip = whole("first_chip", first_chip)
+    require_device(device)
+    chosen = policy_for(mask, policy)
+    network = prepare(
+        model, batches, loss=loss, digital=digital, inputs=inputs, arithmetic=arithmetic
+    )
+    images, weights = network.digests()
+    setup = Setup(device, seed, first_chip, loss, network.images, images, weights)
+    return measured(model, network, chosen, setup, chips, progress)
+
+
+def require_device(device: Any) -> None:
+    """Refuse what is no memory device.
+
+    Raises:
+        SettingError: it is something else, such as the name of a torch device.
+    """
     if not isinstance(device, Device):
         raise SettingError(
             f"device must be the memory device, a swim.Device, not {short(device)}; to use a GPU, "
             "move the model there: model.to('cuda')"
         )
+
+
+def measured(
+    model: nn.Module,
+    network: Network,
+    policy: Policy,
+    setup: Setup,
+    chips: int,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """:func:`evaluate` of a model that is prepared (:func:`swim.evaluation.monte_carlo.prepare`).
+
+    Args:
+        model: the module.
+        network: what is prepared of it.
+        policy: what programs its chips.
+        setup: device, seed and first chip, and what the result says of itself.
+        chips: number of chips.
+        progress: called with the number of finished chips.
+    """
     rows: list[list[float]] = []
-    programmed: list[Inventory] = []
-    made = stream(
-        model,
-        batches,
-        policy_for(mask, policy),
-        device=device,
-        seed=seed,
-        first_chip=first_chip,
-        loss=loss,
-        digital=digital,
-        inputs=inputs,
-        arithmetic=arithmetic,
-        report=programmed.append,
+    made = rows_of(
+        model, network, policy, device=setup.device, seed=setup.seed, first_chip=setup.first_chip
     )
     for _, *row, _ in itertools.islice(made, chips):
         rows.append(row)
         if progress is not None:
             progress(len(rows))
-    accuracy, losses, nwc, reads = torch.tensor(rows, dtype=torch.float64).T
-    return Result(accuracy, losses, nwc, reads, programmed[0])
+    return of_rows(rows, programmed=network.inventory, setup=setup, by=described(policy))
 
 
 def policy_for(mask: Any, policy: Any) -> Policy:

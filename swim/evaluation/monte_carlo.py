@@ -76,10 +76,43 @@ def stream(
             "images asks for a sample of images per chip, which needs classification errors; with "
             f"loss {loss!r} leave images out"
         )
-    with left_alone(model), torch.no_grad():
-        network = Network(model, batches, loss, inputs, digital, in_bfloat16(arithmetic))
+    network = prepare(
+        model, batches, loss=loss, digital=digital, inputs=inputs, arithmetic=arithmetic
+    )
     if report is not None:
         report(network.inventory)
+    settings: dict[str, Any] = {"device": device, "seed": seed, "first_chip": first_chip}
+    yield from rows_of(model, network, policy, images=images, **settings)
+
+
+def prepare(
+    model: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    loss: str = "cross_entropy",
+    digital: Iterable[str] = (),
+    inputs: str | Sequence[str] | None = None,
+    arithmetic: str = "float32",
+) -> Network:
+    """A model with its test images in memory, for any number of calls of :func:`rows_of`.
+
+    Args and errors are those of :func:`stream`.
+    """
+    with left_alone(model), torch.no_grad():
+        return Network(model, batches, loss, inputs, digital, in_bfloat16(arithmetic))
+
+
+def rows_of(
+    model: nn.Module,
+    network: Network,
+    policy: Policy | None = None,
+    *,
+    device: Device,
+    seed: int = 0,
+    first_chip: int = 0,
+    images: Images | None = None,
+) -> Iterator[Row]:
+    """:func:`stream` of a model that is prepared: ``network`` is :func:`prepare`'s of it."""
     device = at_equal_variance(device, network.targets)
     chips = _Chips(network, policy or VerifyMask({}), device, seed, images)
     # Groups begin at fixed chips, so that a chip's neighbours, and its bytes, are always the same.
@@ -208,7 +241,14 @@ def clean(
     arithmetic: str = "float32",
 ) -> tuple[float, float]:
     """Accuracy and mean loss of the unprogrammed network, whose weights are exact."""
+    network = prepare(
+        model, batches, loss=loss, digital=digital, inputs=inputs, arithmetic=arithmetic
+    )
+    return clean_of(model, network)
+
+
+def clean_of(model: nn.Module, network: Network) -> tuple[float, float]:
+    """:func:`clean` of a model that is prepared."""
     with left_alone(model), torch.no_grad():
-        network = Network(model, batches, loss, inputs, digital, in_bfloat16(arithmetic))
         correct, losses = network.measure([network.targets])
         return _means(correct[0], losses[0])

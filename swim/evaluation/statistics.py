@@ -16,6 +16,13 @@ CONFIDENCE = 0.95
 FEWEST = {5: 60, 1: 300}
 
 
+# What a table has of each point, over its chips.
+POINT = (
+    "nwc", "reads", "chips", "mean", "std", "ci95", "p05", "p05_low", "p05_high", "p01", "p01_low",
+    "p01_high",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Percentile:
     """A percentile over chips, with its 95 % interval; NaN where there are too few chips.
@@ -74,6 +81,30 @@ def summarise(values: Sequence[float] | np.ndarray) -> Summary:
         p05=percentile(array, 5),
         p01=percentile(array, 1),
     )
+
+
+def point(
+    accuracy: np.ndarray, nwc: np.ndarray, reads: np.ndarray, sampled: bool = False
+) -> dict[str, float]:
+    """What a table has of a point's chips: an entry for each of :data:`POINT` that is known.
+
+    Args:
+        accuracy: of each chip, as the other arrays: (chips,).
+        nwc: normalised write cycles.
+        reads: reads per device.
+        sampled: whether chips were measured on samples of the images, whose variation would be in
+            the spread and in percentiles: these are left out.
+    """
+    summary = summarise(accuracy)
+    row: dict[str, float] = {"nwc": float(np.mean(nwc)), "reads": float(np.mean(reads)),
+                             "chips": summary.chips, "mean": summary.mean,
+                             "ci95": summary.ci95}  # fmt: skip
+    if sampled:
+        return row
+    row["std"] = summary.std
+    for name, found in (("p05", summary.p05), ("p01", summary.p01)):
+        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row
 
 
 def percentile(values: np.ndarray, percent: int) -> Percentile:

@@ -56,7 +56,13 @@ class Rule(Protocol):
 
 
 class Budgeted(abc.ABC):
-    """A policy that spends write cycles by sensitivity until a budget is met."""
+    """A policy that spends write cycles by sensitivity until a budget is met.
+
+    Attributes:
+        name: that settings know it by; its class where it was made otherwise.
+    """
+
+    name: str = ""
 
     def __init__(self, budget: float, scores: Mapping[str, Tensor]):
         """A policy, the same for every chip.
@@ -73,6 +79,15 @@ class Budgeted(abc.ABC):
         """
         self._budget = number("budget", budget, 0, infinite=True)
         self._scores = _checked(scores)
+
+    @property
+    def words(self) -> str:
+        """The policy and its budget, in words."""
+        return f"{self.name or type(self).__name__} within {self._budget:g} NWC"
+
+    def __repr__(self) -> str:
+        weights = sum(layer.numel() for layer in self._scores.values())
+        return f"Policy({self.words}, by scores of {weights:,} weights)"
 
     @abc.abstractmethod
     def program(self, chip: Chip) -> Programmed:

@@ -78,6 +78,15 @@ class InSitu:
         self._rate, self._momentum, self._loss = learning_rate, momentum, loss
         self._top = 2**weight_bits - 1 if weight_bits else None
 
+    @property
+    def words(self) -> str:
+        """The policy and its budget, in words."""
+        return f"in-situ training within {self._budget:g} NWC"
+
+    def __repr__(self) -> str:
+        steps = f"{len(self._batches)} batches, learning rate {self._rate:g}"
+        return f"Policy({self.words}, {steps})"
+
     def program(self, chip: Chip) -> Programmed:
         """Write the chip, then train it step by step.
 

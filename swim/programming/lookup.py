@@ -24,9 +24,11 @@ def policy(name: str, budget: float, scores: Mapping[str, Tensor]) -> Budgeted:
         SettingError: no policy has the name, the budget is negative, or scores are raw second
             derivatives or not finite.
     """
-    found = registry.find("policy", registry.canonical("policy", name))
+    known = registry.canonical("policy", name)
+    found = registry.find("policy", known)
     make = found if callable(found) else functools.partial(Greedy, found)
     made: Budgeted = make(budget, scores)
+    made.name = known
     return made
 
 

@@ -11,6 +11,7 @@ from swim.errors import DataError
 from swim.programming.budgeted import Offers, account, by_weight, programmed
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
+from swim.selection.masks import described
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,17 @@ class VerifyMask:
     """
 
     mask: Mapping[str, Tensor]
+
+    @property
+    def words(self) -> str:
+        """How many weights are verified, in words."""
+        if not self.mask:
+            return "no write-verify"
+        known: str | None = getattr(self.mask, "words", None)
+        return f"write-verify of {known or described(self.mask)}"
+
+    def __repr__(self) -> str:
+        return f"VerifyMask({self.words})"
 
     def program(self, chip: Chip) -> Programmed:
         """Write every device once, then verify those of the mask.

@@ -16,11 +16,8 @@ from swim.runtime.provenance import place_of
 from swim.settings import policies, registry
 from swim.settings.policies import IN_SITU
 
-COLUMNS = [
-    "experiment", "model", "dataset", "device", "sigma", "method", "fraction", "nwc",
-    "reads", "chips", "mean", "std", "ci95", "p05", "p05_low", "p05_high", "p01", "p01_low",
-    "p01_high",
-]  # fmt: skip
+PLACE = ["experiment", "model", "dataset", "device", "sigma", "method", "fraction"]
+COLUMNS = [*PLACE, *statistics.POINT]
 ADDED = ("p05_low", "p05_high", "p01", "p01_low", "p01_high")  # columns that older tables lack
 PAIRED = [
     "experiment", "model", "dataset", "device", "sigma", "fraction", "method", "other", "chips",
@@ -89,23 +86,21 @@ def accuracy_table(
     records: list[dict[str, Any]] = []
     for path in files:
         table, place = read_chips(path), place_of(path)
-        summary = statistics.summarise(table["accuracy"].to_numpy())
-        record = {**constants, **place, "mean": summary.mean}
-        if place["method"] != "clean":
-            record |= {
-                "nwc": table["nwc"].mean(),
-                "reads": table["reads"].mean(),
-                "chips": summary.chips,
-                "ci95": summary.ci95,
-            }
-            # On a sample of the images, the spread would include the variation of the sample.
-            if table["images"].nunique() == 1:
-                record["std"] = summary.std
-                for name, found in (("p05", summary.p05), ("p01", summary.p01)):
-                    record |= {name: found.value, f"{name}_low": found.low}
-                    record[f"{name}_high"] = found.high
+        accuracy = table["accuracy"].to_numpy()
+        if place["method"] == "clean":
+            record = {**constants, **place, "mean": float(accuracy.mean())}
+        else:
+            # On samples of the images, chips may differ in how many they were measured on.
+            sampled = table["images"].nunique() != 1
+            nwc, reads = (table[name].to_numpy() for name in ("nwc", "reads"))
+            record = {**constants, **place, **statistics.point(accuracy, nwc, reads, sampled)}
         records.append(record)
-    table = pd.DataFrame(records, columns=COLUMNS)
+    return tidy(records)
+
+
+def tidy(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of :func:`accuracy_table` in its columns and its order."""
+    table = pd.DataFrame(list(records), columns=COLUMNS)
     table["chips"] = table["chips"].astype("Int64")
     return table.sort_values(KEYS, key=_sortable, ignore_index=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from swim.errors import SettingError, short
 from swim.selection import scoring
-from swim.selection.masks import mask_of, relative_magnitude
+from swim.selection.masks import Mask, mask_of, relative_magnitude
 from swim.selection.scores.base import Inputs, Method
 from swim.settings import registry
 from swim.settings.arguments import whole
@@ -28,7 +28,7 @@ def select(
     weights: "Mapping[str, Tensor] | None" = None,
     curvature: "Mapping[str, Tensor] | None" = None,
     seed: int = 0,
-) -> "dict[str, Tensor]":
+) -> "Mask":
     """Choose the weights to write-verify: by scores, or by a selection method.
 
     By scores: ``select(scores, 0.1)``. By a method: ``select(method="fisher", fraction=0.1,
@@ -51,21 +51,20 @@ def select(
         seed: of the methods that draw.
 
     Returns:
-        name -> bool tensor where the scores (or weights) are; exactly ``floor(fraction * n + 1/2)``
-        are True.
+        name -> bool tensor where the scores (or weights) are, a dict whose ``repr`` says how many
+        are True: exactly ``floor(fraction * n + 1/2)``.
 
     Raises:
         SettingError: the fraction is out of range, the method unknown or without what it needs,
             NaN among the scores, or a tie-break, weights or curvature that do not fit.
     """
-    import torch
-
     if fraction is None:
         raise SettingError(
             "fraction None is not a number; give the part of the weights to verify, in [0, 1]"
         )
     if method is None:
         arrays, like = _given(scores, weights, curvature), scores
+        by = getattr(scores, "estimator", None) or "scores"
         ties = None if tie_break is None else relative_magnitude(_weights(tie_break, list(arrays)))
     else:
         if scores is not None or tie_break is not None:
@@ -73,14 +72,42 @@ def select(
                 "give scores (and tie_break) or a method, not both; a method takes weights= and "
                 "curvature=, and orders equal scores by |W| / max|W_layer|"
             )
-        inputs, like = _inputs(method, weights, curvature, seed), weights
-        arrays = scoring.scores(_method(method, inputs), inputs)
-        ties = relative_magnitude(inputs.weights)
+        arrays, ties = ranking(method, weights, curvature, seed)
+        like, by = weights, label(method)
     assert like is not None
-    return {
-        name: torch.from_numpy(layer).to(torch.as_tensor(like[name]).device)
-        for name, layer in mask_of(arrays, fraction, ties).items()
-    }
+    return masked(arrays, fraction, ties, like, by)
+
+
+def ranking(
+    method: str | Callable[[Inputs], Any],
+    weights: "Mapping[str, Tensor] | None",
+    curvature: "Mapping[str, Tensor] | None",
+    seed: int = 0,
+) -> tuple[Layers, Layers]:
+    """What a method's masks of any fraction are made from: its scores, and what orders equal ones.
+
+    Args and errors are those of :func:`select`.
+    """
+    inputs = _inputs(method, weights, curvature, seed)
+    return scoring.scores(_method(method, inputs), inputs), relative_magnitude(inputs.weights)
+
+
+def masked(
+    scores: Layers,
+    fraction: str | float | Decimal,
+    ties: Layers | None,
+    like: "Mapping[str, Tensor]",
+    by: str,
+) -> "Mask":
+    """The mask of one fraction, as tensors on the torch devices of ``like``."""
+    import torch
+
+    mask = Mask(
+        (name, torch.from_numpy(layer).to(torch.as_tensor(like[name]).device))
+        for name, layer in mask_of(scores, fraction, ties).items()
+    )
+    mask.by = by
+    return mask
 
 
 def _given(scores: Any, weights: Any, curvature: Any) -> Layers:
@@ -100,9 +127,17 @@ def _method(method: Any, inputs: Inputs) -> Method:
     if isinstance(method, str) and ":" in method:
         return scoring.imported(method, needs, {})
     if not isinstance(method, str):
-        label = getattr(method, "__qualname__", type(method).__name__)
-        return scoring.CustomMethod(label, method, needs)
+        return scoring.CustomMethod(label(method), method, needs)
     return scoring.method(method)
+
+
+def label(method: Any) -> str:
+    """What messages call a method."""
+    return (
+        method
+        if isinstance(method, str)
+        else getattr(method, "__qualname__", type(method).__name__)
+    )
 
 
 def _inputs(method: Any, weights: Any, curvature: Any, seed: Any) -> Inputs:

@@ -34,12 +34,17 @@ def canonical(value: Any, low: Decimal | None, high: Decimal | None, kind: str) 
             f"{kind} {short(value)} has more than {MOST_DIGITS} digits before or after the point; "
             "write it rounded, as a quoted decimal"
         )
-    right = format(number.normalize(), "f") if number else "0"
+    right = spelt(number)
     if not isinstance(value, str):
         raise ValueError(f'{kind} {short(value)} must be quoted: "{right}"')
     if value != right:
         raise ValueError(f'{kind} "{value[:60]}" must be spelt "{right}"')
     return value
+
+
+def spelt(number: Decimal) -> str:
+    """The one spelling of a finite number."""
+    return format(number.normalize(), "f") if number else "0"
 
 
 def _last_digit(number: Decimal) -> int:

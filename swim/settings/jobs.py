@@ -357,11 +357,9 @@ class SummariseJob(Section):
             spent = self.fractions
             if method in registry.POLICIES:
                 spent = self.fractions if self.budgets is None else self.budgets
-            ends = {"0", "1"} if policies.ends_verified(method) else {"0"}
-            own = [part for part in spent if part not in ends]
             points += [
-                layout.METHOD_POINT.format(method=method, fraction=p)
-                for p in (["0"] if policies.acts_without_cycles(method) else []) + own
+                layout.METHOD_POINT.format(method=method, fraction=part)
+                for part in policies.own_points(method, spent)
             ]
         points += [layout.IN_SITU_POINT.format(budget=budget) for budget in self.in_situ]
         shared = [layout.CLEAN, layout.NONE_VERIFIED, layout.ALL_VERIFIED]

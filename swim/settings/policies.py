@@ -100,3 +100,14 @@ def shared_points(method: str) -> dict[str, dict[str, float]]:
     if ends_verified(method):
         points["all"] = {}
     return points
+
+
+def own_points(method: str, spent: Iterable[str]) -> list[str]:
+    """The points of a method's curve that it shares with no other, as decimal strings.
+
+    Args:
+        method: a selection method, or a policy.
+        spent: fractions to verify, or budgets, in one spelling.
+    """
+    ends = {"0", "1"} if ends_verified(method) else {"0"}
+    return (["0"] if acts_without_cycles(method) else []) + [p for p in spent if p not in ends]

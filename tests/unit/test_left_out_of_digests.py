@@ -31,15 +31,17 @@ from swim.settings import (
 TAKEN = {
     "swim.cli.console": {"FILE", "trusted_network"},  # flags, messages
     "swim.cli.options": {"Finite", "figure_options", "json_object", "settings_options"},  # settings
-    "swim.settings.decimals": {"canonical"},  # checks a setting, and gives it back as it is
+    # Checks a setting, and gives it back as it is; the spelling of a number in swim.sweep's tables.
+    "swim.settings.decimals": {"canonical", "spelt"},
     "swim.data.download": {"is_original", "obtain", "unpack"},  # files of known sums
     # Errors and their words.
     "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError", "short"},
     "swim.settings.validation": {"parse"},  # settings
     "swim.runtime.lazy": {"exports"},  # names, which digests follow to their modules
-    # records and messages
+    # Records and messages, and whether a processor has the units that training asks for.
     "swim.runtime.machine": {"bfloat16_units", "hardware", "line", "runs_on", "versions"},
-    "swim.runtime.progress_bar": {"Bars", "meter", "progress_bar"},  # progress on a terminal
+    # Progress on a terminal.
+    "swim.runtime.progress_bar": {"Bars", "duration", "meter", "progress_bar"},
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
     # words of captions, KINDS which names of folders are checked; with_names completes help texts.
     "swim.settings.registry": {
@@ -48,8 +50,9 @@ TAKEN = {
     "swim.runtime.code_digest": {"digest_of"},
     # Names of files, which make their files again where they change.
     "swim.settings.layout": {
-        "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "CLEAN", "DATA_FILE", "MODEL_FILE",
-        "ON_CHIPS", "PERTURBATIONS", "POINT", "SIGMA_PREFIX", "file_name",
+        "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "CHIPS_FOLDER", "CLEAN", "DATA_FILE",
+        "MODEL_FILE", "ON_CHIPS", "PERTURBATIONS", "POINT", "SETTINGS", "SIGMA_PREFIX",
+        "file_name",
     },
     "swim.settings.sections": {"SMALLEST_TOLERANCE"},  # bounds what may be asked for
     # Sections, whose values are in digests; MOST bounds what may be asked for.

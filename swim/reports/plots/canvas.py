@@ -1,6 +1,7 @@
 """How every figure begins and ends: one format, a title and a legend that fit, equal bytes."""
 
 import functools
+import io
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +50,15 @@ def new_figure(width: float, height: float) -> "Figure":
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    # Notebooks ask for it; pyplot, which would show figures there, does not know this one.
+    figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=FORMATS["page"].dpi / 2)
+    return picture.getvalue()
 
 
 def rows_and_columns(count: int, most: int) -> tuple[int, int]:
