@@ -38,8 +38,7 @@ quick: $(VENV)/installed  ## LeNet on 5,000 embedded MNIST digits, all methods, 
 	@echo
 	@python -m swim claims results/quick/claims.json
 	@echo
-	@echo "Figures:  results/quick/figures/"
-	@ls results/quick/figures/*.png results/quick/figures/*.svg | sed 's/^/          /'
+	@echo "Figures:  results/quick/figures/ (PNG, SVG and PDF)"
 	@echo "Tables:   results/quick/accuracy.csv, results/summary/quick.md"
 	@echo "Claims:   results/quick/claims.html"
 	@echo "Report:   results/quick/report.zip (unpack it, open report/report.html in a browser)"

@@ -21,6 +21,8 @@ rule all:
     """What `snakemake` without a target makes: every experiment and comparison."""
     input:
         lambda _: outcomes(CONFIG.experiments, CONFIG.comparisons),
+    message:
+        "all experiments and comparisons: everything is there"
 
 
 rule named:
@@ -28,6 +30,8 @@ rule named:
     default_target: bool(NAMED["experiments"] or NAMED["comparisons"])
     input:
         lambda _: outcomes_named(),
+    message:
+        "what the command line names: everything is there"
 
 
 for name in CONFIG.experiments:
@@ -37,6 +41,8 @@ for name in CONFIG.experiments:
             name
         input:
             lambda _, name=name: outcomes([name]),
+        message:
+            f"{name}: everything is there"
 
 
 include: "rules/data.smk"
@@ -49,4 +55,5 @@ include: "rules/present.smk"
 
 
 onsuccess:
+    tell_made()
     tell_claims()

@@ -16,7 +16,7 @@ from swim import errors, settings
 from swim.cli import copied_results
 from swim.cli.step_digests import StepDigests
 from swim.cli.targets import Targets
-from swim.reports import claims_page
+from swim.reports import claims_page, outcome
 from swim.runtime import machine
 from swim.settings import layout
 from swim.settings.plan import Plan, one_of
@@ -103,6 +103,7 @@ def chips(name):
 NAMED = {section: ORIGINS.named(section) for section in ("experiments", "comparisons")}
 ANNOUNCED = set()
 PLANNED_CLAIMS = {}  # files of verdicts, in the order of the targets
+PLANNED_EXPERIMENTS = {}
 
 
 def outcomes(experiments, comparisons=(), why=""):
@@ -113,9 +114,19 @@ def outcomes(experiments, comparisons=(), why=""):
         logger.info(f"Planned: {planned or 'no experiment'}{why}")
     for name in experiments:
         chips(name)
+    PLANNED_EXPERIMENTS.update(dict.fromkeys(experiments))
     PLANNED_CLAIMS.update(dict.fromkeys(FILES.claims(experiments, comparisons)))
     made = [file for name in experiments for file in FILES.experiment(name)]
     return made + FILES.comparisons(list(comparisons))
+
+
+def tell_made():
+    """What this run was to make, with the number of points and chips, and where it is."""
+    for name in PLANNED_EXPERIMENTS:
+        if outcome.exists(name):
+            precision = CONFIG.experiments[name].precision
+            for line in with_workflow_errors(outcome.lines)(name, precision):
+                logger.info(line)
 
 
 def tell_claims():

@@ -22,6 +22,9 @@ rule perturb:
         network=PLAN.trusted_network,
         settings=PLAN.perturb,
         code=CODE.perturb,
+    message:
+        "{wildcards.experiment}: loss of single weights' errors"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"
     shell:
         "python -m swim perturb --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"
@@ -39,6 +42,9 @@ use rule perturb as perturb_on_chips with:
         network=PLAN.trusted_network,
         settings=PLAN.perturb_on_chips,
         code=CODE.perturb,
+    message:
+        "{wildcards.experiment}: loss of single weights' errors on programmed chips"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"
 
 
 rule correlate:
@@ -83,6 +89,8 @@ rule correlate:
         dataset=PLAN.dataset,
         titles=PLAN.plot,
         code=CODE.correlate,
+    message:
+        "{wildcards.experiment}: scores against measured loss"
     shell:
         "python -m swim correlate {input.measured:q} --model {input.model:q}"
         " {params.sensitivities} {params.methods}"

@@ -21,6 +21,8 @@ rule prepare:
         own=PLAN.data_option,
         images=FILES.image_digest,
         code=CODE.prepare,
+    message:
+        "{wildcards.dataset}: images and labels into one file"
     shell:
         "python -m swim prepare --dataset {wildcards.dataset} {params.own} --out {output:q}"
         " --data-root {resources.data_root:q} {resources.download} > {log:q} 2>&1"

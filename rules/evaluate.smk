@@ -23,6 +23,9 @@ rule evaluate:
         clean=[],
         settings=PLAN.evaluate,
         code=CODE.evaluate,
+    message:
+        "{wildcards.experiment}: chips of {wildcards.method} at {wildcards.fraction}"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"
     shell:
         "python -m swim evaluate --model {input.model:q} {params.network} --data {input.data:q}"
         " {params.verified:q} --out {output.chips:q} {params.clean:q}"
@@ -48,6 +51,9 @@ use rule evaluate as evaluate_all_verified with:
         clean=[],
         settings=PLAN.evaluate,
         code=CODE.evaluate,
+    message:
+        "{wildcards.experiment}: chips with full write-verify"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"
 
 
 use rule evaluate_all_verified as evaluate_none_verified with:
@@ -65,6 +71,9 @@ use rule evaluate_all_verified as evaluate_none_verified with:
         clean=lambda wildcards, output: ["--clean", output.clean],
         settings=PLAN.evaluate,
         code=CODE.evaluate,
+    message:
+        "{wildcards.experiment}: chips without write-verify"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"
 
 
 rule program:
@@ -90,6 +99,9 @@ rule program:
         network=PLAN.trusted_network,
         settings=PLAN.program,
         code=CODE.program,
+    message:
+        "{wildcards.experiment}: chips of {wildcards.policy} within NWC {wildcards.budget}"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"
     shell:
         "python -m swim program --model {input.model:q} {params.network} --data {input.data:q}"
         " --sensitivity {input.sensitivity:q} --out {output:q} --settings {params.settings:q}"
@@ -118,6 +130,9 @@ rule in_situ:
         network=PLAN.trusted_network,
         settings=PLAN.in_situ,
         code=CODE.in_situ,
+    message:
+        "{wildcards.experiment}: chips trained in place within NWC {wildcards.budget}"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"
     shell:
         "python -m swim in-situ --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"
@@ -148,6 +163,9 @@ rule where:
         policies=PLAN.policies,
         settings=PLAN.where,
         code=CODE.where,
+    message:
+        "{wildcards.experiment}: devices rewritten at NWC {wildcards.budget}"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"
     shell:
         "python -m swim where --model {input.model:q} --sensitivity {input.sensitivity:q}"
         " {params.masks:q} {params.policies} --out {output:q} --settings {params.settings:q}"

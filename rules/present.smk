@@ -44,6 +44,8 @@ rule summarise:
         folder=layout.CHIPS_FOLDER,
         points=PLAN.summarise,
         code=code_digest.digest("summarise"),
+    message:
+        "{wildcards.experiment}: tables of accuracy"
     shell:
         "python -m swim summarise --folder {params.folder:q} --points {params.points:q}"
         " --experiment {wildcards.experiment}"
@@ -78,6 +80,8 @@ rule cycles:
         points=PLAN.summarise,
         within=PLAN.within,
         code=code_digest.digest("cycles"),
+    message:
+        "{wildcards.experiment}: cycles to accuracy"
     shell:
         "python -m swim cycles {params.folders:q} --points {params.points:q}"
         " --experiment {params.name} {params.within}"
@@ -107,6 +111,8 @@ use rule cycles as compare with:
         points=PLAN.summarise,
         within=PLAN.within,
         code=code_digest.digest("cycles"),
+    message:
+        "comparison {wildcards.comparison}: cycles to accuracy"
 
 
 rule claims:
@@ -136,6 +142,8 @@ rule claims:
         accuracy=lambda wildcards, input: [f"--accuracy={file}" for file in input[1:]],
         settings=PLAN.claims,
         code=code_digest.digest("claims"),
+    message:
+        "{wildcards.experiment}: claims of the papers against the tables"
     shell:
         "python -m swim claims --cycles {input.cycles:q} {params.accuracy:q}"
         " --settings {params.settings:q} --out {output.json:q}"
@@ -165,6 +173,8 @@ use rule claims as claims_of_comparison with:
         accuracy=lambda wildcards, input: [f"--accuracy={file}" for file in input[1:]],
         settings=PLAN.claims,
         code=code_digest.digest("claims"),
+    message:
+        "comparison {wildcards.comparison}: claims of the papers against the tables"
 
 
 rule join_comparisons:
@@ -190,6 +200,8 @@ rule join_comparisons:
     params:
         tables=lambda wildcards, input: [f"--table={file}" for file in input],
         code=code_digest.digest("cycles"),
+    message:
+        "all comparisons: cycles to accuracy in one table"
     shell:
         "python -m swim cycles {params.tables:q} --out {output.csv:q}"
         " --markdown {output.markdown:q} --latex {output.latex:q} > {log:q} 2>&1"
@@ -200,6 +212,8 @@ rule comparisons:
     input:
         lambda _: outcomes([], PLAN.comparisons()),
     localrule: True
+    message:
+        "all comparisons: everything is there"
 
 
 rule plot:
@@ -237,6 +251,8 @@ rule plot:
         folder=lambda wildcards, output: os.path.dirname(output.png),
         titles=PLAN.plot,
         code=code_digest.digest("plot"),
+    message:
+        "{wildcards.experiment}: figures of accuracy, sigma {wildcards.sigma}"
     shell:
         "python -m swim plot {input:q} {params.figures} --titles {params.titles:q}"
         " --out {params.folder:q} > {log:q} 2>&1"
@@ -264,6 +280,8 @@ use rule plot as plot_reads with:
         folder=lambda wildcards, output: os.path.dirname(output.png),
         titles=PLAN.plot,
         code=code_digest.digest("plot"),
+    message:
+        "{wildcards.experiment}: figure of accuracy against reads, sigma {wildcards.sigma}"
 
 
 use rule plot as plot_cycles with:
@@ -288,6 +306,8 @@ use rule plot as plot_cycles with:
         folder=lambda wildcards, output: os.path.dirname(output.png),
         titles=PLAN.plot,
         code=code_digest.digest("plot"),
+    message:
+        "{wildcards.place}: figure of cycles to accuracy, sigma {wildcards.sigma}"
 
 
 use rule plot as plot_where with:
@@ -315,3 +335,6 @@ use rule plot as plot_where with:
         folder=lambda wildcards, output: os.path.dirname(output.png),
         titles=PLAN.plot,
         code=code_digest.digest("plot"),
+    message:
+        "{wildcards.experiment}: figure of devices rewritten at NWC {wildcards.budget}"
+        ", device {wildcards.device}, sigma {wildcards.sigma}"

@@ -18,6 +18,9 @@ rule select:
         sensitivity=lambda wildcards, input: (
             f"--sensitivity {input.sensitivity}" if input.sensitivity else ""
         ),
+    message:
+        "{wildcards.experiment}: mask of {wildcards.method} at {wildcards.fraction}"
+        ", device {wildcards.device}"
     shell:
         "python -m swim select --model {input.model:q} {params.sensitivity}"
         " --out {output:q} --settings {params.settings:q} > {log:q} 2>&1"

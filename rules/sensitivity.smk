@@ -19,6 +19,8 @@ rule sensitivity:
         network=PLAN.trusted_network,
         settings=PLAN.sensitivity,
         code=CODE.sensitivity,
+    message:
+        "{wildcards.experiment}: second derivatives by {wildcards.estimator}"
     shell:
         "python -m swim sensitivity --model {input.model:q} {params.network} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q}"

@@ -20,6 +20,8 @@ rule train:
     params:
         settings=PLAN.train,
         code=CODE.train,
+    message:
+        "{wildcards.experiment}: train the network"
     shell:
         "python -m swim train --data {input.data:q} --out {output.model:q}"
         " --history {output.history:q} --settings {params.settings:q}"
@@ -45,6 +47,8 @@ rule adopt:
     params:
         settings=PLAN.adopt,
         code=CODE.adopt,
+    message:
+        "{wildcards.experiment}: take over the checkpoint"
     shell:
         "python -m swim adopt --checkpoint {input.checkpoint:q} --data {input.data:q}"
         " --out {output:q} --settings {params.settings:q} > {log:q} 2>&1"
@@ -67,6 +71,8 @@ rule settings:
         settings=PLAN.describe,
         code=code_digest.digest("describe"),
         versions=VERSIONS,
+    message:
+        "{wildcards.experiment}: store settings, versions and hardware"
     shell:
         "python -m swim describe --settings {params.settings:q} --model {input:q}"
         " --out {output:q} > {log:q} 2>&1"

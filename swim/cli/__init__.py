@@ -42,6 +42,7 @@ STEPS = {
     "claims": "Claims of the papers' abstracts, and ours, against what was measured.",
     "where": "Where methods spend their write cycles: devices rewritten in each layer and slice.",
     "plot": "Accuracy against write cycles: a PNG, an SVG and a PDF for each sigma.",
+    "watch": "Show how far an experiment is: every point's chips, mean accuracy and time left.",
     "budget": "Print the write cycles at which each method has verified enough.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",
     "stamp": "Add digests to files of an earlier version, which later steps refuse without.",

@@ -1,6 +1,8 @@
 """The rows of a chips file: one a programmed accelerator, gone on with after a kill."""
 
 import json
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ from swim.evaluation import monte_carlo, stopping
 from swim.networks.isolation import device_of
 from swim.programming.chip import Policy
 from swim.runtime.finished_rows import Progress
-from swim.runtime.progress_bar import progress_bar
+from swim.runtime.progress_bar import meter
 from swim.settings import EvaluateJob, section_json
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
@@ -67,8 +69,13 @@ def rows(
     settings: EvaluateJob,
     progress: Progress,
     digital: Sequence[str] = (),
+    name: str = "chips",
 ) -> list[Any]:
     """The rows of as many chips as the settings call for.
+
+    A terminal has a bar, a log a line every ten seconds: chips done, the mean accuracy with its
+    interval, rate and time left. The last line is the result; a warning follows where the
+    precision that was asked for was not reached.
 
     Args:
         network: the checkpoint's.
@@ -77,6 +84,7 @@ def rows(
         settings: of the job.
         progress: finished rows.
         digital: names and patterns of weights that no device holds.
+        name: of the point, for these lines.
     """
 
     def needed() -> int:
@@ -107,11 +115,42 @@ def rows(
         digital=digital,
         report=lambda found: click.echo(found.line),
     )
-    with progress_bar(goal, "chip", done=min(done, goal)) as bar:
+    began, name = time.monotonic(), f"{name}, sigma {settings.sigma}"
+    with meter(
+        name, goal, "chips", min(done, goal), closing=False, beside=lambda: _mean(progress.rows)
+    ) as count:
         while len(progress.rows) < goal:
+            progress.goal = goal
             progress.add(next(made))
-            bar.update()
+            count(1)
             if len(progress.rows) == goal:
-                goal = bar.total = needed()
+                goal = count.total = needed()
+    progress.goal = goal
     progress.save()
-    return progress.rows[:goal]
+    found = progress.rows[:goal]
+    earlier = f", {min(done, goal):,} of them of an earlier run" if done else ""
+    seconds = time.monotonic() - began
+    click.echo(f"{name}: {_mean(found)}, {goal:,} chips{earlier}, {seconds:.1f} s", err=True)
+    _warn(settings, found)
+    return found
+
+
+def _mean(rows: Sequence[Sequence[Any]]) -> str:
+    """Mean accuracy over chips with its 95 % interval, in per cent."""
+    values = [100 * row[1] for row in rows]
+    half = stopping.half_width(values)
+    known = "" if math.isnan(half) else f" ± {half:.2g}"
+    return f"accuracy {sum(values) / len(values):.2f}{known} %"
+
+
+def _warn(settings: EvaluateJob, rows: Sequence[Sequence[Any]]) -> None:
+    """Say that the precision was not reached, where it was not."""
+    half = stopping.half_width([row[1] for row in rows])
+    if settings.precision is None or half <= settings.precision:
+        return
+    click.echo(
+        f"Warning: the precision of {settings.precision:g} was not reached: the 95 % interval of "
+        f"the mean is ± {half:.2g} after max_chips = {settings.max_chips:,} chips. Raise max_chips "
+        "or precision, and run again: the chips that are there are kept",
+        err=True,
+    )

@@ -76,7 +76,8 @@ def evaluate(
     parts = chip_rows.content(made_from, settings, place, checkpoint)
     digest = digest_of([*parts, *_bytes(chosen)])
     kept, policy = networks.digital(checkpoint), VerifyMask(chosen)
-    rows = chip_rows.rows(loaded, batches, policy, settings, Progress(out, digest), kept)
+    name = " ".join([point.get("method", "mask"), point.get("fraction", "")]).strip()
+    rows = chip_rows.rows(loaded, batches, policy, settings, Progress(out, digest), kept, name)
     files.write_rows(out, monte_carlo.COLUMNS, rows, chip_rows.record(made_from, settings, **point))
     if clean:
         found = monte_carlo.clean(loaded, batches, digital=kept, arithmetic=settings.arithmetic)

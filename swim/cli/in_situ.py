@@ -68,6 +68,7 @@ def in_situ(model: str, data: str, out: str, network: str | None, settings: InSi
     digest = digest_of(
         chip_rows.content(made_from, settings, place, checkpoint, "swim.programming.in_situ")
     )
-    rows = chip_rows.rows(loaded, batches, policy, settings, Progress(out, digest), kept)
+    progress, name = Progress(out, digest), f"in_situ {settings.budget}"
+    rows = chip_rows.rows(loaded, batches, policy, settings, progress, kept, name)
     point = {"method": "in_situ", "fraction": settings.budget}
     files.write_rows(out, monte_carlo.COLUMNS, rows, chip_rows.record(made_from, settings, **point))

@@ -54,6 +54,7 @@ def program(
         "sensitivity": made["digest"],
     }
     parts = chip_rows.content(made_from, settings, place, checkpoint, policy=settings.policy)
-    rows = chip_rows.rows(loaded, batches, policy, settings, Progress(out, digest_of(parts)), kept)
+    progress, name = Progress(out, digest_of(parts)), f"{settings.policy} {settings.budget}"
+    rows = chip_rows.rows(loaded, batches, policy, settings, progress, kept, name)
     point = {"method": settings.policy, "fraction": settings.budget}
     files.write_rows(out, monte_carlo.COLUMNS, rows, chip_rows.record(made_from, settings, **point))

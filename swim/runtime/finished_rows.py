@@ -10,12 +10,73 @@ import json
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swim.runtime import digests, files
 
 Row = Sequence[Any]
+SUFFIX = ".progress.json"
+
+
+def progress_file(output: Path) -> Path:
+    """Where the finished rows of an output are kept."""
+    return output.with_name(f".{output.stem}{SUFFIX}")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a progress file says to those who watch.
+
+    Attributes:
+        rows: finished rows, as far as they are whole.
+        goal: how many there will be, if that is known.
+        rate: rows per second of the run that wrote the file; None if that is not known.
+        age: seconds since the file was written.
+    """
+
+    rows: list[Row]
+    goal: int | None
+    rate: float | None
+    age: float
+
+
+def watch(path: Path) -> Watched | None:
+    """What a progress file says, whatever its digest; None where there is none that can be read."""
+    try:
+        written = path.stat().st_mtime
+        run = json.loads(path.read_bytes()).get("run", {})
+        began, first, goal = run.get("began"), run.get("first"), run.get("goal")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    _, rows = _read(path)
+    rate = None
+    numbers = isinstance(began, int | float) and isinstance(first, int)
+    if numbers and written > began and len(rows) > first:
+        rate = (len(rows) - first) / (written - began)
+    known = goal if isinstance(goal, int) else None
+    return Watched(rows, known, rate, max(0.0, time.time() - written))
+
+
+def _read(path: Path) -> tuple[str, list[Row]]:
+    """The digest that a file's rows were made under, and those that are whole."""
+    try:
+        content: Any = json.loads(path.read_bytes())
+        rows, sums = list(content["rows"]), list(content["sums"])
+        digest = content["digest"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "", []  # none, or not a whole one: its rows are made again
+    # What comes before a damaged, lost or repeated row is kept; the rest is made again.
+    whole = itertools.takewhile(
+        lambda n: sums[n : n + 1] == [_sum(digest, n, rows[n])], range(len(rows))
+    )
+    return digest, [rows[n] for n in whole]
+
+
+def _sum(digest: str, number: int, row: Row) -> str:
+    """A digest of a row and its place."""
+    return digests.of_json([digest, number, list(row)])[:16]
 
 
 class Progress:
@@ -23,7 +84,10 @@ class Progress:
 
     Attributes:
         rows: one sequence of values a chip, in order.
+        goal: how many there will be, if that is known; for those who watch.
     """
+
+    goal: int | None = None
 
     def __init__(self, output: str | os.PathLike[str], digest: str, seconds: float = 10.0):
         """Read what an earlier run left for ``output``; rows of another digest are discarded.
@@ -33,30 +97,13 @@ class Progress:
             digest: of everything that the rows depend on.
             seconds: time between two writes.
         """
-        output = Path(output)
-        self._path = output.with_name(f".{output.stem}.progress.json")
+        self._path = progress_file(Path(output))
         self._digest, self._seconds = digest, seconds
         self._written = time.monotonic()
-        self.rows: list[Row] = self._read()
+        known, rows = _read(self._path)
+        self.rows: list[Row] = rows if known == digest else []
         self._saved = len(self.rows)
-
-    def _read(self) -> list[Row]:
-        try:
-            content: Any = json.loads(self._path.read_bytes())
-            rows, sums = list(content["rows"]), list(content["sums"])
-            if content["digest"] != self._digest:
-                return []
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return []  # none, or not a whole one: its rows are made again
-        # What comes before a damaged, lost or repeated row is kept; the rest is made again.
-        whole = itertools.takewhile(
-            lambda n: sums[n : n + 1] == [self._sum(n, rows[n])], range(len(rows))
-        )
-        return [rows[n] for n in whole]
-
-    def _sum(self, number: int, row: Row) -> str:
-        """A digest of a row and its place."""
-        return digests.of_json([self._digest, number, list(row)])[:16]
+        self._began, self._first = time.time(), len(self.rows)
 
     def add(self, row: Row) -> None:
         """Take the next chip's row; it is on disk after a few seconds."""
@@ -67,8 +114,9 @@ class Progress:
     def save(self) -> None:
         """Write all rows, whole or not at all."""
         if len(self.rows) != self._saved:
-            sums = [self._sum(number, row) for number, row in enumerate(self.rows)]
-            content = {"digest": self._digest, "rows": self.rows, "sums": sums}
+            sums = [_sum(self._digest, number, row) for number, row in enumerate(self.rows)]
+            run = {"began": self._began, "first": self._first, "goal": self.goal}
+            content = {"digest": self._digest, "rows": self.rows, "sums": sums, "run": run}
             files.write_text(self._path, json.dumps(content))
             self._saved = len(self.rows)
         self._written = time.monotonic()

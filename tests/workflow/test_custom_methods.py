@@ -9,7 +9,7 @@ import yaml
 
 from swim.runtime.files import load_mask
 from tests.workflow.conftest import TINY
-from tests.workflow.test_reruns import RUN
+from tests.workflow.messages import jobs
 
 # One ranks as `saliency` does, one as `magnitude` does, by a helper beside it.
 SCORES = """
@@ -69,12 +69,10 @@ def make(own, *arguments):
 
 def ran(text):
     """(rule, method) of every job that has one, else the rule alone."""
-    jobs = set()
-    for rule, block in RUN.findall(text):
-        named = [part.partition("=")[2] for part in block.replace(",", " ").split()
-                 if part.startswith("method=")]  # fmt: skip
-        jobs.add((rule, *named))
-    return jobs
+    return {
+        (rule, wildcards["method"]) if "method" in wildcards else (rule,)
+        for rule, wildcards in jobs(text)
+    }
 
 
 def refuses(own, *parts):

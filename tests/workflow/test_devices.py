@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tests.workflow.conftest import TINY
-from tests.workflow.test_reruns import RUN
+from tests.workflow.messages import jobs
 
 TABLE = "level,sigma\n0,0.05\n0.5,0.2\n1,0.1\n"
 CODE = "def rising(levels, slope):\n    return 0.2 + slope * levels\n"
@@ -36,11 +36,10 @@ def own(project):
 
 def ran(text):
     """(rule, device) of every job."""
-    jobs = set()
-    for rule, block in RUN.findall(text):
-        named = [part for part in ("measured", "coded") if f"device={part}" in block]
-        jobs.add((rule, *named))
-    return jobs
+    return {
+        (rule, wildcards["device"]) if wildcards.get("device") in ("measured", "coded") else (rule,)
+        for rule, wildcards in jobs(text)
+    }
 
 
 PROGRAMMING = (

@@ -28,6 +28,8 @@ def score(inputs: Inputs) -> Layers:
 def test_from_nothing_to_figures(project):
     project.cold = True  # as a user starts it
     first = project.make("tiny")
+    assert "Job 0: tiny: everything is there" in first
+    assert "tiny: 4 points of 3 chips: results/tiny/accuracy.csv, to read" in first
     made = project.folder / "results" / "tiny"
     table = accuracy_tables.read_accuracy(made / "accuracy.csv")
     points = set(zip(table["method"], table["fraction"], strict=True))

@@ -1,7 +1,6 @@
 """Each edit runs exactly the jobs that it must: nothing more, nothing less."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import sys
 import pytest
 
 from tests.workflow.conftest import TINY, Project, copy_of_the_pipeline
+from tests.workflow.messages import jobs
 
 SMALL = {
     **TINY,
@@ -17,7 +17,6 @@ SMALL = {
     "test_images": 50,
     "chips": 2,
 }
-RUN = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.MULTILINE)
 
 
 def experiments():
@@ -26,15 +25,13 @@ def experiments():
 
 def ran(text):
     """(rule, sorted wildcard values but the device) of every job in Snakemake's output."""
-    jobs = []
-    for rule, block in RUN.findall(text):
-        found = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
-        pairs = dict(part.split("=", 1) for part in found[1].split(", ")) if found else {}
-        pairs.pop("device", None)
+    found = []
+    for rule, wildcards in jobs(text):
+        wildcards.pop("device", None)
         if rule not in ("a", "b", "all"):
-            jobs.append((rule, *pairs.values()))
-    assert len(jobs) == len(set(jobs)), "a job ran twice"
-    return set(jobs)
+            found.append((rule, *wildcards.values()))
+    assert len(found) == len(set(found)), "a job ran twice"
+    return set(found)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +178,7 @@ EDITS = {
         code("swim/settings/registry.py", '"random": "swim.selection',
              '"chance": "swim.selection.scores.random", "random": "swim.selection'), set(),
     ),
+    "a rule's message": (code("rules/train.smk", "train the network", "learn"), set()),
     "a default that experiments set": (
         code("swim/settings/sections.py", "quantised_epochs: int = Field(\n        5",
              "quantised_epochs: int = Field(\n        4"), set(),

@@ -55,7 +55,13 @@ def test_more_chips_extend_and_fewer_cut(folder, tmp_path):
     evaluate(folder, whole, 9)
     assert "going on" not in evaluate(folder, parts, 4)
     assert len(pd.read_csv(parts)) == 4
-    assert "going on after 4 chips" in evaluate(folder, parts, 9)
+    text = evaluate(folder, parts, 9)
+    assert "going on after 4 chips" in text
+    assert "none 0, sigma 0.3: 4 of 9 chips, accuracy " in text
+    mean = 100 * pd.read_csv(parts)["accuracy"].mean()
+    assert f"none 0, sigma 0.3: accuracy {mean:.2f} ± " in text
+    assert " %, 9 chips, 4 of them of an earlier run, " in text
+    assert "Warning" not in text
     assert parts.read_bytes() == whole.read_bytes()
     assert "going on after 9 chips" in evaluate(folder, parts, 4)
     assert parts.read_text() == "".join(whole.read_text().splitlines(keepends=True)[:5])
@@ -110,7 +116,8 @@ def test_a_precision_stops_at_a_blocks_end(folder, tmp_path):
     evaluate(folder, out, 100)
     # About 180 chips' worth.
     precision = 0.75 * statistics.summarise(pd.read_csv(out)["accuracy"]).ci95
-    evaluate(folder, out, 100, "--precision", precision, "--max-chips", 400)
+    reached = evaluate(folder, out, 100, "--precision", precision, "--max-chips", 400)
+    assert "Warning" not in reached
     accuracy = pd.read_csv(out)["accuracy"].to_numpy()
     count = len(accuracy)
     assert 100 < count < 400
@@ -123,4 +130,9 @@ def test_a_precision_stops_at_a_blocks_end(folder, tmp_path):
     assert pd.read_csv(out)["accuracy"].tolist() == accuracy[:100].tolist()
     text = evaluate(folder, out, 100, "--precision", 0.0001, "--max-chips", count + 10)
     assert f"going on after {count} chips" in text
+    half = stopping.half_width(pd.read_csv(out)["accuracy"])
+    assert (
+        f"Warning: the precision of 0.0001 was not reached: the 95 % interval of the mean is "
+        f"± {half:.2g} after max_chips = {count + 10:,} chips. Raise max_chips or precision"
+    ) in text
     assert len(pd.read_csv(out)) == count + 10

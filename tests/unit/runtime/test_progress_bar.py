@@ -71,6 +71,37 @@ def test_a_meter_writes_rate_and_time_left_to_a_log(capsys, monkeypatch):
     ]
 
 
+def test_a_meter_says_what_is_known_beside_and_takes_another_total(capsys, monkeypatch):
+    now, known = [0.0], []
+    monkeypatch.setattr(progress_bar_module.time, "monotonic", lambda: now[0])
+    with meter("swim 0.1", 4, "chips", beside=lambda: f"mean of {len(known)}") as count:
+        known += [1, 2]
+        now[0] = 11.0
+        count(2)
+        count.total = 50
+        known += [3, 4]
+        now[0] = 22.0
+        count(2)
+    assert capsys.readouterr().err.splitlines() == [
+        "swim 0.1: 0 of 4 chips",
+        "swim 0.1: 2 of 4 chips, mean of 2, 0.18 chips/s, 00:11 left",
+        "swim 0.1: 4 of 50 chips, mean of 4, 0.18 chips/s, 04:13 left",
+        "swim 0.1: 4 of 50 chips, mean of 4, 0.18 chips/s, 04:13 left",
+    ]
+
+
+def test_a_bar_shows_what_is_known_beside_and_takes_another_total(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with meter("swim 0.1", 2, "chips", beside=lambda: "accuracy 98.10 ± 0.2 %") as count:
+        count(2)
+        assert count.total == 2
+        count.total = 4
+        count(2)
+    shown = capsys.readouterr().err
+    assert "accuracy 98.10 ± 0.2 %" in shown
+    assert "4/4" in shown
+
+
 def test_a_meter_without_a_total_writes_its_rate(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress_bar_module.time, "monotonic", lambda: now[0])
