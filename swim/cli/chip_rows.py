@@ -128,10 +128,7 @@ def rows(
     progress.goal = goal
     progress.save()
     found = progress.rows[:goal]
-    earlier = f", {min(done, goal):,} of them of an earlier run" if done else ""
-    seconds = time.monotonic() - began
-    click.echo(f"{name}: {_mean(found)}, {goal:,} chips{earlier}, {seconds:.1f} s", err=True)
-    _warn(settings, found)
+    _tell(name, settings, found, min(done, goal), time.monotonic() - began)
     return found
 
 
@@ -143,14 +140,17 @@ def _mean(rows: Sequence[Sequence[Any]]) -> str:
     return f"accuracy {sum(values) / len(values):.2f}{known} %"
 
 
-def _warn(settings: EvaluateJob, rows: Sequence[Sequence[Any]]) -> None:
-    """Say that the precision was not reached, where it was not."""
+def _tell(
+    name: str, settings: EvaluateJob, rows: Sequence[Sequence[Any]], earlier: int, seconds: float
+) -> None:
+    """The result in a line, and a warning where the precision was not reached."""
+    part = f", {earlier:,} of them of an earlier run" if earlier else ""
+    click.echo(f"{name}: {_mean(rows)}, {len(rows):,} chips{part}, {seconds:.1f} s", err=True)
     half = stopping.half_width([row[1] for row in rows])
-    if settings.precision is None or half <= settings.precision:
-        return
-    click.echo(
-        f"Warning: the precision of {settings.precision:g} was not reached: the 95 % interval of "
-        f"the mean is ± {half:.2g} after max_chips = {settings.max_chips:,} chips. Raise max_chips "
-        "or precision, and run again: the chips that are there are kept",
-        err=True,
-    )
+    if settings.precision is not None and half > settings.precision:
+        click.echo(
+            f"Warning: the precision of {settings.precision:g} was not reached: the 95 % interval "
+            f"of the mean is ± {half:.2g} after max_chips = {settings.max_chips:,} chips. Raise "
+            "max_chips or precision, and run again: the chips that are there are kept",
+            err=True,
+        )

@@ -19,6 +19,5 @@ __getattr__, __dir__ = exports(
         "Result": "swim.evaluation.result",
         "Sweep": "swim.evaluation.sweep",
         "evaluate": "swim.evaluation.api",
-        "sweep": "swim.evaluation.sweep",
     },
 )

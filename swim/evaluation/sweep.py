@@ -1,34 +1,29 @@
 """``swim.sweep``: accuracy against write cycles, of several methods, in one call."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
-from swim.curvature.estimate import scaled, second_derivative
-from swim.curvature.spread import Estimate
 from swim.devices.bit_sliced import Device
+from swim.engine.evaluator import Network
 from swim.errors import SettingError, short
 from swim.evaluation import statistics
 from swim.evaluation.api import measured, require_device
 from swim.evaluation.monte_carlo import clean_of, prepare
 from swim.evaluation.result import Result, Setup, html_table
+from swim.evaluation.swept_policies import Method, SweptPolicies, decimals_of, named, spelt
 from swim.networks.programmed import programmed_weights
 from swim.programming.chip import Chip, Policy
-from swim.programming.lookup import policy
 from swim.programming.mask import VerifyMask, verify_all
 from swim.runtime.progress_bar import progress_bar
-from swim.selection.api import label, masked, ranking, select
 from swim.selection.masks import count
-from swim.selection.scores.base import Layers, estimator_of
-from swim.settings import decimals, policies, registry
+from swim.settings import policies, registry
 from swim.settings.arguments import whole
 
 if TYPE_CHECKING:
@@ -40,7 +35,8 @@ FRACTIONS = ("0.01", "0.03", "0.1", "0.3", "0.5")
 # Tables and figures are of a later room, which imports this one, so modules are found by name.
 _TABLES = "swim.reports.accuracy_tables"
 _FIGURE = "swim.reports.plots.accuracy_figure"
-Method = Any  # a name, an import, a function of inputs, or scores
+
+_Made = tuple[str, str, Callable[[], Policy]]  # name, fraction, and what makes the mask or policy
 
 
 class Point(NamedTuple):
@@ -96,7 +92,7 @@ class Sweep:
         if method not in (*self.methods, "none", "all"):
             raise SettingError(f"no method {short(method)} was swept; those are "
                                f"{', '.join([*self.methods, 'none', 'all'])}")  # fmt: skip
-        at, part = self._sigma(sigma), _spelt("fraction", fraction)
+        at, part = self._sigma(sigma), spelt("fraction", fraction)
         end = {"0": "none", "1": "all"}.get(part)
         for name in [method, *(name for name in policies.shared_points(method) if name == end)]:
             if (found := self.points.get(Point(at, name, part))) is not None:
@@ -107,7 +103,7 @@ class Sweep:
     def _sigma(self, sigma: str | float | None) -> str:
         if sigma is None and len(self.sigmas) == 1:
             return self.sigmas[0]
-        wanted = None if sigma is None else _spelt("sigma", sigma)
+        wanted = None if sigma is None else spelt("sigma", sigma)
         if wanted not in self.sigmas:
             raise SettingError(f"give sigma=, one of {', '.join(self.sigmas)}, not {short(sigma)}")
         return wanted
@@ -232,151 +228,45 @@ def sweep(
     """
     chips, seed = whole("chips", chips, 1), whole("seed", seed)
     require_device(device)
-    chosen, digital = _named(methods), tuple(digital)
-    parts = _decimals("fractions", fractions)
+    chosen, digital = named(methods), tuple(digital)
+    parts = decimals_of("fractions", fractions)
     for part in parts:
         count(part, 1)  # in [0, 1]
     given = [str(device.sigma)] if sigmas is None else sigmas
     devices = {
         sigma: dataclasses.replace(device, sigma=float(sigma))
-        for sigma in _decimals("sigmas", given)
+        for sigma in decimals_of("sigmas", given)
     }
     batches = list(batches)
     network = prepare(model, batches, digital=digital, inputs=inputs)
     images, weights = network.digests()
-    masks = _Policies(
+    masks = SweptPolicies(
         model, batches if training is None else training, estimator, seed, digital, inputs,
         programmed_weights(model, batches, digital=digital, inputs=inputs),
     )  # fmt: skip
-    points: list[tuple[str, str, Callable[[], Policy]]] = [
+    points: list[_Made] = [
         ("none", "0", lambda: VerifyMask({})),
         ("all", "1", lambda: verify_all(network.targets)),
     ]
     for name, method in chosen.items():
         points += [(name, part, make) for part, make in masks.of(method, parts)]
-    for name, _, make in points:
-        if name in registry.POLICIES:  # what cannot program these devices is refused at once
-            make().program(Chip(network.targets, next(iter(devices.values())), seed, 0))
+    _require(points, network, next(iter(devices.values())), seed)
     found: dict[Point, Result] = {}
     with _counting(progress, chips * len(devices) * len(points)) as tell:
         for name, part, make in points:
             own = make()
-            for sigma, its_device in devices.items():
-                setup = Setup(its_device, seed, 0, "cross_entropy", network.images, images, weights)
-                at = Point(sigma, name, part)
-                found[at] = measured(model, network, own, setup, chips, tell)
+            for sigma, its in devices.items():
+                setup = Setup(its, seed, 0, "cross_entropy", network.images, images, weights)
+                found[Point(sigma, name, part)] = measured(model, network, own, setup, chips, tell)
     accuracy, _ = clean_of(model, network)
     return Sweep(found, accuracy, type(model).__name__)
 
 
-class _Policies:
-    """Masks and policies of methods; what several need is computed once."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        training: Iterable[tuple[Any, Any]],
-        estimator: str,
-        seed: int,
-        digital: tuple[str, ...],
-        inputs: str | Sequence[str] | None,
-        weights: dict[str, Tensor],
-    ):
-        self._model, self._estimator, self._seed, self._weights = model, estimator, seed, weights
-        self._training = training if isinstance(training, list) else list(training)
-        self._rest: dict[str, Any] = {"seed": seed, "digital": digital, "inputs": inputs}
-        self._estimates: dict[str, Estimate] = {}
-
-    def of(self, method: Method, parts: list[str]) -> Iterator[tuple[str, Callable[[], Policy]]]:
-        """The points of a method that it shares with no other, and what makes each."""
-        if isinstance(method, Mapping):
-            for part in policies.own_points("", parts):
-                yield part, functools.partial(self._of_scores, method, part)
-            return
-        if isinstance(method, str) and method in registry.POLICIES:
-            sensitivities = scaled(self._estimate(self._estimator), self._weights)
-            for part in policies.own_points(method, parts):
-                yield part, functools.partial(policy, method, float(part), sensitivities)
-            return
-        needs = (
-            "curvature"
-            if callable(method) or ":" in method
-            else registry.find("selection method", method).NEEDS
-        )
-        name = estimator_of(needs, self._estimator)
-        curvature = None if name is None else self._estimate(name)
-        scores, ties = ranking(method, self._weights, curvature, self._seed)
-        for part in policies.own_points("", parts):
-            yield part, functools.partial(self._of_ranking, scores, ties, part, label(method))
-
-    def _of_scores(self, scores: Mapping[str, Tensor], part: str) -> Policy:
-        return VerifyMask(select(scores, part, tie_break=self._weights))
-
-    def _of_ranking(self, scores: Layers, ties: Layers, part: str, by: str) -> Policy:
-        return VerifyMask(masked(scores, part, ties, self._weights, by))
-
-    def _estimate(self, name: str) -> Estimate:
-        if name not in self._estimates:
-            self._estimates[name] = second_derivative(
-                self._model, self._training, estimator=name, **self._rest
-            )
-        return self._estimates[name]
-
-
-def _named(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Method]:
-    """Methods by name.
-
-    Raises:
-        SettingError: there are none, a name is there twice or that of an end point, or a policy
-            has a name that is not its own, by which tables know how its curve begins and ends.
-    """
-    if isinstance(methods, str) or not isinstance(methods, Iterable):
-        raise SettingError(f"methods must be names or a mapping, not {short(methods)}")
-    named = list(methods.items()) if isinstance(methods, Mapping) else [
-        (label(method), method) for method in methods
-    ]  # fmt: skip
-    if not named:
-        raise SettingError(f"methods is empty; known are {', '.join(registry.METHODS)}, and "
-                           f"policies {', '.join(registry.POLICIES)}")  # fmt: skip
-    found: dict[str, Method] = {}
-    for name, method in named:
-        if not isinstance(method, Mapping | str) and not callable(method):
-            raise SettingError(f"method {name} must be a name, a function or scores, not "
-                               f"{short(method)}")  # fmt: skip
-        if name in found or name in ("none", "all", "clean", policies.IN_SITU):
-            raise SettingError(f"a method's name must be its own, and {name!r} is taken")
-        if method != name and {name, method if isinstance(method, str) else ""} & set(
-            registry.POLICIES
-        ):
-            raise SettingError(f"{name!r}: a policy keeps its name, which says how its curve ends")
-        found[str(name)] = method
-    return found
-
-
-def _decimals(name: str, values: Iterable[str | float]) -> list[str]:
-    """Numbers in the spelling of tables.
-
-    Raises:
-        SettingError: there are none, one is no number of at least zero, or one is there twice.
-    """
-    if isinstance(values, str | int | float | Decimal):
-        values = [values]
-    found = [_spelt(name, value) for value in values]
-    if not found or len(set(found)) < len(found):
-        said = f"has {', '.join(found)}" if found else "is empty"
-        raise SettingError(f"{name} {said}; give numbers, each once")
-    return found
-
-
-def _spelt(name: str, value: Any) -> str:
-    plain = value.item() if getattr(value, "ndim", None) == 0 else value
-    try:
-        exact = Decimal("nothing" if isinstance(plain, bool) else str(plain))
-    except InvalidOperation:
-        raise SettingError(f"{name}: {short(value)} is not a number") from None
-    if not exact.is_finite() or exact < 0:
-        raise SettingError(f"{name}: {short(value)} must be a finite number of at least 0")
-    return decimals.spelt(exact)
+def _require(points: Iterable[_Made], network: Network, device: Device, seed: int) -> None:
+    """Refuse a policy that cannot program the device, before there is any work."""
+    for name, _, make in points:
+        if name in registry.POLICIES:
+            make().program(Chip(network.targets, device, seed, 0))
 
 
 @contextmanager

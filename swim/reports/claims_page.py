@@ -75,13 +75,13 @@ def text(found: Mapping[str, Any]) -> str:
 def markdown(found: Mapping[str, Any]) -> str:
     """The table of claims, then each claim's settings."""
     lines = [f"# Claims: {found['name']}", ""]
-    lines += markdown_table(HEADS, [_cells(claim) for claim in found["claims"]], "llllrrrrrl")
+    lines += markdown_table(HEADS, [cells(claim) for claim in found["claims"]], "llllrrrrrl")
     for paragraph in MEANING:
         lines += ["", paragraph]
     for claim in found["claims"]:
         if len(claim["rows"]) > 1:
             lines += ["", f"## {claim['claim']}", "", _counted(claim), ""]
-            rows = [_row_cells(row) for row in claim["rows"]]
+            rows = [row_cells(row) for row in claim["rows"]]
             lines += markdown_table(ROW_HEADS, rows, "lllllrrrrrll")
     return "\n".join(lines) + "\n"
 
@@ -89,16 +89,17 @@ def markdown(found: Mapping[str, Any]) -> str:
 def page(found: Mapping[str, Any]) -> str:
     """The same as one file of HTML, which needs nothing else."""
     title = f"Claims: {found['name']}"
-    body = [f"<h1>{_safe(title)}</h1>", *_html_table(HEADS, map(_cells, found["claims"]))]
+    body = [f"<h1>{_safe(title)}</h1>", *_html_table(HEADS, map(cells, found["claims"]))]
     body += [f"<p>{_safe(paragraph)}</p>" for paragraph in MEANING]
     for claim in found["claims"]:
         if len(claim["rows"]) > 1:
             body += [f"<h2>{_safe(claim['claim'])}</h2>", f"<p>{_safe(_counted(claim))}</p>"]
-            body += _html_table(ROW_HEADS, map(_row_cells, claim["rows"]))
+            body += _html_table(ROW_HEADS, map(row_cells, claim["rows"]))
     return _PAGE.replace("TITLE", _safe(title)).replace("BODY", "\n".join(body))
 
 
-def _cells(claim: Mapping[str, Any]) -> list[str]:
+def cells(claim: Mapping[str, Any]) -> list[str]:
+    """A claim's row below :data:`HEADS`."""
     best = claim["best"]
     if best is None:
         return [claim["claim"], claim["verdict"], *["–"] * 7, claim["claimed_by"]]
@@ -109,7 +110,8 @@ def _cells(claim: Mapping[str, Any]) -> list[str]:
             _share(claim), claim["claimed_by"]]  # fmt: skip
 
 
-def _row_cells(row: Mapping[str, Any]) -> list[str]:
+def row_cells(row: Mapping[str, Any]) -> list[str]:
+    """A setting's row below :data:`ROW_HEADS`."""
     method = row["method"] if row["over"] == "all" else f"{row['method']} over {row['over']}"
     within = f"{row['within']} {_points(row['within'])}"
     return [row["network"], row["device"], row["sigma"], within, method, row["measured"],

@@ -142,13 +142,13 @@ def gaps(fractions: Iterable[str], measured: Sequence[float]) -> np.ndarray:
 
 
 def interval(ends: Ends) -> tuple[float, float]:
-    """The 95 % percentile interval of resamples; NaN where any resample is undefined.
+    """The 95 % percentile interval of resamples; NaN where any is undefined, or there are none.
 
     Its lower end is of the least values, its upper end of the largest: inside a gap the interval
     covers whatever the crossing may be.
     """
     low, high = (np.sort(values) for values in ends)
-    if np.isnan(low).any() or np.isnan(high).any():
+    if not len(low) or np.isnan(low).any() or np.isnan(high).any():
         return np.nan, np.nan
     cut = int(0.025 * len(low))
     return float(low[cut]), float(high[-1 - cut])
@@ -204,7 +204,7 @@ def table(
         fixed = {"experiment": experiment, "device": device, "sigma": sigma, "seeds": len(own)}
         fixed["chips"] = min(network.chips for network in own)
         for part in within:
-            records += [{**fixed, **row} for row in _rows(own, part)]
+            records += [{**fixed, **row} for row in rows(own, part)]
     return pd.DataFrame(records, columns=COLUMNS).replace(np.inf, np.nan)
 
 
@@ -224,7 +224,11 @@ def _places(
     return {key: dict(sorted(found[key].items())) for key in order}
 
 
-def _rows(networks: Sequence[Means], within: str) -> Iterator[dict[str, Any]]:
+def rows(networks: Sequence[Means], within: str) -> Iterator[dict[str, Any]]:
+    """The rows of one device, sigma and accuracy drop: a method each, without names of the place.
+
+    Of means without resamples the intervals over chips are empty.
+    """
     names = accuracy_tables.method_names(networks[0].points)
     found = {
         method: [reached(network, method, float(within)) for network in networks]

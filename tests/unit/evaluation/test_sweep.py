@@ -79,6 +79,7 @@ def chosen(network, method, fraction, scores):
     return {"policy": swim.policy(method, float(fraction), own)}
 
 
+@pytest.mark.long
 def test_every_point_has_the_numbers_of_a_single_call(network, swept, scores):
     points = [point for point in swept.points if point.method not in ("none", "all")]
     assert {point.method for point in points} == {
@@ -163,7 +164,7 @@ def test_second_derivatives_are_computed_once_per_estimator(network, monkeypatch
         seen.append(estimator)
         return second_derivative(*arguments, estimator=estimator, **rest)
 
-    monkeypatch.setattr("swim.evaluation.sweep.second_derivative", counted)
+    monkeypatch.setattr("swim.evaluation.swept_policies.second_derivative", counted)
     swim.sweep(network, iter(TEST), device=swim.Device(sigma=0.1), chips=2, sigmas=[0.1, 0.2],
                methods=["swim", "second", "fisher", "magnitude", "swim_device"],
                fractions=[0.1, 0.5])  # fmt: skip
@@ -172,7 +173,7 @@ def test_second_derivatives_are_computed_once_per_estimator(network, monkeypatch
 
 
 def test_masks_of_a_method_are_nested(network, monkeypatch):
-    from swim.evaluation import sweep as module
+    from swim.evaluation import swept_policies as module
 
     made = []
 
