@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick check test coverage test-all lint bench schema clean
+.PHONY: help install quick check test coverage test-all lint bench docs schema clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,9 @@ bench: $(VENV)/installed-bench $(AIHWKIT)/installed  ## all benchmarks, some 40 
 	python -m benchmarks.workflow
 	python -m benchmarks.extrapolation
 	@echo "Results: benchmarks/results/*.md"
+
+docs: $(VENV)/installed  ## write the tables of README and docs that are made from stored files
+	python -m benchmarks.docs_pages
 
 schema: $(VENV)/installed  ## write the files that are generated from swim/settings
 	python -m swim schema --out rules/schemas/config.schema.json --markdown docs/settings.md
