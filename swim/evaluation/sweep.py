@@ -190,6 +190,7 @@ def sweep(
     seed: int = 0,
     digital: Iterable[str] = (),
     inputs: str | Sequence[str] | None = None,
+    arithmetic: str = "float32",
     progress: bool | Callable[[int, int], None] = True,
 ) -> Sweep:
     """Accuracy against write cycles of several methods, all on the same programmed chips.
@@ -217,6 +218,7 @@ def sweep(
         seed: of all random draws.
         digital: names or patterns of weights that no device holds.
         inputs: where inputs or batches are dicts, the key or keys of what the model takes.
+        arithmetic: as in :func:`swim.evaluate`.
         progress: True for a bar on a terminal, or a function of the number of finished chips and
             of all chips.
 
@@ -238,7 +240,7 @@ def sweep(
         for sigma in decimals_of("sigmas", given)
     }
     batches = list(batches)
-    network = prepare(model, batches, digital=digital, inputs=inputs)
+    network = prepare(model, batches, digital=digital, inputs=inputs, arithmetic=arithmetic)
     images, weights = network.digests()
     masks = SweptPolicies(
         model, batches if training is None else training, estimator, seed, digital, inputs,
