@@ -62,6 +62,15 @@ def record(made_from: Mapping[str, str], settings: EvaluateJob, **point: str) ->
     }
 
 
+def _say_how(network: torch.nn.Module, settings: EvaluateJob, progress: Progress) -> None:
+    if progress.rows:
+        click.echo(f"going on after {len(progress.rows)} chips of an earlier run")
+    if compiled_off():
+        click.echo("compiled passes are off (SWIM_COMPILED=0)")
+    if settings.arithmetic == "bfloat16":
+        say_bfloat16(device_of(network))
+
+
 def rows(
     network: torch.nn.Module,
     batches: Batches,
@@ -95,12 +104,7 @@ def rows(
             most=settings.max_chips,
         )
 
-    if progress.rows:
-        click.echo(f"going on after {len(progress.rows)} chips of an earlier run")
-    if compiled_off():
-        click.echo("compiled passes are off (SWIM_COMPILED=0)")
-    if settings.arithmetic == "bfloat16":
-        say_bfloat16(device_of(network))
+    _say_how(network, settings, progress)
     device = of_settings(settings.device, settings.sigma)
     done, goal = len(progress.rows), needed()
     made = monte_carlo.stream(

@@ -234,11 +234,7 @@ def sweep(
     parts = decimals_of("fractions", fractions)
     for part in parts:
         count(part, 1)  # in [0, 1]
-    given = [str(device.sigma)] if sigmas is None else sigmas
-    devices = {
-        sigma: dataclasses.replace(device, sigma=float(sigma))
-        for sigma in decimals_of("sigmas", given)
-    }
+    devices = _devices(device, [str(device.sigma)] if sigmas is None else sigmas)
     batches = list(batches)
     network = prepare(model, batches, digital=digital, inputs=inputs, arithmetic=arithmetic)
     images, weights = network.digests()
@@ -262,6 +258,14 @@ def sweep(
                 found[Point(sigma, name, part)] = measured(model, network, own, setup, chips, tell)
     accuracy, _ = clean_of(model, network)
     return Sweep(found, accuracy, type(model).__name__)
+
+
+def _devices(device: Device, sigmas: Iterable[str | float]) -> dict[str, Device]:
+    """The device at each sigma, by the sigma's shortest spelling."""
+    return {
+        sigma: dataclasses.replace(device, sigma=float(sigma))
+        for sigma in decimals_of("sigmas", sigmas)
+    }
 
 
 def _require(points: Iterable[_Made], network: Network, device: Device, seed: int) -> None:

@@ -11,7 +11,7 @@ from swim.errors import DataError
 from swim.programming.budgeted import Offers, account, by_weight, programmed
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
-from swim.selection.masks import described
+from swim.selection.chosen import described
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 
 from swim.errors import SettingError, short
 from swim.selection import scoring
-from swim.selection.masks import Mask, mask_of, relative_magnitude
+from swim.selection.chosen import Mask
+from swim.selection.masks import mask_of, relative_magnitude
 from swim.selection.scores.base import Inputs, Method
 from swim.settings import registry
 from swim.settings.arguments import whole

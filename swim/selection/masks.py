@@ -3,10 +3,8 @@
 Numpy on arrays; :func:`swim.select` wraps the same function for tensors.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
-from typing import Any
 
 import numpy as np
 
@@ -29,32 +27,6 @@ def count(fraction: str | float | Decimal, total: int) -> int:
             f"fraction {short(fraction)} is out of range: it must be between 0 and 1"
         )
     return int((exact * total + Decimal("0.5")).to_integral_value(rounding=ROUND_FLOOR))
-
-
-class Mask(dict[str, Any]):
-    """Which weights to write-verify: weight name -> bool tensor, True = write-verify.
-
-    Attributes:
-        by: what ranked the weights, in words; empty where that is unknown.
-    """
-
-    by: str = ""
-
-    @property
-    def words(self) -> str:
-        """How many weights it has, and of how many."""
-        return described(self) + (f", by {self.by}" if self.by else "")
-
-    def __repr__(self) -> str:
-        return f"Mask({self.words})"
-
-
-def described(mask: Mapping[str, Any]) -> str:
-    """How many weights a mask verifies, of all in its layers: ``106 of 1,060 weights (10 %)``."""
-    total = sum(math.prod(layer.shape) for layer in mask.values())
-    chosen = sum(int(layer.sum()) for layer in mask.values())
-    part = f" ({100 * chosen / total:.3g} %)" if total else ""
-    return f"{chosen:,} of {total:,} weights{part}"
 
 
 def relative_magnitude(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
