@@ -177,6 +177,36 @@ use rule claims as claims_of_comparison with:
         "comparison {wildcards.comparison}: claims of the papers against the tables"
 
 
+rule explore:
+    """All chips of an experiment -> its curves as a page to explore in a browser."""
+    input:
+        lambda wildcards: chips(wildcards.experiment),
+    output:
+        report(
+            layout.EXPLORER,
+            caption="report/explorer.rst",
+            category="2. Explorers",
+            labels={"result": "{experiment}: explorer (page)"},
+        ),
+    log:
+        layout.log("explore"),
+    benchmark:
+        layout.benchmark("explore")
+    localrule: True
+    conda:
+        "../envs/swim.yaml"
+    params:
+        folder=layout.CHIPS_FOLDER,
+        points=PLAN.summarise,
+        within=PLAN.within,
+        titles=PLAN.plot,
+        code=code_digest.digest("explore"),
+    shell:
+        "python -m swim explore {params.folder:q} --points {params.points:q}"
+        " --experiment {wildcards.experiment} {params.within} --titles {params.titles:q}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
 rule join_comparisons:
     """Cycles to accuracy of all comparisons -> one table."""
     input:

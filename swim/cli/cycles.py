@@ -1,5 +1,6 @@
 """``swim cycles``."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,8 @@ def cycles(
         found = pd.concat([cycles_to_accuracy.read(part) for part in parts])
     else:
         job = points and validation.parse(settings.SummariseJob, json_object(points), "points")
-        seeds = [_files(Path(folder), job or None) for folder in folders]
-        try:
-            within = tuple(canonical(part, Decimal(0), Decimal(100), "within") for part in within)
-        except ValueError as error:
-            raise SettingError(str(error)) from None
+        seeds = [chips_files(Path(folder), job or None) for folder in folders]
+        within = drops(within)
         found = cycles_to_accuracy.table(
             seeds, experiment or "", within, custom=job.custom if job else ()
         )
@@ -75,10 +73,34 @@ def cycles(
         files.write_text(latex, from_markdown(cycles_to_accuracy.markdown(found)))
 
 
-def _files(folder: Path, job: settings.SummariseJob | None) -> list[Path]:
+def drops(within: Iterable[str]) -> tuple[str, ...]:
+    """Accuracy drops in percentage points, as settings spell them.
+
+    Raises:
+        SettingError: one is no number from 0 to 100.
+    """
+    try:
+        return tuple(canonical(part, Decimal(0), Decimal(100), "within") for part in within)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+
+
+def chips_files(
+    folder: Path, job: settings.SummariseJob | None, pattern: str = layout.ALL_POINTS
+) -> list[Path]:
+    """The chips files of a folder: of some points, or all that are there.
+
+    Args:
+        folder: chips folder.
+        job: the points, if they are not all.
+        pattern: glob of all.
+
+    Raises:
+        DataError: there is none.
+    """
     if job:
         return [folder / file for file in job.files()]
-    found = sorted(path for path in folder.glob(layout.ALL_POINTS))
+    found = sorted(path for path in folder.glob(pattern))
     if not found:
         raise DataError(f"{folder}: no DEVICE/sigma-SIGMA/METHOD/FRACTION.csv in it")
     return found

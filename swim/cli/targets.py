@@ -126,7 +126,7 @@ class Targets:
         ]
         tables = [layout.SETTINGS, layout.ACCURACY, layout.PAIRED, layout.CYCLES,
                   layout.CYCLES_MARKDOWN, layout.CYCLES_LATEX, layout.SUMMARY, layout.SUMMARY_LATEX,
-                  *_CLAIMS]  # fmt: skip
+                  layout.EXPLORER, *_CLAIMS]  # fmt: skip
         return [
             *(table.format(experiment=name, place=name) for table in tables),
             *figures,

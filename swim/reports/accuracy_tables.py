@@ -196,6 +196,17 @@ def curve(table: pd.DataFrame, method: str) -> pd.DataFrame:
     return points.sort_values("nwc", ignore_index=True)
 
 
+def writes_per_device(nwc: Any, full: float) -> Any:
+    """Writes per device, the first one included, at some NWC.
+
+    Args:
+        nwc: one value or several.
+        full: reads per device of full write-verify. Each device is read after its first write and
+            after each rewrite, so these are its writes too.
+    """
+    return 1 + nwc * (full - 1)
+
+
 def method_names(table: pd.DataFrame) -> list[str]:
     """The selection methods of a table, alphabetically."""
     return sorted(set(table["method"]) - {*ENDS, "clean"})

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from swim.errors import DataError
+from swim.reports import accuracy_tables
 from swim.settings import policies
 
 HOLDS, FAILS, UNDECIDED, UNMEASURED = "holds", "does not hold", "undecided", "not measured"
@@ -162,7 +163,7 @@ def _row(claim: Claim, at: Mapping[str, Row], method: str, full: float) -> dict[
         "seeds": int(own["seeds"]),
         **{f"speedup{end}": _number(x) for end, x in zip(_ENDS, speedup, strict=True)},
         "measured": _text(*speedup),
-        "writes_per_device": _number(1 + own["nwc"] * (full - 1)),
+        "writes_per_device": _number(accuracy_tables.writes_per_device(own["nwc"], full)),
         "writes_per_device_full": _number(full),
         "reads_per_device": _number(own["reads"]),
         "reads_per_device_full": _number(full),

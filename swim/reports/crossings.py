@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 SAME = 1e-12  # heights that differ by rounding are equal
+Ends = tuple[np.ndarray, np.ndarray]  # the least and the largest value that may be, of each curve
 
 
 def rising(heights: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -98,3 +99,16 @@ def around_gaps(places: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.nd
     step = np.where(inside, np.floor(places), 0).astype(int)
     unknown = inside & gaps[step] if len(gaps) else np.zeros_like(inside)
     return np.where(unknown, step, places), np.where(unknown, step + 1, places)
+
+
+def interval(ends: Ends) -> tuple[float, float]:
+    """The 95 % percentile interval of resamples; NaN where any resample is undefined.
+
+    Its lower end is of the least values, its upper end of the largest: inside a gap the interval
+    covers whatever the crossing may be.
+    """
+    low, high = (np.sort(values) for values in ends)
+    if np.isnan(low).any() or np.isnan(high).any():
+        return np.nan, np.nan
+    cut = int(0.025 * len(low))
+    return float(low[cut]), float(high[-1 - cut])

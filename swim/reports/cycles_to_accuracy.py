@@ -24,6 +24,7 @@ import pandas as pd
 from swim.errors import DataError
 from swim.evaluation import stopping
 from swim.reports import accuracy_tables, crossings
+from swim.reports.crossings import Ends
 from swim.runtime import provenance, rng
 from swim.runtime.csv_files import read_table
 from swim.runtime.markdown import table as markdown_table
@@ -39,7 +40,6 @@ RESAMPLES = 2000
 _BLOCK = 100  # resamples at once
 Files = Iterable[str | os.PathLike[str]]
 Chips = Mapping[tuple[str, str], pd.DataFrame]  # (method, fraction) -> one row per chip
-Ends = tuple[np.ndarray, np.ndarray]  # the least and the largest value that may be, of each curve
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,46 @@ class Reached:
     curve: pd.DataFrame
 
 
-def reached(network: Means, method: str, within: float) -> Reached:
-    """The crossing of one method's curve, over all chips and over the resamples of them."""
-    curve = accuracy_tables.curve(network.points, method)
-    columns = curve["column"].to_numpy()
+@dataclass(frozen=True)
+class Curve:
+    """One method's curve, over all chips and over the resamples of them.
+
+    Attributes:
+        points: as :func:`swim.reports.accuracy_tables.curve` orders them.
+        above: accuracy, made to rise, less that of full write-verify: (1 + resamples, points).
+        nwc: shaped like ``above``.
+        gaps: whether the step from each point to the next is one: (points - 1,).
+    """
+
+    points: pd.DataFrame
+    above: np.ndarray
+    nwc: np.ndarray
+    gaps: np.ndarray
+
+
+def curve(network: Means, method: str) -> Curve:
+    """One method's curve among the points of a network."""
+    points = accuracy_tables.curve(network.points, method)
+    columns = points["column"].to_numpy()
     (best,) = network.points.loc[network.points["method"] == "all", "column"]
     risen = crossings.rising(network.accuracy[:, columns], network.precision[columns])
-    places = crossings.crossing(risen - network.accuracy[:, [best]] + within / 100)
-    low, high = crossings.around_gaps(places, gaps(curve["fraction"], grid(network.points)))
-    nwc = network.nwc[:, columns]
-    (reads,) = crossings.interpolate(places[:1], curve["reads"].to_numpy(dtype=float)[None])
-    ends = crossings.interpolate(low, nwc), crossings.interpolate(high, nwc)
-    return Reached(ends, float(reads) if low[0] == high[0] else np.nan, curve)
+    above = risen - network.accuracy[:, [best]]
+    unmeasured = gaps(points["fraction"], grid(network.points))
+    return Curve(points, above, network.nwc[:, columns], unmeasured)
+
+
+def cross(of: Curve, within: float) -> Reached:
+    """Where a curve is within so many points."""
+    places = crossings.crossing(of.above + within / 100)
+    low, high = crossings.around_gaps(places, of.gaps)
+    (reads,) = crossings.interpolate(places[:1], of.points["reads"].to_numpy(dtype=float)[None])
+    ends = crossings.interpolate(low, of.nwc), crossings.interpolate(high, of.nwc)
+    return Reached(ends, float(reads) if low[0] == high[0] else np.nan, of.points)
+
+
+def reached(network: Means, method: str, within: float) -> Reached:
+    """The crossing of one method's curve, over all chips and over the resamples of them."""
+    return cross(curve(network, method), within)
 
 
 def grid(points: pd.DataFrame) -> list[float]:
@@ -139,19 +167,6 @@ def gaps(fractions: Iterable[str], measured: Sequence[float]) -> np.ndarray:
     """Whether the grid has a value between each point of a curve and the next: (points - 1,)."""
     ends = [sorted(pair) for pair in itertools.pairwise(float(part) for part in fractions)]
     return np.array([any(low < part < high for part in measured) for low, high in ends], bool)
-
-
-def interval(ends: Ends) -> tuple[float, float]:
-    """The 95 % percentile interval of resamples; NaN where any is undefined, or there are none.
-
-    Its lower end is of the least values, its upper end of the largest: inside a gap the interval
-    covers whatever the crossing may be.
-    """
-    low, high = (np.sort(values) for values in ends)
-    if not len(low) or np.isnan(low).any() or np.isnan(high).any():
-        return np.nan, np.nan
-    cut = int(0.025 * len(low))
-    return float(low[cut]), float(high[-1 - cut])
 
 
 def table(
@@ -187,7 +202,7 @@ def table(
     Raises:
         DataError: a file is incomplete, seeds differ in their points, or ``all/1`` is missing.
     """
-    networks = [_places(files, custom) for files in seeds]
+    networks = [read_points(files, custom) for files in seeds]
     shape = {where: list(chips) for where, chips in networks[0].items()}
     for other in networks[1:]:
         if {where: list(chips) for where, chips in other.items()} != shape:
@@ -208,10 +223,14 @@ def table(
     return pd.DataFrame(records, columns=COLUMNS).replace(np.inf, np.nan)
 
 
-def _places(
-    files: Files, custom: Collection[str]
+def read_points(
+    files: Files, custom: Collection[str] = ()
 ) -> dict[tuple[str, str], dict[tuple[str, str], pd.DataFrame]]:
-    """Chips files by device and sigma, then by method and fraction, in order."""
+    """Chips files of one experiment by device and sigma, then by method and fraction, in order.
+
+    Raises:
+        DataError: a file is incomplete, or they are not of one experiment.
+    """
     files = list(files)
     provenance.of_one_experiment(files, custom=custom)
     found: dict[tuple[str, str], dict[tuple[str, str], pd.DataFrame]] = {}
@@ -260,7 +279,7 @@ def _estimate(name: str, ends: Ends, between: bool = False) -> dict[str, float]:
     low, high = float(ends[0][0]), float(ends[1][0])
     stem = name.split("_")[0]
     row = {name: low if low == high else np.nan}
-    row[f"{stem}_low"], row[f"{stem}_high"] = interval((ends[0][1:], ends[1][1:]))
+    row[f"{stem}_low"], row[f"{stem}_high"] = crossings.interval((ends[0][1:], ends[1][1:]))
     if between and low < high:
         row |= {"between_low": low, "between_high": high}
     return row

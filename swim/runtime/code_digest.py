@@ -3,7 +3,8 @@
 A step's sources are what its command imports, found by reading import statements through, and
 the code of what its settings choose: a method, a network, also one of the user's own, with the
 modules beside it that it imports. The digest is of the syntax trees without docstrings, so
-comments, formatting and help texts change nothing.
+comments, formatting and help texts change nothing. Of a package of ours, the pages beside its
+modules (HTML, CSS, JavaScript) are part of it, as they are.
 
 :data:`INERT` modules are left out: they carry settings from the user to the step, which reach it
 resolved and are part of what it depends on by their values, write messages and records that are no
@@ -149,7 +150,21 @@ def _digest(modules: tuple[str, ...], homes: tuple[str, ...]) -> str:
 @functools.cache
 def _content(name: str) -> Any:
     """What a module adds to a digest: most are part of many."""
-    return _release(name) or _skeleton(_tree(name))
+    own, pages = _release(name) or _skeleton(_tree(name)), _pages(name)
+    return [own, *pages] if pages else own
+
+
+# Files beside the code of a package of ours, which it puts into what it writes.
+_PAGES = ("*.css", "*.html", "*.js")
+
+
+def _pages(name: str) -> list[list[str]]:
+    """Names and texts of the pages beside a package's ``__init__.py``."""
+    path = _path(name)
+    if path is None or path.name != "__init__.py" or name.partition(".")[0] != "swim":
+        return []
+    files = sorted(file for pattern in _PAGES for file in path.parent.glob(pattern))
+    return [[file.name, file.read_text(encoding="utf-8")] for file in files]
 
 
 @functools.cache

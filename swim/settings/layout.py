@@ -62,6 +62,7 @@ ALL_CHIPS = _chips(ALL_VERIFIED)
 
 ACCURACY = f"{EXPERIMENT}/accuracy.csv"
 PAIRED = f"{EXPERIMENT}/paired.csv"
+EXPLORER = f"{EXPERIMENT}/explorer.html"
 CORRELATION = f"{EXPERIMENT}/correlation.csv"
 SCORES = f"{EXPERIMENT}/scores.csv"
 SUMMARY = "results/summary/{experiment}.md"

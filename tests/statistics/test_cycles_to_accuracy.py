@@ -29,7 +29,7 @@ def one_run(generator):
 
 
 def covers(draws, truth):
-    low, high = cycles_to_accuracy.interval((draws, draws))
+    low, high = crossings.interval((draws, draws))
     return low <= truth <= high
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests import ROOT
+from tests.workflow import report_page
 from tests.workflow.warm_python import WarmPython
 
 PARTS = ("Snakefile", "config.yaml", "rules", "swim", "profiles", "envs")
@@ -106,3 +107,16 @@ def warm():
 def project(tmp_path):
     # A name with a space, which nothing may trip over.
     return Project(copy_of_the_pipeline(tmp_path / "a project"))
+
+
+@pytest.fixture(scope="session")
+def running():
+    """A browser."""
+    reason = report_page.why_not()
+    if reason:
+        text = f"pages cannot be opened here: {reason}"
+        if os.environ.get("SWIM_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{text}, and SWIM_REQUIRE_BROWSER=1 asks for it")
+        pytest.skip(text)
+    with report_page.started() as browser:
+        yield browser

@@ -48,14 +48,18 @@ def started():
             running.close()
 
 
-class Page:
-    """One report in a browser. Whatever goes wrong on the page is an error of the next check."""
+class Watched:
+    """A page of a file in a browser without a network; what goes wrong is in ``faults``.
 
-    def __init__(self, running, archive, folder):
-        with zipfile.ZipFile(archive) as content:
-            content.extractall(folder)
-        (self.html,) = Path(folder).glob("*/report.html")
-        context = running.new_context(offline=True, viewport={"width": 1400, "height": 900})
+    Args:
+        running: the browser.
+        html: path of the file.
+        options: of the browser's context, such as ``viewport``.
+    """
+
+    def __init__(self, running, html, **options):
+        window = {"viewport": {"width": 1400, "height": 900}}
+        context = running.new_context(offline=True, **{**window, **options})
         context.set_default_timeout(PATIENCE)
         self.faults = []
         self.page = context.new_page()
@@ -63,10 +67,7 @@ class Page:
         context.on("request", self._asked)
         context.on("requestfailed", self._lost)
         self._watch(self.page)
-        self.page.goto(self.html.as_uri())
-        self.results = self.page.evaluate("results")
-        self.categories = self.page.evaluate("categories")
-        self.check("opening")
+        self.page.goto(Path(html).as_uri())
 
     def _watch(self, page):
         page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
@@ -79,12 +80,25 @@ class Page:
 
     def _asked(self, request):
         if not request.url.startswith(("file:", "data:", "blob:", "about:")):
-            self.faults.append(f"not in the report: {request.url}")
+            self.faults.append(f"not in the file: {request.url}")
 
     def _lost(self, request):
         # A download is an aborted navigation to the browser.
         if request.failure != "net::ERR_ABORTED":
             self.faults.append(f"{request.failure}: {request.url}")
+
+
+class Page(Watched):
+    """One report in a browser. Whatever goes wrong on the page is an error of the next check."""
+
+    def __init__(self, running, archive, folder):
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(folder)
+        (self.html,) = Path(folder).glob("*/report.html")
+        super().__init__(running, self.html)
+        self.results = self.page.evaluate("results")
+        self.categories = self.page.evaluate("categories")
+        self.check("opening")
 
     def check(self, after):
         """The page shows something, and nothing has gone wrong.

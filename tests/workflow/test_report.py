@@ -1,6 +1,5 @@
 """The report that a reader opens, in a real browser: nothing that is clicked breaks the page."""
 
-import os
 import random
 from itertools import combinations
 
@@ -13,14 +12,17 @@ ONE = {**TINY, "devices": ["redrawn"]}
 SWEEP = {**ONE, "methods": ["swim", "read_first"], "sigmas": ["0.1", "0.2", "0.3"],
          "devices": ["redrawn", "single"], "correlate": {"sigmas": ["0.1"]}}  # fmt: skip
 MAPS = [f"results/sweep/figures/where-{device}-0.1-sigma-0.1.png" for device in SWEEP["devices"]]
-CLAIMS = "1. Claims"
+CLAIMS, EXPLORERS = "1. Claims", "2. Explorers"
 # Targets of each report, and how many results it has by category.
 REPORTS = {
-    "one sigma": (["one"], {CLAIMS: 1, "one": 6}),
-    "several sigmas": (["sweep", *MAPS], {CLAIMS: 1, "sweep": 3 + 3 * 4 + 2 + len(MAPS)}),
+    "one sigma": (["one"], {CLAIMS: 1, EXPLORERS: 1, "one": 6}),
+    "several sigmas": (
+        ["sweep", *MAPS],
+        {CLAIMS: 1, EXPLORERS: 1, "sweep": 3 + 3 * 4 + 2 + len(MAPS)},
+    ),
     "several experiments": (
         ["one", "two", "run_", "comparisons"],
-        {CLAIMS: 4, "one": 6, "two": 6, "run_": 3 + 2 * 3, "comparisons": 2},
+        {CLAIMS: 4, EXPLORERS: 3, "one": 6, "two": 6, "run_": 3 + 2 * 3, "comparisons": 2},
     ),
 }
 FIGURE = bytes.fromhex(
@@ -32,18 +34,6 @@ STAND_INS = {
     ".csv": lambda line: f"file\n{line}\n".encode(),
     ".html": lambda line: f"<!DOCTYPE html><title>a page</title><p>{line}</p>".encode(),
 }
-
-
-@pytest.fixture(scope="module")
-def running():
-    reason = report_page.why_not()
-    if reason:
-        text = f"the report cannot be opened here: {reason}"
-        if os.environ.get("SWIM_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"{text}, and SWIM_REQUIRE_BROWSER=1 asks for it")
-        pytest.skip(text)
-    with report_page.started() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +111,7 @@ BROKEN = {
     "reading 'labels'": "done(); ReactDOM.flushSync(() => app.showResultInfo('nowhere'))",
     "nobody caught": "done(); Promise.reject(new Error('nobody caught'))",
     "said aloud": "console.error('said aloud'); done()",
-    "not in the report": "fetch('http://127.0.0.1:9/').catch(done)",
+    "not in the file": "fetch('http://127.0.0.1:9/').catch(done)",
     "the page is blank": "root.unmount(); done()",
 }
 

@@ -51,7 +51,7 @@ def project(finished, tmp_path):
 
 
 def outcome(name):
-    return {("summarise", name), ("cycles", name), ("claims", name)} | figures(name)
+    return {(step, name) for step in ("summarise", "cycles", "claims", "explore")} | figures(name)
 
 
 def figures(name, sigma="0.3"):
@@ -151,16 +151,21 @@ EDITS = {
     ),
     "how near is near enough": (
         setting(within=["0.2"]),
-        {("settings", "a"), ("cycles", "a"), ("claims", "a"), ("plot_cycles", "a", "0.3")},
+        {("settings", "a"), ("cycles", "a"), ("claims", "a"), ("explore", "a"),
+         ("plot_cycles", "a", "0.3")},
     ),
     "code of cycles to accuracy": (
         code("swim/reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000"),
-        {(step, name) for step in ("cycles", "claims") for name in "ab"}
+        {(step, name) for step in ("cycles", "claims", "explore") for name in "ab"}
         | figures("a") | figures("b"),
     ),
     "code of verdicts": (
         code("swim/reports/claims.py", "FEWEST = 10", "FEWEST = 12"),
         {("claims", "a"), ("claims", "b")},
+    ),
+    "the explorer's page": (
+        code("swim/reports/explorer/page.css", "cursor: ns-resize", "cursor: row-resize"),
+        {("explore", "a"), ("explore", "b")},
     ),
     "sensitivity code": (
         code("swim/curvature/control.py", "progress(self._batches)", "progress(self._batches + 0)"),

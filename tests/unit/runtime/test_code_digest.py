@@ -23,6 +23,7 @@ CHOICES = {
     "summarise": {},
     "cycles": {},
     "claims": {},
+    "explore": {},
     "where": {"policy": "swim_device"},
     "plot": {},
     "describe": {},
@@ -56,7 +57,8 @@ def sources_read_once():
 
 
 def copied(folder):
-    for path in code_digest.ROOT.rglob("*.py"):
+    pages = [path for kind in code_digest._PAGES for path in code_digest.ROOT.rglob(kind)]
+    for path in [*code_digest.ROOT.rglob("*.py"), *pages]:
         write_text(folder / path.relative_to(code_digest.ROOT), path.read_text())
     return folder
 
@@ -88,12 +90,15 @@ def digests():
 EDITS = [
     ("networks/training.py", "momentum=0.9", "momentum=0.8", {"train"}),
     ("reports/crossings.py", "SAME = 1e-12", "SAME = 1e-11",
-     {"cycles", "plot", "claims"}),
+     {"cycles", "plot", "claims", "explore"}),
     ("reports/plots/accuracy_figure.py", '_FEW = 6', '_FEW = 7', {"plot"}),
-    ("reports/plots/style.py", '"SWIM", BLUE', '"SWIM", GREEN', {"plot", "correlate"}),
+    ("reports/plots/style.py", '"SWIM", BLUE', '"SWIM", GREEN',
+     {"plot", "correlate", "explore"}),
     ("reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000",
-     {"cycles", "plot", "claims"}),
+     {"cycles", "plot", "claims", "explore"}),
     ("reports/claims.py", "FEWEST = 10", "FEWEST = 11", {"claims"}),
+    ("reports/explorer/look.py", "WIDTH = 2", "WIDTH = 3", {"explore"}),
+    ("reports/explorer/page.js", "size: 8", "size: 9", {"explore"}),
     ("curvature/recursion.py", "(40, 0, -40)", "(40, 0)", {"sensitivity"}),
     ("curvature/shared.py", "alpha=unit", "alpha=2 * unit", {"sensitivity"}),
     ("curvature/hutchinson.py", "BLOCK = 50", "BLOCK = 60", set()),
@@ -119,14 +124,14 @@ EDITS = [
     ("reports/correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
     ("reports/plots/scatter_figure.py", "alpha=0.75", "alpha=0.7", {"correlate"}),
     ("evaluation/statistics.py", "5: 60", "5: 61",
-     {"summarise", "cycles", "plot", "claims"}),
+     {"summarise", "cycles", "plot", "claims", "explore"}),
     ("evaluation/stopping.py", "0.975", "0.995",
-     {"evaluate", "summarise", "cycles", "plot", "claims"}),
+     {"evaluate", "summarise", "cycles", "plot", "claims", "explore"}),
     ("cli/console.py", '"--network"', '"--net"', set()),
     ("runtime/progress_bar.py", "leave=False", "leave=True", set()),
     ("settings/layout.py", "/accuracy.csv", "/table.csv", set()),
     ("runtime/provenance.py", "path.parent.name, path.stem", "path.stem, path.parent.name",
-     {"correlate", "cycles", "plot", "summarise", "claims"}),
+     {"correlate", "cycles", "plot", "summarise", "claims", "explore"}),
     ("cli/accelerator.py", "tf32 = False", "tf32 = True",
      {"train", "sensitivity", "evaluate", "perturb", "where"}),
     ("programming/swim_device.py", "cells.gain /", "cells.gain * 2 /", {"where"}),
@@ -134,7 +139,7 @@ EDITS = [
     ("runtime/files.py", "indent=2", "indent=3", set(CHOICES)),
     ("runtime/writing.py", "os.replace", "os.rename", set(CHOICES)),
     ("settings/policies.py", 'uswim", ends_verified=True', 'uswim", ends_verified=False',
-     {"summarise", "cycles", "plot", "claims"}),
+     {"summarise", "cycles", "plot", "claims", "explore"}),
     ("settings/estimator_traits.py", 'DRAWING = frozenset({', 'DRAWING = frozenset({"recursion", ',
      {"sensitivity"}),
     ("runtime/finished_rows.py", "list(row)", "list(row)[:1]", {"evaluate", "perturb", "train"}),
@@ -307,6 +312,7 @@ def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
         "cycles": [tmp_path / "chips", "--experiment", "e", "--out", tmp_path / "cycles.csv"],
         "claims": ["--cycles", tmp_path / "cycles.csv", "--accuracy", at["table.csv"],
                    "--out", tmp_path / "claims.json", "--html", tmp_path / "claims.html"],
+        "explore": [tmp_path / "chips", "--experiment", "e", "--out", tmp_path / "e.html"],
         "where": ["--model", at["model"], "--sensitivity", at["second"], "--mask", at["mask"],
                   "--policy", "swim_device", "--chips", 1, "--out", tmp_path / "where.csv"],
         "plot": [at["table.csv"], "--out", tmp_path],
