@@ -102,13 +102,13 @@ def around_gaps(places: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def interval(ends: Ends) -> tuple[float, float]:
-    """The 95 % percentile interval of resamples; NaN where any resample is undefined.
+    """The 95 % percentile interval of resamples; NaN where any is undefined, or there are none.
 
     Its lower end is of the least values, its upper end of the largest: inside a gap the interval
     covers whatever the crossing may be.
     """
     low, high = (np.sort(values) for values in ends)
-    if np.isnan(low).any() or np.isnan(high).any():
+    if not len(low) or np.isnan(low).any() or np.isnan(high).any():
         return np.nan, np.nan
     cut = int(0.025 * len(low))
     return float(low[cut]), float(high[-1 - cut])
