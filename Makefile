@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick check test coverage test-all lint bench docs schema clean
+.PHONY: help install quick check test coverage test-all lint bench scores docs schema clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -92,6 +92,11 @@ bench: $(VENV)/installed-bench $(AIHWKIT)/installed  ## all benchmarks, some 40 
 
 docs: $(VENV)/installed  ## write the tables of README and docs that are made from stored files
 	python -m benchmarks.docs_pages
+
+# Networks that others have trained: make scores SCORES="resnet20 --resnet20 FILE --cifar10 FILE"
+scores: $(VENV)/installed  ## accuracy by score on networks of several kinds: docs/scores.md (hours)
+	snakemake --cores $(CORES) results/lenet_mnist/model.safetensors results/convnet_cifar10/model.safetensors
+	python -m benchmarks.scores vit gru lenet convnet $(SCORES)
 
 schema: $(VENV)/installed  ## write the files that are generated from swim/settings
 	python -m swim schema --out rules/schemas/config.schema.json --markdown docs/settings.md
