@@ -20,10 +20,10 @@ def lines(experiment: str, precision: float | None = None) -> list[str]:
     accuracy = layout.ACCURACY.format(experiment=experiment)
     table = read_accuracy(accuracy)
     points = table[table["method"] != layout.CLEAN]
-    folder = layout.EXPERIMENT.format(experiment=experiment)
+    figures = layout.FIGURES.format(experiment=experiment)
     found = [
         f"{experiment}: {len(points)} points of {chips_words(points)}: {accuracy}, to read "
-        f"{layout.SUMMARY.format(experiment=experiment)}; figures in {folder}/figures, claims "
+        f"{layout.SUMMARY.format(experiment=experiment)}; figures in {figures}, claims "
         f"{layout.CLAIMS_PAGE.format(place=experiment)}"
     ]
     wide = points[points["ci95"] > precision] if precision is not None else points[:0]

@@ -68,10 +68,11 @@ SCORES = f"{EXPERIMENT}/scores.csv"
 SUMMARY = "results/summary/{experiment}.md"
 SUMMARY_LATEX = "results/summary/{experiment}.tex"
 CORRELATION_SUMMARY = "results/summary/{experiment}-correlation.md"
-FIGURE = EXPERIMENT + "/figures/{figure}.{suffix}"
-FIGURE_AT_SIGMA = EXPERIMENT + "/figures/{figure}-sigma-{sigma}.{suffix}"
+FIGURES = EXPERIMENT + "/figures"
+FIGURE = FIGURES + "/{figure}.{suffix}"
+FIGURE_AT_SIGMA = FIGURES + "/{figure}-sigma-{sigma}.{suffix}"
 FIGURE_SUFFIXES = ("png", "svg", "pdf")
-WHERE_FIGURE = EXPERIMENT + "/figures/where-{device}-{budget}-sigma-{sigma}.{suffix}"
+WHERE_FIGURE = FIGURES + "/where-{device}-{budget}-sigma-{sigma}.{suffix}"
 
 # --- one experiment or comparison: `place` is its name, or summary/ and its name ----------------
 
