@@ -86,6 +86,8 @@ def table(contents: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows: list[list[object]] = []
     for name, content in contents.items():
         for score in SCORES:
+            if score not in content["scores"]:
+                continue
             cost = content["scores"][score].get("passes", "")
             at_chips = crossings(content, f"{score}, at chips")
             rows.append([name, score, cost, *crossings(content, score), *at_chips])
