@@ -22,9 +22,11 @@ from swim.runtime.provenance import place_of
 from swim.settings import SummariseJob, layout
 
 FINISHED, RUNNING, WAITING, DAMAGED = "finished", "running", "to come", "damaged"
-HEADS = ("device", "sigma", "method", "fraction", "chips", "accuracy (%)", "NWC", "chips/s", "left",
-         "state")  # fmt: skip
-_NUMBERS = ("chips", "accuracy (%)", "NWC", "chips/s", "left")
+HEADS = ("device", "sigma", "method", "fraction", "chips", "accuracy (%)", "NWC", "chips per s",
+         "left", "state")  # fmt: skip
+_NUMBERS = ("chips", "accuracy (%)", "NWC", "chips per s", "left")
+# A glob, relative to the experiment.
+_SENSITIVITIES = layout.SENSITIVITY.removeprefix(f"{layout.EXPERIMENT}/").format(estimator="*")
 _ACCURACY, _NWC = 1, 3  # places in a row of chips
 # A file of unfinished chips that is older than this many times its own interval has stopped.
 _PATIENCE, _LEAST = 5, 60.0
@@ -75,6 +77,17 @@ def states(folder: Path) -> list[State]:
     return sorted(
         (state for state in found if state and state.place["method"] != layout.CLEAN), key=_order
     )
+
+
+def stage(folder: Path) -> list[str]:
+    """What there is of an experiment before its first chip, in a line."""
+    model = folder / layout.MODEL_FILE
+    estimators = sorted(path.stem for path in folder.glob(_SENSITIVITIES) if path.name[0] != ".")
+    made = (["the network is there"] if model.exists() else ["no network yet"]) + (
+        [f"second derivatives by {', '.join(estimators)}"] if estimators else []
+    )
+    where = f"no folder {folder} yet" if not folder.is_dir() else "; ".join(made)
+    return [f"{folder.resolve().name}: nothing has been programmed yet ({where})"]
 
 
 def complete(folder: Path, found: list[State]) -> bool:
@@ -161,8 +174,6 @@ def lines(name: str, found: list[State], most: int | None = None) -> list[str]:
         found: its points.
         most: lines to write at most: finished points and those to come are left out first.
     """
-    if not found:
-        return [f"{name}: nothing has been programmed yet"]
     counts = {word: sum(state.state == word for state in found)
               for word in (FINISHED, RUNNING, WAITING, DAMAGED)}  # fmt: skip
     counts["stopped"] = len(found) - sum(counts.values())
@@ -175,7 +186,7 @@ def lines(name: str, found: list[State], most: int | None = None) -> list[str]:
     table = _aligned([list(HEADS), *map(_cells, shown)])
     hidden = len(found) - len(shown)
     more = [f"... and {hidden} more points; --once prints all"] if hidden else []
-    return [f"{name}: {len(found)} points: {said}", *table, *more]
+    return [f"{name}: {len(found)} point{'s' * (len(found) > 1)}: {said}", *table, *more]
 
 
 def _cells(state: State) -> list[str]:

@@ -51,8 +51,8 @@ TAKEN = {
     # Names of files, which make their files again where they change.
     "swim.settings.layout": {
         "ACCURACY", "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "CHIPS_FOLDER", "CLAIMS_PAGE",
-        "CLEAN", "DATA_FILE", "EXPERIMENT", "MODEL_FILE", "ON_CHIPS", "PERTURBATIONS", "POINT",
-        "SETTINGS", "SIGMA_PREFIX", "SUMMARY", "file_name",
+        "CLEAN", "DATA_FILE", "EXPERIMENT", "FIGURE", "MODEL_FILE", "ON_CHIPS", "PERTURBATIONS",
+        "POINT", "SENSITIVITY", "SETTINGS", "SIGMA_PREFIX", "SUMMARY", "file_name",
     },
     "swim.settings.sections": {"SMALLEST_TOLERANCE"},  # bounds what may be asked for
     # Sections, whose values are in digests; MOST bounds what may be asked for.

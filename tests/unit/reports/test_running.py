@@ -8,7 +8,7 @@ import time
 import click.testing
 import pytest
 
-from swim.cli.watch import watch
+from swim.cli import cli
 from swim.evaluation import stopping
 from swim.evaluation.monte_carlo import COLUMNS
 from swim.reports import running
@@ -49,18 +49,21 @@ def by_point(folder):
 
 
 def once(folder, *more):
-    found = click.testing.CliRunner().invoke(watch, [str(folder), "--once", *more])
+    found = click.testing.CliRunner().invoke(cli, ["watch", str(folder), "--once", *more])
     assert found.exit_code == 0, found.output
     return found.output
 
 
-def test_nothing_made_yet_is_said_with_or_without_the_folder(tmp_path):
-    for name in ("absent", "empty"):
-        folder = tmp_path / name
-        if name == "empty":
-            folder.mkdir()
-        assert running.states(folder) == []
-        assert f"{name}: nothing has been programmed yet" in once(folder)
+def test_nothing_programmed_yet_is_said_with_what_there_is(tmp_path):
+    folder = tmp_path / "mine"
+    assert running.states(folder) == []
+    assert f"mine: nothing has been programmed yet (no folder {folder} yet)" in once(folder)
+    (folder / "sensitivity").mkdir(parents=True)
+    assert "mine: nothing has been programmed yet (no network yet)" in once(folder)
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "sensitivity" / "recursion.safetensors").write_bytes(b"")
+    (folder / "sensitivity" / ".fisher.safetensors").write_bytes(b"")
+    assert "(the network is there; second derivatives by recursion)" in once(folder)
 
 
 def test_planned_points_are_those_of_the_stored_settings(folder):
@@ -164,7 +167,7 @@ def test_watching_ends_when_all_planned_points_are_finished(folder, monkeypatch)
         chips_file(folder, points[len(looks) - 1])
 
     monkeypatch.setattr("swim.cli.watch.time.sleep", sleep)
-    found = click.testing.CliRunner().invoke(watch, [str(folder), "--every", "2"])
+    found = click.testing.CliRunner().invoke(cli, ["watch", str(folder), "--every", "2"])
     assert found.exit_code == 0
     assert looks == [2] * 4
     assert "mine: 4 points: 4 to come" in found.output
@@ -181,13 +184,15 @@ def test_watching_without_settings_goes_on_until_it_is_interrupted(folder, monke
             raise KeyboardInterrupt
 
     monkeypatch.setattr("swim.cli.watch.time.sleep", sleep)
-    found = click.testing.CliRunner().invoke(watch, [str(folder)])
+    found = click.testing.CliRunner().invoke(cli, ["watch", str(folder)])
     assert found.exit_code == 0
-    assert found.output.count("1 points: 1 finished") == 1  # a table is printed where it changed
+    assert (
+        found.output.count("mine: 1 point: 1 finished") == 1
+    )  # a table is printed where it changed
 
 
 def test_no_time_between_looks_is_refused(folder):
-    found = click.testing.CliRunner().invoke(watch, [str(folder), "--every", "0"])
+    found = click.testing.CliRunner().invoke(cli, ["watch", str(folder), "--every", "0"])
     assert "above 0" in str(found.exception)
 
 
