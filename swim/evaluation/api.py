@@ -83,7 +83,7 @@ def evaluate(
         model, batches, loss=loss, digital=digital, inputs=inputs, arithmetic=arithmetic
     )
     images, weights = network.digests()
-    setup = Setup(device, seed, first_chip, loss, network.images, images, weights)
+    setup = Setup(device, seed, first_chip, loss, network.images, images, weights, arithmetic)
     return measured(model, network, chosen, setup, chips, progress)
 
 

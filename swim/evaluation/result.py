@@ -38,6 +38,7 @@ class Setup:
         images: number of test images.
         images_digest: of the values of these images and their labels.
         weights_digest: of the values of the programmed weights.
+        arithmetic: ``float32`` or ``bfloat16``, which rounds predictions.
     """
 
     device: Device
@@ -47,6 +48,7 @@ class Setup:
     images: int
     images_digest: str
     weights_digest: str
+    arithmetic: str = "float32"
 
     def differences(self, other: "Setup") -> Iterator[str]:
         """What differs from another setup, in words."""
@@ -55,11 +57,12 @@ class Setup:
                 own, theirs = (getattr(setup.device, field.name) for setup in (self, other))
                 if own != theirs:
                     yield f"device.{field.name} is {short(own)} and {short(theirs)}"
-        for name in ("seed", "first_chip", "loss", "images"):
+        for name in ("seed", "first_chip", "loss", "images", "arithmetic"):
             own, theirs = getattr(self, name), getattr(other, name)
             if own != theirs:
                 yield f"{name} is {own} and {theirs}"
-        if self.images == other.images and self.images_digest != other.images_digest:
+        same = self.images == other.images and self.arithmetic == other.arithmetic
+        if same and self.images_digest != other.images_digest:
             yield "the test images or their labels have other values"
         if self.weights_digest != other.weights_digest:
             yield "the programmed weights have other values (another network, or other digital=)"

@@ -237,7 +237,7 @@ def sweep(
     devices = _devices(device, [str(device.sigma)] if sigmas is None else sigmas)
     batches = list(batches)
     network = prepare(model, batches, digital=digital, inputs=inputs, arithmetic=arithmetic)
-    images, weights = network.digests()
+    values = (*network.digests(), arithmetic)
     masks = SweptPolicies(
         model, batches if training is None else training, estimator, seed, digital, inputs,
         programmed_weights(model, batches, digital=digital, inputs=inputs),
@@ -254,7 +254,7 @@ def sweep(
         for name, part, make in points:
             own = make()
             for sigma, its in devices.items():
-                setup = Setup(its, seed, 0, "cross_entropy", network.images, images, weights)
+                setup = Setup(its, seed, 0, "cross_entropy", network.images, *values)
                 found[Point(sigma, name, part)] = measured(model, network, own, setup, chips, tell)
     accuracy, _ = clean_of(model, network)
     return Sweep(found, accuracy, type(model).__name__)

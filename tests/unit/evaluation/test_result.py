@@ -121,6 +121,7 @@ OTHER = {
     "labels": ({"batches": [(BATCHES[0][0], BATCHES[0][1].flip(0))]}, "labels have other values"),
     "network": ({"model": network(1)}, "the programmed weights have other values"),
     "digital": ({"digital": ["3.weight"]}, "the programmed weights have other values"),
+    "arithmetic": ({"arithmetic": "bfloat16"}, "arithmetic is float32 and bfloat16"),
     "loss": ({"batches": [(BATCHES[0][0], torch.randn(60, 3))], "loss": "mse"}, "loss is cross"),
 }
 
