@@ -201,6 +201,8 @@ rule explore:
         within=PLAN.within,
         titles=PLAN.plot,
         code=code_digest.digest("explore"),
+    message:
+        "{wildcards.experiment}: explorer of its curves"
     shell:
         "python -m swim explore {params.folder:q} --points {params.points:q}"
         " --experiment {wildcards.experiment} {params.within} --titles {params.titles:q}"

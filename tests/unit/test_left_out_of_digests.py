@@ -51,7 +51,7 @@ TAKEN = {
     # Names of files, which make their files again where they change.
     "swim.settings.layout": {
         "ACCURACY", "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "CHIPS_FOLDER", "CLAIMS_PAGE",
-        "CLEAN", "DATA_FILE", "EXPERIMENT", "FIGURE", "MODEL_FILE", "ON_CHIPS", "PERTURBATIONS",
+        "CLEAN", "DATA_FILE", "EXPERIMENT", "FIGURES", "MODEL_FILE", "ON_CHIPS", "PERTURBATIONS",
         "POINT", "SENSITIVITY", "SETTINGS", "SIGMA_PREFIX", "SUMMARY", "file_name",
     },
     "swim.settings.sections": {"SMALLEST_TOLERANCE"},  # bounds what may be asked for
