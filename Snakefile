@@ -3,6 +3,9 @@ from snakemake.utils import min_version, validate
 min_version("9.5")
 
 
+report: "rules/report/workflow.rst"
+
+
 include: "rules/sources.smk"
 
 
@@ -15,6 +18,10 @@ include: "rules/checks.smk"
 
 # The same rules as JSON schema, generated from swim.settings; common.smk has explained any fault.
 validate(config, "rules/schemas/config.schema.json", set_default=False)
+
+
+# What the report's first page calls; it sees nothing else of ours.
+config["landing"] = landing
 
 
 rule all:

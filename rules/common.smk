@@ -5,6 +5,7 @@ import json
 import os
 
 from rules.environment import (
+    commit,
     gpu_visible,
     prefer,
     rule_names,
@@ -17,6 +18,7 @@ from swim.cli import copied_results
 from swim.cli.step_digests import StepDigests
 from swim.cli.targets import Targets
 from swim.reports import claims_page, outcome
+from swim.reports import landing as landing_page
 from swim.runtime import machine
 from swim.settings import layout
 from swim.settings.plan import Plan, one_of
@@ -104,6 +106,7 @@ NAMED = {section: ORIGINS.named(section) for section in ("experiments", "compari
 ANNOUNCED = set()
 PLANNED_CLAIMS = {}  # files of verdicts, in the order of the targets
 PLANNED_EXPERIMENTS = {}
+COMPARED = {}  # experiments of planned comparisons
 
 
 def outcomes(experiments, comparisons=(), why=""):
@@ -116,6 +119,8 @@ def outcomes(experiments, comparisons=(), why=""):
         chips(name)
     PLANNED_EXPERIMENTS.update(dict.fromkeys(experiments))
     PLANNED_CLAIMS.update(dict.fromkeys(FILES.claims(experiments, comparisons)))
+    for owner in comparisons:
+        COMPARED.update(dict.fromkeys(PLAN.compared(owner)))
     made = [file for name in experiments for file in FILES.experiment(name)]
     return made + FILES.comparisons(list(comparisons))
 
@@ -134,6 +139,16 @@ def tell_claims():
     for file in PLANNED_CLAIMS:
         if os.path.exists(file):
             logger.info(with_workflow_errors(claims_page.read_text)(file))
+
+
+def landing():
+    """The first page of a report, from the results of its experiments."""
+    page = with_workflow_errors(landing_page.text)
+    return page(
+        list(PLANNED_EXPERIMENTS | COMPARED),
+        list(PLANNED_CLAIMS),
+        commit(workflow.basedir),
+    )
 
 
 def outcomes_named():

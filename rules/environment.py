@@ -33,6 +33,25 @@ def prefer(root: str) -> None:
         os.environ[name] = os.pathsep.join([folder, *kept])
 
 
+def commit(root: str) -> str:
+    """The commit of the code in a folder, in words; nothing where it is none of git's."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", root, *arguments]
+        try:
+            return subprocess.run(
+                command, check=True, capture_output=True, text=True
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    found = git("rev-parse", "--short=12", "HEAD")
+    if not found or os.path.realpath(git("rev-parse", "--show-toplevel")) != os.path.realpath(root):
+        return ""
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return f"commit {found}{changed}"
+
+
 def gpu_visible() -> bool:
     """Whether this machine shows an NVIDIA GPU to its processes; asking torch takes seconds."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")

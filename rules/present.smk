@@ -9,6 +9,7 @@ localrules:
     plot_reads,
     plot_cycles,
     plot_where,
+    plot_learning,
     claims_of_comparison,
 
 
@@ -177,6 +178,37 @@ use rule claims as claims_of_comparison with:
         "comparison {wildcards.comparison}: claims of the papers against the tables"
 
 
+rule tables:
+    """The tables of an experiment -> one page to read, with intervals and colours."""
+    input:
+        accuracy=layout.ACCURACY,
+        paired=layout.PAIRED,
+        cycles=layout.of_place(layout.CYCLES, "{experiment}"),
+    output:
+        report(
+            layout.TABLES_PAGE,
+            caption="report/tables.rst",
+            category="{experiment}",
+            labels={"result": "{experiment}: all tables to read (page)"},
+        ),
+    log:
+        layout.log("tables"),
+    benchmark:
+        layout.benchmark("tables")
+    localrule: True
+    conda:
+        "../envs/swim.yaml"
+    params:
+        titles=PLAN.plot,
+        code=code_digest.digest("tables"),
+    message:
+        "{wildcards.experiment}: page of tables"
+    shell:
+        "python -m swim tables --experiment {wildcards.experiment}"
+        " --accuracy {input.accuracy:q} --paired {input.paired:q} --cycles {input.cycles:q}"
+        " --titles {params.titles:q} --out {output:q} > {log:q} 2>&1"
+
+
 rule explore:
     """All chips of an experiment -> its curves as a page to explore in a browser."""
     input:
@@ -202,7 +234,7 @@ rule explore:
         titles=PLAN.plot,
         code=code_digest.digest("explore"),
     message:
-        "{wildcards.experiment}: explorer of its curves"
+        "{wildcards.experiment}: page to explore curves"
     shell:
         "python -m swim explore {params.folder:q} --points {params.points:q}"
         " --experiment {wildcards.experiment} {params.within} --titles {params.titles:q}"
@@ -370,3 +402,29 @@ use rule plot as plot_where with:
     message:
         "{wildcards.experiment}: figure of devices rewritten at NWC {wildcards.budget}"
         ", device {wildcards.device}, sigma {wildcards.sigma}"
+
+
+use rule plot as plot_learning with:
+    """One row an epoch -> loss and accuracy over the epochs of training."""
+    input:
+        layout.HISTORY,
+    output:
+        png=report(
+            layout.figure("learning", "png"),
+            caption="report/learning.rst",
+            category="{experiment}",
+            labels={"result": "{experiment}: learning curve (figure)"},
+        ),
+        svg=layout.figure("learning", "svg"),
+        pdf=layout.figure("learning", "pdf"),
+    log:
+        layout.log("plot_learning"),
+    benchmark:
+        layout.benchmark("plot_learning")
+    params:
+        figures="--figure learning",
+        folder=lambda wildcards, output: os.path.dirname(output.png),
+        titles=PLAN.plot,
+        code=code_digest.digest("plot"),
+    message:
+        "{wildcards.experiment}: figure of the learning curve"

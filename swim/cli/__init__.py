@@ -40,6 +40,7 @@ STEPS = {
     "summarise": "Statistics over chips, one row a point.",
     "cycles": "Write cycles from which on a method is nearly as accurate as everything verified.",
     "claims": "Claims of the papers' abstracts, and ours, against what was measured.",
+    "tables": "The tables of an experiment as one page to read, with intervals and colours.",
     "explore": "Curves of an experiment to explore in a browser: one file, which needs no network.",
     "where": "Where methods spend their write cycles: devices rewritten in each layer and slice.",
     "plot": "Accuracy against write cycles: a PNG, an SVG and a PDF for each sigma.",

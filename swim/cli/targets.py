@@ -126,13 +126,18 @@ class Targets:
         ]
         tables = [layout.SETTINGS, layout.ACCURACY, layout.PAIRED, layout.CYCLES,
                   layout.CYCLES_MARKDOWN, layout.CYCLES_LATEX, layout.SUMMARY, layout.SUMMARY_LATEX,
-                  layout.EXPLORER, *_CLAIMS]  # fmt: skip
+                  layout.EXPLORER, layout.TABLES_PAGE, *_CLAIMS]  # fmt: skip
         return [
             *(table.format(experiment=name, place=name) for table in tables),
             *figures,
             *(self._correlations(name) if own.correlate else []),
+            *([] if own.checkpoint else self._learning(name)),
             *self.chips(name),
         ]
+
+    def _learning(self, name: str) -> list[str]:
+        pattern = layout.figure("learning", "{suffix}")
+        return [pattern.format(experiment=name, suffix=kind) for kind in layout.FIGURE_SUFFIXES]
 
     def _correlations(self, name: str) -> list[str]:
         tables = [layout.CORRELATION, layout.SCORES, layout.CORRELATION_SUMMARY]

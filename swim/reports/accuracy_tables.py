@@ -174,6 +174,16 @@ def read_accuracy(path: str | os.PathLike[str]) -> pd.DataFrame:
     return table
 
 
+def read_paired(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read ``paired.csv``, with sigma and fraction as decimal strings.
+
+    Raises:
+        DataError: the file is missing or lacks a column.
+    """
+    names = ("experiment", "model", "dataset", "device", "sigma", "fraction", "method", "other")
+    return read_table(path, PAIRED, dtype=dict.fromkeys(names, str))
+
+
 def read_where(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read the table of ``swim where``.
 

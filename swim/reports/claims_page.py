@@ -3,14 +3,14 @@
 All are made from the stored JSON, so that showing them needs no tables.
 """
 
-import html
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swim.errors import DataError
+from swim.reports import html_page
 from swim.runtime.markdown import table as markdown_table
 
 HEADS = ("claim", "verdict", "measured here", "where", "chips", "seeds", "writes per device",
@@ -88,18 +88,20 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 def page(found: Mapping[str, Any]) -> str:
     """The same as one file of HTML, which needs nothing else."""
-    title = f"Claims: {found['name']}"
-    body = [f"<h1>{_safe(title)}</h1>", *_html_table(HEADS, map(cells, found["claims"]))]
-    body += [f"<p>{_safe(paragraph)}</p>" for paragraph in MEANING]
+    rows = _cells_of(HEADS, map(cells, found["claims"]))
+    body = html_page.table(HEADS, rows)
+    body += [f"<p>{html_page.text(paragraph)}</p>" for paragraph in MEANING]
     for claim in found["claims"]:
         if len(claim["rows"]) > 1:
-            body += [f"<h2>{_safe(claim['claim'])}</h2>", f"<p>{_safe(_counted(claim))}</p>"]
-            body += _html_table(ROW_HEADS, map(row_cells, claim["rows"]))
-    return _PAGE.replace("TITLE", _safe(title)).replace("BODY", "\n".join(body))
+            body.append(f"<h2>{html_page.text(claim['claim'])}</h2>")
+            body.append(f"<p>{html_page.text(_counted(claim))}</p>")
+            rows = _cells_of(ROW_HEADS, map(row_cells, claim["rows"]))
+            body += html_page.table(ROW_HEADS, rows)
+    return html_page.document(f"Claims: {found['name']}", body, _STYLE)
 
 
 def cells(claim: Mapping[str, Any]) -> list[str]:
-    """A claim's row below :data:`HEADS`."""
+    """A claim's row, below :data:`HEADS`."""
     best = claim["best"]
     if best is None:
         return [claim["claim"], claim["verdict"], *["–"] * 7, claim["claimed_by"]]
@@ -150,39 +152,16 @@ def _counted(claim: Mapping[str, Any]) -> str:
     return f"{len(claim['rows'])} settings: {words}."
 
 
-def _safe(words: str) -> str:
-    return html.escape(words)
+def _cells_of(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+    """Cells of HTML; the verdict's column has a class for its colour."""
+    for row in rows:
+        yield [
+            html_page.cell(words, words.replace(" ", "-") if head == "verdict" else "")
+            for head, words in zip(heads, row, strict=True)
+        ]
 
 
-def _html_table(heads: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
-    """The lines of a table; the verdict's column has a class for its colour."""
-    lines = ['<div class="wide"><table>', "<thead><tr>"]
-    lines += [f"<th>{_safe(head)}</th>" for head in heads]
-    lines.append("</tr></thead><tbody>")
-    for cells in rows:
-        lines.append("<tr>")
-        for place, cell in enumerate(cells):
-            mark = f' class="{cell.replace(" ", "-")}"' if heads[place] == "verdict" else ""
-            lines.append(f"<td{mark}>{_safe(cell)}</td>")
-        lines.append("</tr>")
-    return [*lines, "</tbody></table></div>"]
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>TITLE</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; max-width: 85rem; }
-p { max-width: 50rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .35rem .6rem; text-align: left; vertical-align: top;
-  border-bottom: 1px solid color-mix(in srgb, currentColor 25%, transparent); }
-td { font-variant-numeric: tabular-nums; }
+_STYLE = """
 .holds, .does-not-hold, .undecided, .not-measured { font-weight: 600; white-space: nowrap; }
 .holds::before { content: "\\2713\\00a0"; }
 .does-not-hold::before { content: "\\2717\\00a0"; }
@@ -190,10 +169,4 @@ td { font-variant-numeric: tabular-nums; }
 .not-measured { font-weight: 400; opacity: .7; }
 .holds { color: light-dark(#00614a, #4fd1ab); }
 .does-not-hold { color: light-dark(#a33c00, #ff9d5c); }
-</style>
-</head>
-<body>
-BODY
-</body>
-</html>
 """

@@ -63,6 +63,7 @@ ALL_CHIPS = _chips(ALL_VERIFIED)
 ACCURACY = f"{EXPERIMENT}/accuracy.csv"
 PAIRED = f"{EXPERIMENT}/paired.csv"
 EXPLORER = f"{EXPERIMENT}/explorer.html"
+TABLES_PAGE = f"{EXPERIMENT}/tables.html"
 CORRELATION = f"{EXPERIMENT}/correlation.csv"
 SCORES = f"{EXPERIMENT}/scores.csv"
 SUMMARY = "results/summary/{experiment}.md"

@@ -18,7 +18,7 @@ OPTIONS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )  # fmt: skip
-PATIENCE = 20_000  # milliseconds
+PATIENCE = 60_000  # milliseconds, of a busy machine
 
 
 def browser():

@@ -46,7 +46,7 @@ PROGRAMMING = (
     "evaluate", "evaluate_none_verified", "evaluate_all_verified", "program", "in_situ",
 )  # fmt: skip
 TABLES = {(rule,) for rule in ("summarise", "plot", "cycles", "plot_cycles", "plot_reads", "claims",
-                               "explore", "tiny")}  # fmt: skip
+                               "explore", "tables", "tiny")}  # fmt: skip
 
 
 def test_a_change_runs_what_programs_that_device(own):

@@ -98,7 +98,8 @@ def check(project, undisturbed, finished):
     assert [name for name in expected if found[name] != expected[name]] == []
     once = {"prepare": 1, "settings": 1, "train": 1, "sensitivity": 1, "select": 4, "evaluate": 4,
             "evaluate_none_verified": 1, "evaluate_all_verified": 1, "summarise": 1, "plot": 1,
-            "cycles": 1, "plot_cycles": 1, "claims": 1, "explore": 1, "tiny": 1}  # fmt: skip
+            "cycles": 1, "plot_cycles": 1, "claims": 1, "explore": 1, "tables": 1,
+            "plot_learning": 1, "tiny": 1}  # fmt: skip
     # Not "exactly once": Snakemake may die between a job's end and the line that says so.
     assert finished <= Counter(once)
 

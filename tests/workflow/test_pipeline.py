@@ -40,7 +40,8 @@ def test_from_nothing_to_figures(project):
     assert b"<svg" in (made / "figures/accuracy-sigma-0.3.svg").read_bytes()
     drawn = {path.name for path in (made / "figures").iterdir()}
     assert drawn == {f"{figure}-sigma-0.3.{suffix}" for suffix in ("png", "svg", "pdf")
-                     for figure in ("accuracy", "accuracy-log", "cycles")}  # fmt: skip
+                     for figure in ("accuracy", "accuracy-log", "cycles")} | {
+        f"learning.{suffix}" for suffix in ("png", "svg", "pdf")}  # fmt: skip
     found = cycles_to_accuracy.read(made / "cycles_to_accuracy.csv")
     assert found["within"].tolist() == ["0.1", "0.1", "0.5", "0.5", "1", "1"]
     assert set(found["method"]) == {"swim", "random"}

@@ -15,14 +15,14 @@ MAPS = [f"results/sweep/figures/where-{device}-0.1-sigma-0.1.png" for device in 
 CLAIMS, EXPLORERS = "1. Claims", "2. Explorers"
 # Targets of each report, and how many results it has by category.
 REPORTS = {
-    "one sigma": (["one"], {CLAIMS: 1, EXPLORERS: 1, "one": 6}),
+    "one sigma": (["one"], {CLAIMS: 1, EXPLORERS: 1, "one": 8}),
     "several sigmas": (
         ["sweep", *MAPS],
-        {CLAIMS: 1, EXPLORERS: 1, "sweep": 3 + 3 * 4 + 2 + len(MAPS)},
+        {CLAIMS: 1, EXPLORERS: 1, "sweep": 5 + 3 * 4 + 2 + len(MAPS)},
     ),
     "several experiments": (
         ["one", "two", "run_", "comparisons"],
-        {CLAIMS: 4, EXPLORERS: 3, "one": 6, "two": 6, "run_": 3 + 2 * 3, "comparisons": 2},
+        {CLAIMS: 4, EXPLORERS: 3, "one": 8, "two": 8, "run_": 5 + 2 * 3, "comparisons": 2},
     ),
 }
 FIGURE = bytes.fromhex(

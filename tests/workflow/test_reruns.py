@@ -51,7 +51,8 @@ def project(finished, tmp_path):
 
 
 def outcome(name):
-    return {(step, name) for step in ("summarise", "cycles", "claims", "explore")} | figures(name)
+    steps = ("summarise", "cycles", "claims", "explore", "tables")
+    return {(step, name) for step in steps} | figures(name)
 
 
 def figures(name, sigma="0.3"):
@@ -75,9 +76,8 @@ BOTH = (("swim", "0.1"), ("random", "0.1"))
 
 
 def everything(name):
-    return {("train", name), ("sensitivity", name, "recursion")} | points(name, *BOTH) | ends(
-        name
-    ) | outcome(name)  # fmt: skip
+    trained = {("train", name), ("plot_learning", name), ("sensitivity", name, "recursion")}
+    return trained | points(name, *BOTH) | ends(name) | outcome(name)
 
 
 def setting(**changes):
@@ -147,17 +147,17 @@ EDITS = {
     "where it runs": (setting(accelerator="cpu"), {("settings", "a")}),
     "plotting code": (
         code("swim/reports/plots/accuracy_figure.py", "_FEW = 6", "_FEW = 7"),
-        figures("a") | figures("b"),
+        {job for name in "ab" for job in figures(name) | {("plot_learning", name)}},
     ),
     "how near is near enough": (
         setting(within=["0.2"]),
         {("settings", "a"), ("cycles", "a"), ("claims", "a"), ("explore", "a"),
-         ("plot_cycles", "a", "0.3")},
+         ("tables", "a"), ("plot_cycles", "a", "0.3")},
     ),
     "code of cycles to accuracy": (
         code("swim/reports/cycles_to_accuracy.py", "RESAMPLES = 2000", "RESAMPLES = 1000"),
-        {(step, name) for step in ("cycles", "claims", "explore") for name in "ab"}
-        | figures("a") | figures("b"),
+        {(step, name) for step in ("cycles", "claims", "explore", "tables") for name in "ab"}
+        | {job for name in "ab" for job in figures(name) | {("plot_learning", name)}},
     ),
     "code of verdicts": (
         code("swim/reports/claims.py", "FEWEST = 10", "FEWEST = 12"),

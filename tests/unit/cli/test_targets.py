@@ -28,7 +28,8 @@ def test_an_experiment_makes_its_tables_figures_and_chips(files):
     assert len(made) == len(set(made))
     for file in ("settings.json", "accuracy.csv", "paired.csv", "cycles_to_accuracy.csv",
                  "cycles_to_accuracy.md", "claims.json", "claims.tex", "claims.md", "claims.html",
-                 "explorer.html", "figures/accuracy-log-sigma-0.2.svg",
+                 "explorer.html", "tables.html",
+                 "figures/learning.pdf", "figures/accuracy-log-sigma-0.2.svg",
                  "figures/reads-sigma-0.1.png", "chips/a/sigma-0.1/clean.csv",
                  "chips/a/sigma-0.2/swim/0.5.csv", "chips/a/sigma-0.2/uswim/0.3.csv"):  # fmt: skip
         assert f"results/one/{file}" in made
