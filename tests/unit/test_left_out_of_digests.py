@@ -52,7 +52,7 @@ TAKEN = {
     "swim.settings.layout": {
         "ACCURACY", "ALL_CHIPS_FILES", "ALL_POINTS", "ALL_VERIFIED", "CHIPS_FOLDER", "CLAIMS_PAGE",
         "CLEAN", "DATA_FILE", "EXPERIMENT", "FIGURES", "MODEL_FILE", "ON_CHIPS", "PERTURBATIONS",
-        "POINT", "SENSITIVITY", "SETTINGS", "SIGMA_PREFIX", "SUMMARY", "file_name",
+        "POINT", "SENSITIVITY", "SETTINGS", "SIGMA_PREFIX", "SUMMARY", "benchmark", "file_name",
     },
     "swim.settings.sections": {"SMALLEST_TOLERANCE"},  # bounds what may be asked for
     # Sections, whose values are in digests; MOST bounds what may be asked for.

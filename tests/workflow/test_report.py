@@ -92,7 +92,8 @@ def test_every_click_in_a_report_shows_what_it_says(opened, name):
     page = opened(name)
     assert by_category(page) == REPORTS[name][1]
     page.walk()
-    assert page.menu_names()[0] == CLAIMS
+    assert page.menu_names()[:2] == [CLAIMS, EXPLORERS]
+    assert "Selective write-verify: what holds here" in page.page.locator("#app").inner_text()
 
 
 @pytest.mark.parametrize("name", reports("one sigma"))
