@@ -49,7 +49,7 @@ def text(experiments: Sequence[str], places: Sequence[str], commit: str = "") ->
         for name, own in known.items():
             lines += [f"* **{escaped(name)}**: {escaped(_run(name, own))}"]
         lines.append("")
-        lines += _heading("On what") + _machines(known.values(), commit)
+        lines += _heading("Machine and versions") + _machines(known.values(), commit)
     return "\n".join(lines)
 
 
@@ -146,8 +146,8 @@ def _heading(words: str) -> list[str]:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table, whose first row are the heads."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
+    """The lines of a table of three columns, whose first row are the heads."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 2 5 6", ""]
     for row in [heads, *rows]:
         for place, cell in enumerate(row):
             lines.append(f"   {'*' if place == 0 else ' '} - {escaped(cell)}".rstrip())
