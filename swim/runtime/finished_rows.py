@@ -102,24 +102,26 @@ class Progress:
         self._written = time.monotonic()
         known, rows = _read(self._path)
         self.rows: list[Row] = rows if known == digest else []
-        self._saved = len(self.rows)
         self._began, self._first = time.time(), len(self.rows)
 
     def add(self, row: Row) -> None:
         """Take the next chip's row; it is on disk after a few seconds."""
         self.rows.append(list(row))
         if time.monotonic() - self._written > self._seconds:
-            self.save()
+            self._write({"began": self._began, "first": self._first, "goal": self.goal})
+            self._written = time.monotonic()
 
     def save(self) -> None:
-        """Write all rows, whole or not at all."""
-        if len(self.rows) != self._saved:
-            sums = [_sum(self._digest, number, row) for number, row in enumerate(self.rows)]
-            run = {"began": self._began, "first": self._first, "goal": self.goal}
-            content = {"digest": self._digest, "rows": self.rows, "sums": sums, "run": run}
-            files.write_text(self._path, json.dumps(content))
-            self._saved = len(self.rows)
-        self._written = time.monotonic()
+        """Write all rows, whole or not at all, at the end of a run; when it began is left out."""
+        if self.rows:
+            self._write(None)
+
+    def _write(self, run: dict[str, Any] | None) -> None:
+        sums = [_sum(self._digest, number, row) for number, row in enumerate(self.rows)]
+        content: dict[str, Any] = {"digest": self._digest, "rows": self.rows, "sums": sums}
+        if run is not None:
+            content["run"] = run
+        files.write_text(self._path, json.dumps(content))
 
 
 def digest_of(parts: Iterable[bytes]) -> str:

@@ -29,11 +29,11 @@ def chips_file(folder, point, rows=ROWS):
 
 
 def unfinished(folder, point, rows, goal=None):
-    progress = Progress(folder / "chips" / "one" / "sigma-0.1" / f"{point}.csv", "digest")
+    path = folder / "chips" / "one" / "sigma-0.1" / f"{point}.csv"
+    progress = Progress(path, "digest", seconds=0.0)
     progress.goal = goal
     for row in rows:
         progress.add(row)
-    progress.save()
     return progress_file(folder / "chips" / "one" / "sigma-0.1" / f"{point}.csv")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from swim.evaluation import statistics, stopping
 from swim.runtime.files import load_arrays, save_arrays
-from swim.runtime.finished_rows import Progress
+from swim.runtime.finished_rows import Progress, progress_file
 from tests.unit.conftest import run
 
 
@@ -136,3 +136,19 @@ def test_a_precision_stops_at_a_blocks_end(folder, tmp_path):
         f"± {half:.2g} after max_chips = {count + 10:,} chips. Raise max_chips or precision"
     ) in text
     assert len(pd.read_csv(out)) == count + 10
+
+
+def test_the_file_of_a_run_that_has_ended_does_not_say_when_it_ran(tmp_path):
+    """Two runs, one of them killed and gone on with, leave the same bytes."""
+    rows = [[n, 0.9 + n / 100, 0.5, 0.1] for n in range(5)]
+    contents = []
+    for name, kills in (("a.csv", 0), ("b.csv", 2)):
+        for kill in range(kills + 1):
+            progress = Progress(tmp_path / name, "digest", seconds=0.0)
+            for row in rows[len(progress.rows) : len(rows) if kill == kills else kill + 1]:
+                progress.add(row)
+            assert "run" in json.loads(progress_file(tmp_path / name).read_text())
+        progress.save()
+        contents.append(progress_file(tmp_path / name).read_bytes())
+    assert contents[0] == contents[1]
+    assert "run" not in json.loads(contents[0])
