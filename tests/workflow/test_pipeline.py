@@ -8,7 +8,6 @@ import pytest
 
 from swim.reports import accuracy_tables, claims_page, cycles_to_accuracy
 from swim.runtime import files
-from tests.workflow import report_page
 from tests.workflow.conftest import TINY
 
 METHOD = '''"""Smallest weights first."""
@@ -83,9 +82,7 @@ def test_from_nothing_to_figures(project):
     assert "Nothing to be done" in project.make("tiny")
     report = project.folder / "report.zip"
     project.make("tiny", "--report", str(report))
-    assert report.stat().st_size > 100_000
-    if not report_page.why_not():  # test_report.py fails where a browser is required and missing
-        assert "tiny: accuracy, sigma 0.3 (figure)" in report_page.walk_through(report)
+    assert report.stat().st_size > 100_000  # test_report.py walks through such pages
 
 
 SEEDS = {**TINY, "model": {"name": "lenet"}, "training": {"epochs": 1, "quantised_epochs": 0},

@@ -36,7 +36,7 @@ NAMES = {
 }
 JOINING = {"Path", "PurePath", "join", "joinpath", "glob", "rglob"}
 # The name of a record within a mask's file, which is an archive.
-WITHIN_FILES = {("swim/runtime/files.py", "settings.json"), ("swim/reports/running.py", "chips/s")}
+WITHIN_FILES = {("swim/runtime/files.py", "settings.json")}
 
 
 def spells_path(text: str, command: bool = False) -> bool:
