@@ -1,5 +1,6 @@
 """``swim cycles``."""
 
+import functools
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -18,18 +19,30 @@ from swim.runtime.latex import from_markdown
 from swim.settings import layout, validation
 from swim.settings.decimals import canonical
 
+points_option = click.option(
+    "--points", help="devices, sigmas, methods, fractions, as JSON; without: all there"
+)
+within_option = functools.partial(
+    click.option, "--within", multiple=True, default=("0.1", "0.5", "1"), show_default=True
+)
+
+
+def chosen_points(points: str | None) -> settings.SummariseJob | None:
+    """What ``--points`` asks for; None for all points that are there.
+
+    Raises:
+        SettingError: it is not JSON of such points.
+    """
+    return (
+        validation.parse(settings.SummariseJob, json_object(points), "points") if points else None
+    )
+
 
 @click.command()
 @click.argument("folders", nargs=-1, type=click.Path(file_okay=False))
-@click.option("--points", help="devices, sigmas, methods, fractions, as JSON; without: all there")
+@points_option
 @click.option("--experiment", help="name in the table's first column; with FOLDERS")
-@click.option(
-    "--within",
-    multiple=True,
-    default=("0.1", "0.5", "1"),
-    show_default=True,
-    help="points of accuracy below everything verified; may be repeated",
-)
+@within_option(help="points of accuracy below everything verified; may be repeated")
 @click.option("--table", "parts", multiple=True, type=FILE, help="one to join, instead of FOLDERS")
 @click.option("--out", required=True, type=FILE, help="table to write (.csv)")
 @click.option("--markdown", type=FILE, help="the same to read, to write (.md)")
@@ -55,8 +68,8 @@ def cycles(
     if parts:
         found = pd.concat([cycles_to_accuracy.read(part) for part in parts])
     else:
-        job = points and validation.parse(settings.SummariseJob, json_object(points), "points")
-        seeds = [chips_files(Path(folder), job or None) for folder in folders]
+        job = chosen_points(points)
+        seeds = [chips_files(Path(folder), job) for folder in folders]
         within = drops(within)
         found = cycles_to_accuracy.table(
             seeds, experiment or "", within, custom=job.custom if job else ()

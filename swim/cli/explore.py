@@ -6,25 +6,19 @@ import click
 
 from swim import settings
 from swim.cli.console import FILE
-from swim.cli.cycles import chips_files, drops
-from swim.cli.options import figure_options, json_object
+from swim.cli.cycles import chips_files, chosen_points, drops, points_option, within_option
+from swim.cli.options import figure_options
 from swim.reports.explorer import data, page
 from swim.reports.plots.titles import words
 from swim.runtime import files
-from swim.settings import layout, validation
+from swim.settings import layout
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False))
-@click.option("--points", help="devices, sigmas, methods, fractions, as JSON; without: all there")
+@points_option
 @click.option("--experiment", required=True, help="its name")
-@click.option(
-    "--within",
-    multiple=True,
-    default=("0.1", "0.5", "1"),
-    show_default=True,
-    help="accuracy drops of its cycles_to_accuracy.csv, in points; may be repeated",
-)
+@within_option(help="accuracy drops of its cycles_to_accuracy.csv, in points; may be repeated")
 @click.option("--out", required=True, type=FILE, help="page to write (.html)")
 @figure_options
 def explore(
@@ -40,9 +34,7 @@ def explore(
     FOLDER is its chips folder, with the files of `swim evaluate` in
     DEVICE/sigma-SIGMA/METHOD/FRACTION.csv.
     """
-    chosen = None
-    if points:
-        chosen = validation.parse(settings.SummariseJob, json_object(points), "points")
+    chosen = chosen_points(points)
     found = data.explorer_data(
         chips_files(Path(folder), chosen, layout.ALL_CHIPS_FILES),
         experiment,

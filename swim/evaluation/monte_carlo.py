@@ -26,8 +26,7 @@ Images = int | Literal["auto"]
 # Nanoseconds on one core, as the engine takes them on ResNet-18: a weight that is programmed in the
 # closed form or cycle by cycle, an operation of a pass. Constants, since the number of images, and
 # so the result, must not depend on the machine; twice or half of their ratio costs 6 % more time.
-_WEIGHT = {"closed_form": 12.0}
-_COUNTED, _OPERATION, _IN_BFLOAT16 = 1500.0, 0.01, 0.25
+_CLOSED_FORM, _COUNTED, _OPERATION, _IN_BFLOAT16 = 12.0, 1500.0, 0.01, 0.25
 
 
 def stream(
@@ -221,7 +220,8 @@ def programming_cost(network: Network, device: Device) -> float:
     one_pass = _OPERATION * max(network.operations, 1.0)
     if network.passes.way.bfloat16:
         one_pass *= _IN_BFLOAT16
-    return weights * _WEIGHT.get(device.write_verify, _COUNTED) / one_pass
+    each = _CLOSED_FORM if device.write_verify == "closed_form" else _COUNTED
+    return weights * each / one_pass
 
 
 def _means(correct: Tensor, losses: Tensor, shares: Tensor | None = None) -> tuple[float, float]:

@@ -91,7 +91,7 @@ def _best(errors: np.ndarray, sizes: np.ndarray, need: np.ndarray, cost: float) 
     sample, ``sum_h W_h^2 S_h^2 (1 / n_h - 1 / N_h)`` over strata (Cochran, chapter 5) with the
     counts as they are really allocated. Programming it and showing it n images costs c0 + n. The
     best n has the least product of both, as for two-stage samples (Cochran, section 10.6); were
-    V_w a constant over n, it would be ``sqrt(c0 V_w / V_b)``. Where chips hardly differ, all
+    ``n V_w(n)`` a constant, it would be ``sqrt(c0 n V_w / V_b)``. Where chips hardly differ, all
     images are best.
 
     Args:

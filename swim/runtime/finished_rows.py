@@ -46,11 +46,12 @@ def watch(path: Path) -> Watched | None:
     """What a progress file says, whatever its digest; None where there is none that can be read."""
     try:
         written = path.stat().st_mtime
-        run = json.loads(path.read_bytes()).get("run", {})
+        content = json.loads(path.read_bytes())
+        run = content.get("run", {})
         began, first, goal = run.get("began"), run.get("first"), run.get("goal")
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
-    _, rows = _read(path)
+    _, rows = _whole(content)
     rate = None
     numbers = isinstance(began, int | float) and isinstance(first, int)
     if numbers and written > began and len(rows) > first:
@@ -60,13 +61,20 @@ def watch(path: Path) -> Watched | None:
 
 
 def _read(path: Path) -> tuple[str, list[Row]]:
-    """The digest that a file's rows were made under, and those that are whole."""
+    """:func:`_whole` of a file; no rows where there is none that can be read."""
     try:
-        content: Any = json.loads(path.read_bytes())
+        return _whole(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return "", []  # its rows are made again
+
+
+def _whole(content: Any) -> tuple[str, list[Row]]:
+    """The digest that the rows of a file's content were made under, and those that are whole."""
+    try:
         rows, sums = list(content["rows"]), list(content["sums"])
         digest = content["digest"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return "", []  # none, or not a whole one: its rows are made again
+    except (KeyError, TypeError):
+        return "", []
     # What comes before a damaged, lost or repeated row is kept; the rest is made again.
     whole = itertools.takewhile(
         lambda n: sums[n : n + 1] == [_sum(digest, n, rows[n])], range(len(rows))
