@@ -1,4 +1,4 @@
-"""Convolutions that are safe in every memory layout; the same values.
+"""Convolutions that are safe in every memory layout, and fast on small images; the same values.
 
 In channels last, oneDNN's kernels for dilated convolutions read outside of narrow images, and the
 process ends by a segmentation fault (torch 2.14: dilation above 1 in any direction, few columns,
@@ -13,6 +13,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from swim.networks import small_images
 from swim.networks.weights.interception import Watch
 
 
@@ -42,7 +43,8 @@ def _numbers(value: Any) -> tuple[int, ...]:
 
 
 CONVOLUTIONS: dict[Any, Callable[..., Tensor]] = {
-    **{own: _convolution(own, 5) for own in (F.conv1d, F.conv2d, F.conv3d)},
+    **{own: _convolution(own, 5) for own in (F.conv1d, F.conv3d)},
+    F.conv2d: _convolution(small_images.conv2d, 5),
     **{
         own: _convolution(own, 7)
         for own in (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
