@@ -143,15 +143,17 @@ def sources(*modules: str, **chosen: str) -> tuple[str, ...]:
 
 @functools.cache
 def _digest(modules: tuple[str, ...], homes: tuple[str, ...]) -> str:
-    contents = [{name: _content(name) for name in modules}, homes]
-    return hashlib.blake2b(json.dumps(contents).encode(), digest_size=8).hexdigest()
+    contents = ", ".join(f"{_quoted(name)}: {_content(name)}" for name in modules)
+    text = f"[{{{contents}}}, {json.dumps(homes)}]"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @functools.cache
-def _content(name: str) -> Any:
-    """What a module adds to a digest: most are part of many."""
-    own, pages = _release(name) or _skeleton(_tree(name)), _pages(name)
-    return [own, *pages] if pages else own
+def _content(name: str) -> str:
+    """What a module adds to a digest, in JSON: most are part of many."""
+    release, pages = _release(name), _pages(name)
+    own = _quoted(release) if release else _skeleton(_tree(name))
+    return f"[{', '.join([own, *map(json.dumps, pages)])}]" if pages else own
 
 
 # Files beside the code of a package of ours, which it puts into what it writes.
@@ -269,29 +271,47 @@ def _package(name: str) -> list[str]:
 @functools.cache
 def _imported(name: str) -> tuple[str, ...]:
     """What a module imports: most are imported by many."""
-    return tuple(_imports(_tree(name), _package(name)))
+    path = _path(name)
+    text = path.read_bytes() if path else b""
+    # Another spelling of these names has letters beyond ASCII.
+    calls = not text.isascii() or any(call.encode() in text for call in _CALLS)
+    return tuple(_imports(_tree(name), _package(name), calls))
 
 
-def _imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
-    """Absolute module names in import statements, those for type checkers alone excepted."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING":
-            for statement in node.orelse:
-                yield from _imports(ast.Module([statement], []), package)
-            continue
-        if isinstance(node, ast.Call):
-            yield from _imported_by_call(node, package)
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) + 1 - node.level] if node.level else []
-            module = ".".join([*above, *([node.module] if node.module else [])])
-            yield module
-            homes = _lazy_exports(module)
-            for alias in node.names:
-                yield homes.get(alias.name, f"{module}.{alias.name}")
-        else:
-            yield from _imports(node, package)
+_CALLS = ("import_module", "__import__", "run_module")
+# What statements are in; expressions have calls, but no import statements.
+_BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)
+
+
+def _imports(node: ast.AST, package: list[str], calls: bool) -> Iterator[str]:
+    """Absolute module names in import statements, those for type checkers alone excepted.
+
+    Args:
+        node: whose children are looked through.
+        package: that relative imports start from.
+        calls: whether calls of :data:`_CALLS` may be there, so that expressions are read as well.
+    """
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and _last_name(child.test) == "TYPE_CHECKING":
+            yield from _imports(ast.Module(child.orelse, []), package, calls)
+        elif isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from _imported_from(child, package)
+        elif calls or isinstance(child, _BLOCKS):
+            if isinstance(child, ast.Call):
+                yield from _imported_by_call(child, package)
+            yield from _imports(child, package, calls)
+
+
+def _imported_from(node: ast.ImportFrom, package: list[str]) -> Iterator[str]:
+    """The module, and each name of it, which may be a module, too."""
+    above = package[: len(package) + 1 - node.level] if node.level else []
+    module = ".".join([*above, *([node.module] if node.module else [])])
+    yield module
+    homes = _lazy_exports(module)
+    for alias in node.names:
+        yield homes.get(alias.name, f"{module}.{alias.name}")
 
 
 @functools.cache
@@ -307,7 +327,7 @@ def _lazy_exports(package: str) -> Mapping[str, str]:
 
 def _imported_by_call(node: ast.Call, package: list[str]) -> Iterator[str]:
     """The module of ``import_module("name")`` and its like, where the name is written out."""
-    if _last_name(node.func) in ("import_module", "__import__", "run_module") and node.args:
+    if _last_name(node.func) in _CALLS and node.args:
         (first, *_) = node.args
         if isinstance(first, ast.Constant) and isinstance(first.value, str):
             name = first.value.lstrip(".")
@@ -321,15 +341,24 @@ def _last_name(node: ast.expr) -> str:
     return getattr(node, "attr", "") or getattr(node, "id", "")
 
 
-def _skeleton(node: Any) -> Any:
-    """A tree as nested lists that no formatting and no Python version's defaults change."""
+_quoted = json.encoder.encode_basestring_ascii
+
+
+def _skeleton(node: Any) -> str:
+    """A tree as nested lists that no formatting and no Python version's defaults change, in JSON.
+
+    Written as text at once, since every run of Snakemake does this for some 150 modules.
+    """
     if isinstance(node, list):
-        return [_skeleton(item) for item in node if not _is_docstring(item)]
+        return f"[{', '.join([_skeleton(item) for item in node if not _is_docstring(item)])}]"
     if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = [[name, _skeleton(value)] for name, value in ast.iter_fields(node)
-              if value is not None and value != []]  # fmt: skip
-    return [type(node).__name__, *fields]
+        return _quoted(repr(node))
+    parts = [f'"{type(node).__name__}"']
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is not None and value != []:
+            parts.append(f'["{name}", {_skeleton(value)}]')
+    return f"[{', '.join(parts)}]"
 
 
 def _is_docstring(node: Any) -> bool:

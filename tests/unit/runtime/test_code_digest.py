@@ -1,6 +1,8 @@
 """The digest covers what a step runs, and nothing else."""
 
 import ast
+import hashlib
+import json
 import subprocess
 import sys
 
@@ -86,6 +88,86 @@ def unedited(tmp_path_factory):
 def digests():
     forget_sources()
     return {step: code_digest.digest(step, **chosen) for step, chosen in CHOICES.items()}
+
+
+def nested_lists(node):
+    """What a module adds to a digest, as lists: the slow twin of its text."""
+    if isinstance(node, list):
+        return [nested_lists(item) for item in node if not code_digest._is_docstring(item)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [[name, nested_lists(value)] for name, value in ast.iter_fields(node)
+              if value is not None and value != []]  # fmt: skip
+    return [type(node).__name__, *fields]
+
+
+LAYOUT = '''"""A docstring."""
+é = {**{}, "a": None, "\\n\\u2028": [b"x", 1e400j, ...]}
+global_ = lambda *a, b=None, **c: (yield)
+def f():
+    "Another."
+    global é, global_
+'''
+
+
+def test_the_text_of_a_digest_is_that_of_nested_lists():
+    files = [*(code_digest.ROOT / "runtime").glob("*.py"), code_digest.ROOT / "cli/__init__.py"]
+    for source in [LAYOUT, *(file.read_text() for file in files)]:
+        tree = ast.parse(source)
+        assert code_digest._skeleton(tree) == json.dumps(nested_lists(tree))
+    name = "swim.reports.explorer"
+    pages = code_digest._pages(name)
+    assert len(pages) == 3
+    expected = json.dumps([nested_lists(code_digest._tree(name)), *pages])
+    assert code_digest._content(name) == expected
+    contents = {name: json.loads(expected)}
+    text = json.dumps([contents, ["é"]]).encode()
+    found = code_digest._digest((name,), ("é",))
+    assert found == hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+PLACES = """
+import a.b
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    import never
+else:
+    import c
+class C:
+    import d
+    async def f(self, x=lambda: 1):
+        with x:
+            try:
+                from e import f as g
+            except OSError:
+                import h
+            else:
+                import i
+            finally:
+                import j
+        match x:
+            case 1:
+                import k
+            case _:
+                for y in x:
+                    import l
+                else:
+                    while x:
+                        from . import m, n
+"""
+BY_CALL = "h = [x(lambda y=importlib.import_module('.o', z): y) for x in ()]\n"
+
+
+@pytest.mark.parametrize(("calls", "others"), [("", set()), (BY_CALL, {"p.o"})])
+def test_imports_are_found_in_every_place(calls, others, tmp_path, monkeypatch):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/q.py").write_text(PLACES + calls)
+    monkeypatch.chdir(tmp_path)
+    forget_sources()
+    found = set(code_digest._imported("p.q"))
+    names = {"a.b", "typing", "typing.TYPE_CHECKING", "e", "e.f", "p", "p.m", "p.n"}
+    assert found == {*names, *"cdhijkl", *others}
+    forget_sources()
 
 
 EDITS = [
