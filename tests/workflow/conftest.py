@@ -1,7 +1,12 @@
+import atexit
+import compileall
+import functools
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -85,15 +90,28 @@ class Project:
         return {str(p.relative_to(self.folder)): p.read_bytes() for p in found if p.is_file()}
 
 
-def copy_of_the_pipeline(folder):
-    folder.mkdir()
+@functools.cache
+def compiled_pipeline():
+    """The pipeline with its modules compiled, which saves each of its processes half a second.
+
+    What was compiled is compared with its source by a digest: edits within a second are seen.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, folder / part)  # with what Python has compiled of it
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / part, ignore=ignored)
         else:
             shutil.copy(source, folder / part)
+    by_digest = py_compile.PycInvalidationMode.CHECKED_HASH
+    assert compileall.compile_dir(folder / "swim", quiet=1, invalidation_mode=by_digest)
     return folder
+
+
+def copy_of_the_pipeline(folder):
+    return shutil.copytree(compiled_pipeline(), folder)
 
 
 @pytest.fixture(scope="session", autouse=True)
