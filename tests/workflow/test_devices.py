@@ -62,12 +62,22 @@ def test_a_change_runs_what_programs_that_device(own):
     summary = (results / "summary/tiny.md").read_text()
     assert summary.count("| measured | 1 | ") == summary.count("| coded | 1 | 1 | ") == 1
 
-    (own.folder / "my/levels.csv").write_text(TABLE.replace("0.2", "0.15"))
-    assert ran(own.make("tiny")) - TABLES == {(rule, "measured") for rule in PROGRAMMING}
-    (own.folder / "mine.py").write_text(CODE.replace("0.2", "0.3"))
-    assert ran(own.make("tiny")) - TABLES == {(rule, "coded") for rule in PROGRAMMING}
-    (own.folder / "mine.py").write_text("# of levels in [0, 1]\n" + CODE.replace("0.2", "0.3"))
-    assert ran(own.make("tiny")) == set()
+    table, module = own.folder / "my/levels.csv", own.folder / "mine.py"
+    table.write_text(TABLE.replace("0.2", "0.15"))
+    assert ran(own.make("-n", "tiny")) - TABLES == {(rule, "measured") for rule in PROGRAMMING}
+    table.write_text(TABLE)
+    module.write_text("# of levels in [0, 1]\n" + CODE)
+    assert ran(own.make("-n", "tiny")) == set()
+    module.write_text(CODE.replace("0.2", "0.3"))
+    assert ran(own.make("-n", "tiny")) - TABLES == {(rule, "coded") for rule in PROGRAMMING}
+    # What runs takes the new code, and is then done; rows of the other device stay.
+    chips = "results/tiny/chips/{}/sigma-1/none/0.csv"
+    before = {device: (own.folder / chips.format(device)).read_bytes() for device in own.devices}
+    own.make(chips.format("coded"), chips.format("measured"))
+    for device, changes in (("coded", True), ("measured", False)):
+        path = own.folder / chips.format(device)
+        assert (path.read_bytes() != before[device]) == changes
+    assert "Nothing to be done" in own.make("-n", chips.format("coded"))
 
 
 FAULTS = [
