@@ -10,10 +10,19 @@ from tests.workflow.test_reruns import ran
 STUDY = {"weights": 12, "images": 100, "sigmas": ["0.1", "0.3"]}
 
 
-def made(project):
+# What the study makes of an experiment, beside its chips.
+FILES = ("results/tiny/correlation.csv", "results/tiny/settings.json")
+
+
+def made(project, *targets):
     """Jobs of the study, without the experiment's name."""
-    jobs = {(job[0], *job[2:]) for job in ran(project.make("tiny", cores=1)) if job[0] != "tiny"}
-    return {job for job in jobs if job[0] not in ("select", "evaluate", "summarise", "plot")}
+    text = project.make(*(targets or FILES), cores=1)
+    return {(job[0], *job[2:]) for job in ran(text) if job[0] != "tiny"}
+
+
+def planned(project):
+    """Jobs that the whole experiment would run."""
+    return made(project, "-n", "tiny")
 
 
 def test_the_study_and_what_changes_it(tmp_path):
@@ -22,7 +31,7 @@ def test_the_study_and_what_changes_it(tmp_path):
     own |= {"correlate": STUDY, "training": {"epochs": 1, "quantised_epochs": 1}, "chips": 2,
             "test_images": 50}  # fmt: skip
     measured = {("perturb", "0.1"), ("perturb", "0.3")}
-    assert made(project) >= {*measured, ("correlate",)}
+    assert made(project, "tiny") >= {*measured, ("correlate",)}
 
     results = project.folder / "results" / "tiny"
     table = pd.read_csv(results / "correlation.csv")
@@ -39,15 +48,17 @@ def test_the_study_and_what_changes_it(tmp_path):
     assert text.startswith("### tiny: scores against measured loss, lenet-w4a4 on mnist5k")
     before = project.results("*.csv")
 
-    assert made(project) == set()
+    assert planned(project) == set()
     figures = project.folder / "swim/reports/plots/scatter_figure.py"
     figures.write_text(figures.read_text().replace("alpha=0.75", "alpha=0.7"))
-    assert made(project) == {("correlate",)}
+    assert planned(project) == {("correlate",)}
     # Another score is a file of its own and the table; nothing is measured again.
     own["correlate"] = {**STUDY, "methods": ["swim", "gradient", "magnitude"]}
-    assert made(project) == {("settings",), ("sensitivity", "gradient"), ("correlate",)}
+    another = {("settings",), ("sensitivity", "gradient"), ("correlate",)}
+    assert planned(project) == another
     own["correlate"] = {**own["correlate"], "weights": 20}
-    assert made(project) == {("settings",), *measured, ("correlate",)}
+    assert planned(project) == {*another, *measured}
+    assert made(project) == {*another, *measured}
     assert len(pd.read_csv(results / "scores.csv")) == 2 * 20
     chips = [name for name in before if "/chips/" in name]
     assert all(project.results()[name] == before[name] for name in chips)
@@ -56,13 +67,14 @@ def test_the_study_and_what_changes_it(tmp_path):
     assert project.results("*.csv") == before
     # On top of programmed chips: files of their own beside the others.
     own["correlate"] = {**STUDY, "chips": 2, "sigmas": ["0.1"]}
-    on_chips = ("perturb_on_chips", "0.1")
-    assert made(project) == {("settings",), on_chips, ("correlate",)}
+    on_chips = {("settings",), ("perturb_on_chips", "0.1"), ("correlate",)}
+    assert planned(project) == on_chips
+    assert made(project) == on_chips
     table = pd.read_csv(results / "correlation.csv")
     assert list(table["around"].value_counts()[["ideal", "programmed"]]) == [6, 6]
     rows = pd.read_csv(results / "perturbation/release/programmed/sigma-0.1.csv")
     assert (rows["increase_error"] > 0).any()
     own.pop("correlate")
-    assert made(project) == {("settings",)}
+    assert planned(project) == {("settings",)}
     run = project.snakemake("-n", "results/tiny/correlation.csv")
     assert re.search("MissingRuleException", run.stdout + run.stderr)
