@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from swim.devices.bit_sliced import Device
-from swim.devices.chunks import AT_ONCE, Made, flat, narrow, part_at, stretches
+from swim.devices.chunks import AT_ONCE, Made, chosen, flat, narrow, part_at, stretches
 from swim.devices.normals import normal
 from swim.devices.writer import Writer
 from swim.runtime import rng
@@ -64,7 +64,12 @@ class Pulse(Writer):
         return device.sigma * float(device.factors(levels).max())
 
     def stream(
-        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+        self,
+        draws: np.random.Generator,
+        sigma: Tensor,
+        level: Tensor,
+        centre: Tensor,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, Iterator[Made]]:
         """As :meth:`.Writer.stream`."""
         device = self._device
@@ -90,7 +95,7 @@ class Pulse(Writer):
                 cycles[few] += 1
             for few in map(Tensor.long, left.split(AT_ONCE)):
                 readings[few] = errors[few] + device.read_noise * normal(draws, few)
-        return cycles, ((at, errors[at], readings[at]) for at in stretches(len(centre)))
+        return cycles, chosen(errors, readings, wanted)
 
 
 def _still(left: Tensor, readings: Tensor, centre: Tensor, tolerance: float) -> Tensor:

@@ -14,9 +14,12 @@ from torch import Tensor
 from swim.devices.chunks import (
     AT_ONCE,
     Made,
+    chosen,
+    distinct,
     flat,
     narrow,
     part_at,
+    positions,
     stretches,
 )
 from swim.devices.normals import SQRT_TAU, between, normal
@@ -102,12 +105,23 @@ class Redraw(Writer):
         return self._tries(draws, *flat(sigma, level, centre))[0].long().view(centre.shape)
 
     def stream(
-        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+        self,
+        draws: np.random.Generator,
+        sigma: Tensor,
+        level: Tensor,
+        centre: Tensor,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, Iterator[Made]]:
         """As :meth:`.Writer.stream`."""
         parts = flat(sigma, level, centre)
         cycles, given_up = self._tries(draws, *parts)
-        return cycles, self._made(draws, *parts, given_up)
+        if wanted is not None and not wanted.any():
+            return cycles, iter(())
+        if self._device.clip or len(given_up):
+            gave_up = torch.zeros(len(cycles), dtype=torch.bool, device=centre.device)
+            gave_up[given_up] = True
+            return cycles, chosen(*self._all_at_once(draws, *parts, gave_up), wanted)
+        return cycles, self._made(draws, *parts, wanted)
 
     def _made(
         self,
@@ -115,33 +129,47 @@ class Redraw(Writer):
         sigma: Tensor,
         level: Tensor,
         centre: Tensor,
-        given_up: Tensor,
+        wanted: Tensor | None,
     ) -> Iterator[Made]:
-        if self._device.clip:
-            gave_up = torch.zeros(len(centre), dtype=torch.bool, device=centre.device)
-            gave_up[given_up] = True
-            yield slice(None), *self._tried(draws, sigma, level, centre, gave_up)
-            return
-        uniforms = draws
-        if self._device.read_noise:  # whose normals come after all uniforms
-            uniforms = copy.deepcopy(draws)
+        """What the wanted devices hold, of which none was given up; a sample is drawn for each."""
+        noise = self._device.read_noise
+        uniforms = copy.deepcopy(draws) if noise else draws
+        if noise:  # whose normals come after all uniforms
             for at in stretches(len(centre)):
                 draws.random(at.stop - at.start)
-        kept: list[tuple[Tensor, Tensor]] = []
+        alike = len(sigma) == 1 and not any(centre.stride())
         for at in stretches(len(centre)):
-            made = self._inside(uniforms, draws, part_at(sigma, at), centre[at])
-            if len(given_up):
-                kept.append(made)
-            else:
-                yield at, *made
-        if not len(given_up):
-            return
-        errors, readings = (torch.cat(parts) for parts in zip(*kept, strict=True))
-        sigma, level = (part_at(part, given_up) for part in (sigma, level))
-        gave_up = torch.ones_like(given_up, dtype=torch.bool)
-        tried = self._tried(draws, sigma, level, centre[given_up], gave_up)
-        errors[given_up], readings[given_up] = tried
-        yield slice(None), errors, readings
+            count = at.stop - at.start
+            uniform = torch.from_numpy(uniforms.random(count)).to(centre.device)
+            rest = None
+            if noise:
+                rest = torch.from_numpy(draws.standard_normal(count)).to(centre.device)
+            own, middle = part_at(sigma, at), centre[:1] if alike else centre[at]
+            if wanted is not None:
+                where = positions(wanted[at])
+                uniform = uniform.index_select(0, where)
+                rest = None if rest is None else rest.index_select(0, where)
+                own, middle = part_at(own, where), part_at(middle, where)
+            yield self._inside(uniform, rest, own, middle)
+
+    def _all_at_once(
+        self,
+        draws: np.random.Generator,
+        sigma: Tensor,
+        level: Tensor,
+        centre: Tensor,
+        gave_up: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Errors and readings where some devices are drawn by rejection, after all others."""
+        if self._device.clip:
+            return self._tried(draws, sigma, level, centre, gave_up)
+        made = list(self._made(draws, sigma, level, centre, None))
+        errors, readings = (torch.cat(parts) for parts in zip(*made, strict=True))
+        at = positions(gave_up)
+        sigma, level = (part_at(part, at) for part in (sigma, level))
+        tried = self._tried(draws, sigma, level, centre[at], gave_up[at])
+        errors[at], readings[at] = tried
+        return errors, readings
 
     def _tries(
         self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
@@ -149,51 +177,56 @@ class Redraw(Writer):
         """Geometric numbers of rewrites, and positions of the devices that the limit ends first."""
         limit, place = self._device.cycle_limit, centre.device
         cycles = torch.empty(len(centre), dtype=narrow(limit), device=place)
-        given_up = []
+        given_up = [torch.zeros(0, dtype=torch.int64, device=place)]
         for at in stretches(len(centre)):
             chance = self._chances(part_at(sigma, at), part_at(level, at), centre[at])
             chance = chance.clamp(max=1 - 1e-15)
-            uniform = 1 - torch.from_numpy(draws.random(at.stop - at.start)).to(place)
-            tries = torch.log(uniform) / torch.log1p(-chance)
-            cycles[at] = tries.clamp(max=limit - 1).long() + 1
-            given_up.append((~(tries < limit)).nonzero().squeeze(1) + at.start)
-        empty = torch.zeros(0, dtype=torch.int64, device=place)
-        return cycles, torch.cat([empty, *given_up])
+            uniform = torch.from_numpy(draws.random(at.stop - at.start)).to(place)
+            tries = uniform.neg_().add_(1).log_().div_(torch.log1p(-chance))
+            if not tries.max() < limit:
+                given_up.append((~(tries < limit)).nonzero().squeeze(1) + at.start)
+            cycles[at] = tries.clamp_(max=limit - 1).long() + 1
+        return cycles, torch.cat(given_up)
 
     def _chances(self, sigma: Tensor, level: Tensor, centre: Tensor) -> Tensor:
         """As :meth:`chance`; computed once for devices of the same level, sigma and centre."""
-        if not self._device.clip or any(centre.stride()):
+        if any(centre.stride()):
             return self.chance(sigma, level, centre.double())
-        same = torch.stack([part.expand(centre.shape).double() for part in (sigma, level)])
-        (sigma, level), places = torch.unique(same, dim=1, return_inverse=True)
-        return self.chance(sigma, level, centre[:1].double().expand(level.shape))[places]
+        middle = centre[:1].double()
+        if len(sigma) == 1 and (len(level) == 1 or not self._device.clip):
+            return self.chance(sigma, level[:1], middle)
+        if not self._device.clip:
+            level = level[:1]
+        (sigma, level), places = distinct(sigma.expand(centre.shape), level.expand(centre.shape))
+        return self.chance(sigma, level, middle.expand(level.shape)).index_select(0, places)
 
     def _inside(
-        self,
-        uniforms: np.random.Generator,
-        normals: np.random.Generator,
-        sigma: Tensor,
-        centre: Tensor,
+        self, uniform: Tensor, rest: Tensor | None, sigma: Tensor, centre: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Errors and readings of devices that are read inside the window: a truncated normal.
 
         The reading m has the variance t^2 = sigma^2 + r^2; given m, the error is normal around
         ``m sigma^2 / t^2`` with the variance ``sigma^2 r^2 / t^2``.
+
+        Args:
+            uniform: a uniform number for each reading: float64 (n,), written over.
+            rest: a standard normal for each error: float64 (n,); None without read noise.
+            sigma: of each device, or one for all.
+            centre: of each window, or one for all.
         """
-        device, sigma, shape = self._device, sigma.double(), tuple(centre.shape)
+        device, kind, sigma = self._device, centre.dtype, sigma.double()
         spread = (sigma**2 + device.read_noise**2).sqrt().clamp(min=1e-30)
         low, high = centre.double() - device.tolerance, centre.double() + device.tolerance
         side = (low > 0).double() * -2 + 1  # mirrored into the tail that keeps its digits
         ends = torch.special.ndtr(side * low / spread), torch.special.ndtr(side * high / spread)
-        uniform = torch.from_numpy(uniforms.random(shape)).to(centre.device)
-        readings = torch.special.ndtri(ends[0] + uniform * (ends[1] - ends[0])) * spread * side
+        readings = torch.special.ndtri(uniform.mul_(ends[1] - ends[0]).add_(ends[0]))
+        readings.mul_(spread).mul_(side)
         # Rounding in a far tail may leave the window or reach infinity.
-        readings = torch.minimum(torch.maximum(readings, low), high)
+        readings.clamp_(low, high)
         errors = readings * (sigma / spread) ** 2
-        if device.read_noise:
-            rest = torch.from_numpy(normals.standard_normal(shape)).to(centre.device)
-            errors = errors + sigma * device.read_noise / spread * rest
-        return errors.to(centre.dtype), readings.to(centre.dtype)
+        if rest is not None:
+            errors += sigma * device.read_noise / spread * rest
+        return errors.to(kind), readings.to(kind)
 
     def _tried(
         self,

@@ -52,13 +52,25 @@ class Writer(abc.ABC):
 
     @abc.abstractmethod
     def stream(
-        self, draws: np.random.Generator, sigma: Tensor, level: Tensor, centre: Tensor
+        self,
+        draws: np.random.Generator,
+        sigma: Tensor,
+        level: Tensor,
+        centre: Tensor,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, Iterator[Made]]:
         """As :meth:`rewrite`, one stretch of devices after the other, to save memory.
 
+        Args:
+            draws: as in :meth:`rewrite`, and the three after it.
+            sigma: of each device.
+            level: of each device.
+            centre: of each device.
+            wanted: whose errors and readings are asked for: bool, flat; None: all devices'.
+
         Returns:
             The cycles of all devices, flat and of a narrow integer type, and an iterator over what
-            each stretch holds.
+            the wanted devices of each stretch hold, in their order.
         """
 
     def rewrite(

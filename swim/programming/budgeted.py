@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from swim.devices.chunks import stretches
+from swim.devices.chunks import stretches, total
 from swim.errors import DataError, SettingError, short
+from swim.programming.affordable import Blocks, choose
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip, Programmed
 from swim.settings.arguments import number
@@ -21,23 +22,25 @@ class Offers:
     """Rewrites that a rule offers for one layer, by item: a weight, or a device.
 
     Attributes:
-        keys: expected benefit per cycle: float64 (rounds, items). The largest key is taken first,
-            -inf never. Rounds of an item are taken in order, so its keys must not rise.
+        keys: expected benefit per cycle: float64 (rounds, items), or a function of a slice of the
+            items that returns it, so that not all of them are in memory at once. The largest key
+            is taken first, -inf never. Rounds that depend on each other are taken in order if an
+            item's keys do not rise.
         cycles: rewrites that each offer takes: (rounds, items).
         take: a function of the offers that were taken, bool (rounds, items), that returns the
             layer's programmed weight.
-        ties: order among equal keys, the largest first: (items,) or (rounds, items); None: by
-            position.
+        ties: order among equal keys, the largest first: (items,) or (rounds, items), or a function
+            as of ``keys``; None: by position.
         read_before: reads in the layer before any offer is taken.
         reads_each: reads per offer that is taken, besides one after each rewrite.
         spent: a function of the offers that were taken that returns the cycles of each device:
             (slices, weights). None: the rule does not count them by device.
     """
 
-    keys: Tensor
+    keys: Tensor | Blocks
     cycles: Tensor
     take: Callable[[Tensor], Tensor]
-    ties: Tensor | None = None
+    ties: Tensor | Blocks | None = None
     read_before: int = 0
     reads_each: int = 0
     spent: Callable[[Tensor], Tensor] | None = None
@@ -196,24 +199,7 @@ class Greedy(Budgeted):
         for cells, curvature in self._start(chip):
             layers.append(cells)
             offers.append(self._rule.offers(cells, curvature))
-        return layers, offers, self._taken(offers, self._budget_cycles(layers))
-
-    @staticmethod
-    def _taken(offers: list[Offers], budget: float) -> list[Tensor]:
-        keys = _joined([offer.keys.flatten() for offer in offers])
-        cycles = _joined([offer.cycles.flatten() for offer in offers])
-        ties = [
-            (torch.zeros_like(o.keys[0]) if o.ties is None else o.ties).expand(o.keys.shape)
-            for o in offers
-        ]
-        taken = affordable(keys, cycles, budget, _joined([part.flatten() for part in ties]))
-        parts = taken.split([offer.keys.numel() for offer in offers])
-        return [part.view(o.keys.shape) for part, o in zip(parts, offers, strict=True)]
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    """Tensors joined in order; a single one is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return layers, offers, choose(offers, self._budget_cycles(layers))
 
 
 def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
@@ -221,11 +207,18 @@ def programmed(layers: Iterable[tuple[Cells, Offers, Tensor]]) -> Programmed:
 
     def parts() -> Iterator[tuple[Cells, Tensor, float, float]]:
         for cells, offer, chosen in layers:
-            cycles = float(offer.cycles[chosen].sum())
+            cycles = _sum(offer.cycles, chosen)
             reads = offer.read_before + offer.reads_each * int(chosen.count_nonzero()) + cycles
             yield cells, offer.take(chosen), cycles, reads
 
     return account(parts())
+
+
+def _sum(cycles: Tensor, chosen: Tensor) -> float:
+    if cycles.is_floating_point():
+        return float(cycles[chosen].sum())
+    rows = zip(cycles, chosen, strict=True)
+    return float(sum(total(row.mul(taken)) for row, taken in rows))
 
 
 def account(layers: Iterable[tuple[Cells, Tensor, float, float]]) -> Programmed:
@@ -240,76 +233,48 @@ def account(layers: Iterable[tuple[Cells, Tensor, float, float]]) -> Programmed:
     return Programmed(weights, spent / verifying if verifying else 0.0, reads / devices)
 
 
-def affordable(keys: Tensor, cycles: Tensor, budget: float, ties: Tensor) -> Tensor:
-    """Which offers are taken: by falling key, then tie, then position, until the budget is met.
+def by_weight(cells: Cells, worth: Tensor | Blocks) -> Offers:
+    """Offers to verify whole weights.
 
     Args:
-        keys: expected benefit per cycle; -inf is never taken: (n,).
-        cycles: of each offer; one without cycles is taken when its key comes: (n,).
-        budget: in cycles; the offer that crosses it is the last.
-        ties: order among equal keys: (n,).
-
-    Returns:
-        Bool (n,).
+        cells: the layer's devices.
+        worth: expected benefit per cycle: float64 (weights,), or a function of a slice of the
+            weights that returns it.
     """
-    taken = torch.zeros_like(keys, dtype=torch.bool)
-    if budget <= 0:
-        return taken
-    places = _leading(keys, cycles, budget)
-    places = places[torch.sort(ties[places], descending=True, stable=True).indices]
-    places = places[torch.sort(keys[places], descending=True, stable=True).indices]
-    costs = cycles[places].double()
-    taken[places[costs.cumsum(0) - costs < budget]] = True
-    return taken
+    made = cells.cycles
+    first = next(stretches(cells.shape[1]))
+    if made.is_floating_point() and not any(made.stride()):
+        cycles = made[:, first].sum(0)[:1].expand(1, cells.shape[1])
+    else:
+        kind = made.dtype if made.is_floating_point() else torch.int32
+        cycles = torch.empty((1, cells.shape[1]), dtype=kind, device=made.device)
+        for at in stretches(cells.shape[1]):
+            cycles[0, at] = made[:, at].sum(0)
+    keys = worth[None] if isinstance(worth, Tensor) else lambda at: worth(at)[None]
+    return _verifying(cells, keys, cycles, cells.shape[0])
 
 
-def _leading(keys: Tensor, cycles: Tensor, budget: float) -> Tensor:
-    """Positions of the largest keys, all that the budget can reach, so that few are sorted."""
-    possible = keys > -math.inf
-    paid = keys[possible & (cycles > 0)]
-    if len(paid):
-        least = float(cycles[cycles > 0].min())
-        most = budget / least + 2
-        if most < len(paid):
-            possible &= keys >= torch.kthvalue(paid, len(paid) - int(most) + 1).values
-    return possible.nonzero().squeeze(1)
+def by_device(cells: Cells, worth: Tensor | Blocks) -> Offers:
+    """Offers to verify single devices, an item for each weight and a round for each slice.
+
+    Args:
+        cells: the layer's devices.
+        worth: expected benefit per cycle: float64 (slices, weights), or a function of a slice of
+            the weights that returns it.
+    """
+    return _verifying(cells, worth, cells.cycles, 1)
 
 
-def by_weight(cells: Cells, worth: Tensor) -> Offers:
-    """Offers to verify whole weights, by expected benefit per cycle: float64 (weights,)."""
-    made = cells.verified
-
+def _verifying(cells: Cells, keys: Tensor | Blocks, cycles: Tensor, reads: int) -> Offers:
     def take(chosen: Tensor) -> Tensor:
-        return cells.weight(torch.where(chosen, made.errors, cells.errors))
+        return cells.weight(cells.errors_where(chosen))
 
     def spent(chosen: Tensor) -> Tensor:
-        return _wide(made.cycles * chosen)
+        made = cells.cycles * chosen
+        return made if made.is_floating_point() else made.long()
 
-    cycles = torch.empty((1, cells.shape[1]), dtype=_wide(made.cycles[:, :0]).dtype,
-                         device=made.cycles.device)  # fmt: skip
-    for at in stretches(cells.shape[1]):
-        cycles[0, at] = made.cycles[:, at].sum(0)
-    return Offers(worth[None], cycles, take, _sizes(cells), 0, cells.shape[0], spent)
+    def sizes(at: slice) -> Tensor:
+        target = cells.target.reshape(-1)[at]
+        return target.double().abs() / (cells.scale or 1.0)
 
-
-def by_device(cells: Cells, worth: Tensor) -> Offers:
-    """Offers to verify single devices, by expected benefit per cycle: float64 (slices, weights)."""
-    made, shape = cells.verified, cells.shape
-
-    def take(chosen: Tensor) -> Tensor:
-        return cells.weight(torch.where(chosen.view(shape), made.errors, cells.errors))
-
-    def spent(chosen: Tensor) -> Tensor:
-        return _wide(made.cycles * chosen.view(shape))
-
-    ties = _sizes(cells).expand(shape).flatten()
-    return Offers(worth.reshape(1, -1), made.cycles.reshape(1, -1), take, ties, 0, 1, spent)
-
-
-def _wide(cycles: Tensor) -> Tensor:
-    """Counted cycles as int64; expected cycles, in floating point, as they are."""
-    return cycles if cycles.is_floating_point() else cycles.long()
-
-
-def _sizes(cells: Cells) -> Tensor:
-    return cells.target.double().abs().flatten() / (cells.scale or 1.0)
+    return Offers(keys, cycles, take, sizes, 0, reads, spent)

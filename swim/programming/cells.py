@@ -1,5 +1,6 @@
 """The devices of one layer of one chip: their errors after the first write and after rewrites."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swim.devices.chunks import Rewritten, stretches, total
+from swim.devices.chunks import Rewritten, packed, stretches, total, unpack
 from swim.devices.redraw import Redraw
 from swim.devices.write_verify import residual, residual_at, writer
 from swim.errors import SettingError
@@ -61,6 +62,7 @@ class Cells:
         self._levels = None if self._alike else levels
         self._normals: Tensor | None = None
         self._verified: Verified | None = None
+        self._cycles: Tensor | None = None
         self._verifying: float | None = None
         self.sides = torch.ones(1, 1, device=self.place) if sides is None else sides
 
@@ -72,7 +74,30 @@ class Cells:
     @property
     def magnitudes(self) -> Tensor:
         """``|W| / max|W_layer|``: float32 (weights,)."""
-        return self.device.magnitudes(self.target).flatten()
+        sizes = self.target.detach().abs().float().flatten()
+        return sizes.div_(self._largest if self._largest else 1.0)
+
+    @cached_property
+    def _largest(self) -> float:
+        """The layer's largest magnitude in single precision, as :meth:`.Device.magnitudes`."""
+        return float(self.target.detach().abs().float().max())
+
+    def block(self, at: slice) -> "Cells":
+        """Some of the weights' devices, to look at what is known of them, block by block.
+
+        They cannot be verified by themselves: random numbers are drawn for the whole layer.
+        """
+        part = copy.copy(self)
+        part.target, part.sign = self.target.reshape(-1)[at], self.sign[at]
+        part._levels = None if self._levels is None else self._levels[:, at]
+        part.sides = self.sides if self.sides.shape[1] == 1 else self.sides[:, at]
+        part._normals = part._verified = part._cycles = part._verifying = None
+        for name in ("sigma", "residual", "rewrites", "planned", "readings", "outside"):
+            part.__dict__.pop(name, None)
+        part.__dict__["_largest"] = self._largest
+        part.__dict__["errors"] = self.errors[:, at]
+        part.__dict__["read_noise"] = self.read_noise[:, at]
+        return part
 
     @property
     def _alike(self) -> bool:
@@ -168,8 +193,9 @@ class Cells:
         """Whether the first reading is outside the tolerance: bool."""
         found = torch.empty(self.shape, dtype=torch.bool, device=self.place)
         for at in stretches(self.shape[1]):
-            readings = self.errors[:, at] + self.read_noise[:, at]
-            found[:, at] = readings.abs_() >= self.device.tolerance
+            for own, error, noise in zip(found, self.errors, self.read_noise, strict=True):
+                size = error[at] + noise[at] if self.device.read_noise else error[at]
+                torch.ge(size.abs(), self.device.tolerance, out=own[at])
         return found
 
     @property
@@ -187,14 +213,42 @@ class Cells:
     def _verify_all(self) -> Verified:
         if self.device.write_verify == "closed_form":
             return Verified(self.normals * self.device.verified_sigma, self.planned)
-        at, errors = self.outside, self.errors.clone()
         own, made = self._writer.stream(self.draws("rewrites"), *self._to_verify())
         cycles = torch.zeros(self.shape, dtype=own.dtype, device=self.place)
-        cycles.masked_scatter_(at, own)
-        kept = errors.new_empty(len(own))
-        for stretch, found, _ in made:
-            kept[stretch] = found
-        return Verified(errors.masked_scatter_(at, kept), cycles)
+        unpack(own, self.outside, cycles)
+        del own
+        errors = self.errors.clone()
+        unpack(torch.cat([errors[0, :0], *(part for part, _ in made)]), self.outside, errors)
+        return Verified(errors, cycles)
+
+    def errors_where(self, chosen: Tensor) -> Tensor:
+        """Errors once some devices were verified, as :attr:`verified`; :attr:`errors` stay.
+
+        Args:
+            chosen: bool, (1 or slices, weights).
+        """
+        chosen = chosen.expand(self.shape)
+        if self.device.write_verify == "closed_form":
+            errors = self.errors.clone()
+            for own, normal, mask in zip(errors, self.normals, chosen, strict=True):
+                own[mask] = normal[mask] * self.device.verified_sigma
+            return errors
+        errors = self.errors.clone()
+        self._replace(errors, chosen)
+        return errors
+
+    def _replace(self, errors: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Write what verification leaves on the chosen devices over their ``errors``.
+
+        Returns:
+            Cycles of the devices outside their tolerance, and which of them are chosen: flat.
+        """
+        taken = torch.cat([packed(*row) for row in zip(chosen, self.outside, strict=True)])
+        draws = self.draws("rewrites")
+        cycles, made = self._writer.stream(draws, *self._to_verify(), taken)
+        left = torch.cat([errors[0, :0], *(part for part, _ in made)])
+        unpack(left, self.outside.logical_and(chosen), errors)
+        return cycles, taken
 
     @property
     def cycles(self) -> Tensor:
@@ -203,10 +257,11 @@ class Cells:
             return self.planned
         if self._verified is not None:
             return self._verified.cycles
-        at = self.outside
-        cycles = torch.zeros(self.shape, dtype=torch.int64, device=self.place)
-        made = self._writer.cycles(self.draws("rewrites"), *self._to_verify())
-        return cycles.masked_scatter_(at, made)
+        if self._cycles is None:
+            made = self._writer.cycles(self.draws("rewrites"), *self._to_verify())
+            self._cycles = torch.zeros(self.shape, dtype=made.dtype, device=self.place)
+            unpack(made, self.outside, self._cycles)
+        return self._cycles
 
     @property
     def verifying(self) -> float:
@@ -228,21 +283,10 @@ class Cells:
             SettingError: in the closed form, which simulates no cycles.
         """
         self.must_simulate("verify")
-        rows = zip(chosen.expand(self.shape), self.outside, strict=True)
-        taken = torch.cat([own[outside] for own, outside in rows])
-        given = self._to_verify()
-        del self.outside  # until the errors change: they are all that is needed meanwhile
-        cycles, made = self._writer.stream(self.draws("rewrites"), *given)
-        self._verifying, spent = total(cycles), total(cycles.mul_(taken))
-        del cycles
-        kept, filled = self.errors.new_empty(int(taken.count_nonzero())), 0
-        for stretch, errors, _ in made:
-            own = errors[taken[stretch]]
-            kept[filled : filled + len(own)] = own
-            filled += len(own)
-        self.errors.masked_scatter_(self.outside.logical_and_(chosen), kept)
-        del self.outside
-        return spent
+        cycles, taken = self._replace(self.errors, chosen.expand(self.shape))
+        self._verifying = total(cycles)
+        del self.outside  # the errors have changed
+        return total(cycles.mul_(taken))
 
     def _to_verify(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sigma, level and centre of the devices outside their tolerance."""
@@ -251,7 +295,7 @@ class Cells:
         if self._alike:  # one probability for all
             return self.sigma[0, :1], self.levels[0, :1], centre
         parts = [
-            (level[outside], sigma[outside] if self.device.variation else sigma[:1])
+            (packed(level, outside), packed(sigma, outside) if self.device.variation else sigma[:1])
             for outside, (level, sigma) in zip(at, self._rows(), strict=True)
         ]
         levels, sigmas = zip(*parts, strict=True)
@@ -313,13 +357,15 @@ class Cells:
     def weight(self, errors: Tensor) -> Tensor:
         """The weight that devices with these errors hold, in the target's shape."""
         error = torch.empty(self.shape[1], dtype=errors.dtype, device=self.place)
-        for at in stretches(self.shape[1]):
-            error[at] = (self.significance * errors[:, at]).sum(0)
+        for at in stretches(self.shape[1], self.shape[0]):
+            torch.sum(self.significance * errors[:, at], 0, out=error[at])
         return self.moved(error)
 
     def moved(self, error: Tensor) -> Tensor:
         """The target with errors of the magnitudes, (weights,), in units of ``max|W_layer|``."""
-        signed = (error * self.sign * self.scale).to(self.target.dtype)
+        signed = torch.empty(error.shape, dtype=self.target.dtype, device=self.place)
+        for at in stretches(self.shape[1]):
+            signed[at] = (error[at] * self.sign[at]).mul_(self.scale)
         return self.target + signed.view(self.target.shape)
 
     def must_simulate(self, policy: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from swim.devices.bit_sliced import Device
+from swim.devices.chunks import stretches
 from swim.devices.equal_variance import at_equal_variance
 from swim.runtime import rng
 
@@ -60,9 +61,11 @@ class Chip:
         significance = torch.tensor(self.device.significance, device=target.device)
         direction = significance / significance.norm()
         own = self._draw("slices", name, (self.device.slices, *target.shape))
-        rest = self.unit_errors(name) - torch.tensordot(direction, own, dims=1)
-        for part, share in zip(own, direction, strict=True):  # in place, slice by slice
-            part += share * rest
+        rest = self.unit_errors(name).sub_(torch.tensordot(direction, own, dims=1)).view(-1)
+        flat = own.view(len(own), -1)
+        for at in stretches(len(rest), len(own)):  # in place, in the processor's cache
+            for part, share in zip(flat, direction, strict=True):
+                part[at] += share * rest[at]
         return own
 
     def _draw(self, purpose: str, name: str, shape: tuple[int, ...]) -> Tensor:

@@ -8,5 +8,9 @@ from swim.programming.cells import Cells
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
     """Single devices, with ``|W|^2 s_j^2 (sigma^2 - r^2)`` per expected cycle."""
-    squares = cells.target.double().square().flatten()
-    return by_device(cells, squares * cells.gain / cells.planned)
+
+    def worth(at: slice) -> Tensor:
+        part = cells.block(at)
+        return part.target.double().square() * part.gain / part.planned
+
+    return by_device(cells, worth)

@@ -102,7 +102,7 @@ class VerifyMask:
         """Each layer's devices, its weights as offers, and its mask: bool (1, weights)."""
         for name, target in chip.targets.items():
             cells = Cells(chip, name)
-            worth = torch.zeros(target.numel(), device=target.device)
+            worth = torch.zeros(1, device=target.device).expand(target.numel())
             yield cells, by_weight(cells, worth), self._chosen(name, target)
 
     def _check(self, targets: Mapping[str, Tensor]) -> None:

@@ -17,9 +17,14 @@ from swim.programming.cells import Cells
 def offers(cells: Cells, curvature: Tensor) -> Offers:
     """Devices read outside their tolerance, with the saving of expected loss per cycle."""
     cells.must_simulate("read_first")
-    trust = cells.trust_at(cells.levels)
-    # The error given the reading has the mean trust * reading and the variance trust * noise^2.
-    square = (cells.readings * trust).double() ** 2 + trust * cells.device.read_noise**2
-    worth = curvature * (square - cells.residual**2) * cells.significance**2 / cells.rewrites
-    made = by_device(cells, worth.masked_fill(~cells.outside, -math.inf))
+
+    def worth(at: slice) -> Tensor:
+        part = cells.block(at)
+        trust = part.trust_at(part.levels)
+        # Given its reading, the error has the mean trust * reading, the variance trust * noise^2.
+        square = (part.readings * trust).double() ** 2 + trust * part.device.read_noise**2
+        saved = curvature[at] * (square - part.residual**2) * part.significance**2
+        return (saved / part.rewrites).masked_fill(~part.outside, -math.inf)
+
+    made = by_device(cells, worth)
     return dataclasses.replace(made, read_before=math.prod(cells.shape), reads_each=0)

@@ -14,4 +14,9 @@ from swim.programming.cells import Cells
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
     """Single devices, with the saving of expected loss per cycle."""
-    return by_device(cells, curvature * cells.gain / cells.planned)
+
+    def worth(at: slice) -> Tensor:
+        part = cells.block(at)
+        return curvature[at] * part.gain / part.planned
+
+    return by_device(cells, worth)

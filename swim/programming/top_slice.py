@@ -13,4 +13,4 @@ def offers(cells: Cells, curvature: Tensor) -> Offers:
     """Single devices, ranked by slice and then by ``H max|W_layer|^2``."""
     order = torch.arange(cells.shape[0], 0, -1, dtype=torch.float64, device=curvature.device)
     made = by_device(cells, order[:, None].expand(cells.shape))
-    return dataclasses.replace(made, ties=curvature.expand(cells.shape).flatten())
+    return dataclasses.replace(made, ties=curvature)

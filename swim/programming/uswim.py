@@ -13,4 +13,9 @@ from swim.programming.cells import Cells
 
 def offers(cells: Cells, curvature: Tensor) -> Offers:
     """Whole weights, with the saving of expected loss per cycle."""
-    return by_weight(cells, curvature * cells.gain.double().sum(0) / cells.planned.sum(0))
+
+    def worth(at: slice) -> Tensor:
+        part = cells.block(at)
+        return curvature[at] * part.gain.double().sum(0) / part.planned.sum(0)
+
+    return by_weight(cells, worth)

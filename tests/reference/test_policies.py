@@ -11,7 +11,7 @@ from torch import nn
 import swim
 from swim.engine import evaluator
 from swim.errors import DataError, SettingError
-from swim.programming.budgeted import affordable
+from swim.programming.affordable import affordable
 from swim.programming.cells import Cells
 from swim.programming.chip import Chip
 from swim.programming.lookup import of_name
