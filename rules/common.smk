@@ -115,6 +115,8 @@ def outcomes(experiments, comparisons=(), why=""):
     if planned not in ANNOUNCED:
         ANNOUNCED.add(planned)
         logger.info(f"Planned: {planned or 'no experiment'}{why}")
+        if workflow.dryrun and experiments:
+            tell_cost(list(experiments))
     for name in experiments:
         chips(name)
     PLANNED_EXPERIMENTS.update(dict.fromkeys(experiments))
@@ -123,6 +125,13 @@ def outcomes(experiments, comparisons=(), why=""):
         COMPARED.update(dict.fromkeys(PLAN.compared(owner)))
     made = [file for name in experiments for file in FILES.experiment(name)]
     return made + FILES.comparisons(list(comparisons))
+
+
+def tell_cost(names):
+    """What experiments cost, by parts that `swim estimate` has measured; a dry run says it."""
+    from swim.cli import estimate  # the command's modules take a while to load
+
+    logger.info(estimate.line(CONFIG, names, workflow.cores))
 
 
 def tell_made():

@@ -44,6 +44,7 @@ STEPS = {
     "explore": "Curves of an experiment to explore in a browser: one file, which needs no network.",
     "where": "Where methods spend their write cycles: devices rewritten in each layer and slice.",
     "plot": "Accuracy against write cycles: a PNG, an SVG and a PDF for each sigma.",
+    "estimate": "What experiments will cost: core-hours, wall time, memory and disk.",
     "watch": "Show how far an experiment is: every point's chips, mean accuracy and time left.",
     "budget": "Print the write cycles at which each method has verified enough.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",

@@ -19,6 +19,7 @@ from swim.reports.accuracy_tables import read_chips
 from swim.runtime import finished_rows
 from swim.runtime.progress_bar import duration
 from swim.runtime.provenance import place_of
+from swim.runtime.text_table import aligned
 from swim.settings import SummariseJob, layout
 
 FINISHED, RUNNING, WAITING, DAMAGED = "finished", "running", "to come", "damaged"
@@ -183,7 +184,7 @@ def lines(name: str, found: list[State], most: int | None = None) -> list[str]:
         rest = {FINISHED: 1, WAITING: 2}
         kept = sorted(range(len(found)), key=lambda n: rest.get(found[n].state, 0))
         shown = [found[n] for n in sorted(kept[: max(1, most - 4)])]
-    table = _aligned([list(HEADS), *map(_cells, shown)])
+    table = aligned([list(HEADS), *map(_cells, shown)], _NUMBERS)
     hidden = len(found) - len(shown)
     more = [f"... and {hidden} more points; --once prints all"] if hidden else []
     return [f"{name}: {len(found)} point{'s' * (len(found) > 1)}: {said}", *table, *more]
@@ -203,15 +204,3 @@ def _cells(state: State) -> list[str]:
         if state.goal:
             left = duration(max(0, state.goal - state.chips) / state.rate)
     return [*state.place.values(), chips, mean, nwc, rate, left, state.state]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Lines with columns of equal width, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if head in _NUMBERS else cell.ljust(width)
-            for cell, width, head in zip(row, widths, HEADS, strict=True)
-        ).rstrip()
-        for row in rows
-    ]

@@ -1,6 +1,7 @@
 """``config.yaml`` and what is given beside it, merged and checked at once, before any work."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from swim.errors import short
@@ -10,8 +11,36 @@ from swim.settings.origin import Origins
 from swim.settings.registry import suggest
 from swim.settings.validation import Fault, faults_of, report
 
-# Training images of the known data sets; others are counted when they are read.
-TRAINING_IMAGES = {"mnist5k": 4_000, "mnist": 60_000, "cifar10": 50_000, "tinyimagenet": 100_000}
+
+@dataclass(frozen=True)
+class Images:
+    """What a data set holds.
+
+    Attributes:
+        shape: of an image: channels, height, width.
+        classes: number of classes.
+        train: number of training images.
+        test: number of test images.
+        augmentation: its usual one.
+        files: whether each image is a file of its own, which is decoded.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    train: int
+    test: int
+    augmentation: str = "none"
+    files: bool = False
+
+
+# The known data sets; others are described by their prepared file.
+KNOWN_IMAGES = {
+    "mnist5k": Images((1, 28, 28), 10, 4_000, 1_000),
+    "mnist": Images((1, 28, 28), 10, 60_000, 10_000),
+    "cifar10": Images((3, 32, 32), 10, 50_000, 10_000, "crop_flip"),
+    "tinyimagenet": Images((3, 64, 64), 200, 100_000, 10_000, "crop_flip", files=True),
+}
+TRAINING_IMAGES = {name: images.train for name, images in KNOWN_IMAGES.items()}
 NAMED = ("data_sets", "devices", "experiments", "comparisons")
 Faults = Iterable[Fault]
 

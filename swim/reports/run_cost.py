@@ -1,0 +1,249 @@
+"""What a run costs in core-hours, wall time, memory and disk: arithmetic, from measured parts.
+
+A part's seconds are measured (:mod:`swim.evaluation.part_times`), counts are those of the settings,
+and their product is computed here. The number of chips under a precision depends on how much chips
+differ, which is not known before a run: it is between ``chips`` and ``max_chips``, and computed for
+an assumed spread.
+"""
+
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from swim.evaluation.stopping import BLOCK
+from swim.evaluation.stratified import FEWEST, PILOT
+from swim.settings import EvaluateJob, TrainingSettings
+
+Times = Mapping[str, float]
+_Z = 1.959964  # 97.5 % of a standard normal
+# Assumed, since they hardly matter: seconds of a job that runs no network, beside those of reading
+# image files (an image) and of ranking weights (a weight).
+LIGHT_SECONDS, DECODED_IMAGE, RANKED_WEIGHT = 3.0, 1e-3, 3e-7
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much accuracies are assumed to vary.
+
+    Attributes:
+        chip: standard deviation of accuracy between chips, in [0, 1].
+        image: standard deviation of one sampled image's outcome within its stratum. LeNet has 0.077
+            at sigma 0.1 and 0.2 (from benchmarks/results/precision.md); 0.2 is cautious.
+    """
+
+    chip: float = 0.02
+    image: float = 0.2
+
+    def variance(self, images: float, total: int) -> float:
+        """Of a chip's estimate from a sample of so many of all images."""
+        return self.chip**2 + self.image**2 * max(1 / images - 1 / total, 0.0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How many chips a point takes, and on how many images each is measured behind the pilot."""
+
+    chips: int
+    images: int
+
+
+def best_images(cost: float, total: int, spread: Spread) -> int:
+    """Images a chip with the least ``(cost + n)(V_b + V_w(n))``, as ``images_per_chip: auto``.
+
+    Args:
+        cost: of programming a chip, in passes of one image.
+        total: number of test images.
+        spread: gives both variances; strata are not known before a run.
+    """
+    grid = np.unique(np.geomspace(min(FEWEST, total), total, 200).round().astype(int))
+    products = [(cost + n) * spread.variance(n, total) for n in grid.tolist()]
+    return int(grid[int(np.argmin(products))])
+
+
+def sample(
+    job: EvaluateJob, total: int, cost: float, spread: Spread, reference: int | None = None
+) -> Sample:
+    """How many chips and images a point takes at an assumed spread.
+
+    Args:
+        job: chips, precision, largest number of chips and images a chip.
+        total: number of test images.
+        cost: of programming a chip, in passes of one image.
+        spread: of accuracies.
+        reference: where given, the half-width of so many chips on all images is enough, if it is
+            wider than the precision.
+    """
+    asked = total if job.images_per_chip is None else job.images_per_chip
+    images = best_images(cost, total, spread) if asked == "auto" else min(asked, total)
+    if job.precision is None:
+        return Sample(job.chips, images)
+    half = job.precision
+    if reference:
+        half = max(half, _Z * spread.chip / math.sqrt(reference))
+    needed = _Z**2 * spread.variance(images, total) / half**2
+    blocks = max(0, math.ceil((needed - job.chips) / BLOCK))
+    return Sample(min(job.chips + blocks * BLOCK, job.max_chips), images)
+
+
+def training_seconds(
+    settings: TrainingSettings, quantised: bool, images: int, times: Times
+) -> float:
+    """Seconds of training: steps of each kind, times what one takes.
+
+    Args:
+        settings: of training.
+        quantised: whether the network has bits.
+        images: training images.
+        times: ``start``, ``step`` and ``quantised_step``.
+    """
+    steps = math.ceil(images / settings.batch_size)
+    last = settings.quantised_epochs if quantised else 0
+    first = settings.epochs - last
+    return times["start"] + steps * (first * times["step"] + last * times["quantised_step"])
+
+
+def derivatives_seconds(images: int, times: Times) -> float:
+    """Seconds of second derivatives: ``start``, ``offset``, and ``image`` for each image."""
+    return times["start"] + times["offset"] + images * times["image"]
+
+
+def chips_seconds(sampled: Sample, total: int, times: Times, clean: bool = False) -> float:
+    """Seconds of one point.
+
+    Chips run in groups, a last group as long as a full one. With a sample of images, the pilot's
+    chips and the network before programming are measured on all.
+
+    Args:
+        sampled: chips and images.
+        total: number of test images.
+        times: ``start``, ``setup``, ``group``, ``chip``, ``whole``, ``offset`` and ``sampled``.
+        clean: whether the network before programming is measured, too.
+    """
+    group = int(times["group"])
+    chips = group * math.ceil(sampled.chips / group)
+    on_all, sampling = chips, 0
+    unprogrammed = int(clean)
+    if sampled.images < total:
+        on_all = min(PILOT, chips)
+        sampling = chips - on_all
+        unprogrammed += sampling > 0
+    passes = (on_all + unprogrammed) * total * times["whole"]
+    passes += sampling * (times["offset"] + sampled.images * times["sampled"])
+    return times["start"] + times["setup"] + chips * times["chip"] + passes
+
+
+def on_device_chip(budget: float, times: Times) -> float:
+    """Seconds of programming a chip that is trained in place within a budget of NWC."""
+    return times["write"] + int(budget * times["steps"]) * times["step"]
+
+
+def perturbation_seconds(weights: int, images: int, chips: int, times: Times) -> float:
+    """Seconds of the loss that changing single weights costs, around so many chips."""
+    return times["start"] + weights * images * max(chips, 1) * times["weight_image"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job costs.
+
+    Attributes:
+        job: has ``experiment``, ``step``, ``rule``, ``output``, ``needs`` and ``threads``.
+        seconds: at least, as assumed, and at most.
+        memory: peak in bytes; NaN where it is not known.
+        disk: bytes of what it makes.
+    """
+
+    job: Any
+    seconds: tuple[float, float, float]
+    memory: float = math.nan
+    disk: float = 0.0
+
+
+def core_hours(costs: Sequence[Cost], case: int = 1) -> float:
+    """Seconds times threads, of all jobs.
+
+    Args:
+        costs: of jobs.
+        case: 0 at least, 1 as assumed, 2 at most.
+    """
+    return sum((cost.seconds[case] * cost.job.threads for cost in costs), 0.0) / 3600
+
+
+def critical_path(costs: Sequence[Cost], case: int = 1) -> list[Cost]:
+    """The longest chain of jobs that wait for each other, from the first on.
+
+    Args:
+        costs: of jobs, each after those that it needs.
+        case: as for :func:`core_hours`.
+    """
+    ends: dict[str, tuple[float, Cost, str | None]] = {}
+    for cost in costs:
+        before = max(
+            (need for need in cost.job.needs if need in ends),
+            key=lambda n: ends[n][0],
+            default=None,
+        )
+        began = ends[before][0] if before is not None else 0.0
+        ends[cost.job.output] = (began + cost.seconds[case], cost, before)
+    last = max(ends, key=lambda output: ends[output][0], default=None)
+    chain = []
+    while last is not None:
+        _, cost, last = ends[last]
+        chain.append(cost)
+    return chain[::-1]
+
+
+def wall_seconds(costs: Sequence[Cost], cores: int, case: int = 1) -> float:
+    """Seconds from start to end on so many cores, without Snakemake's own time.
+
+    Of the jobs whose inputs are there, the one with the longest chain behind it starts first, as
+    soon as its threads are free (Graham's list scheduling, 10.1137/0117039). A job with more
+    threads than there are cores has all of them.
+
+    Args:
+        costs: of jobs, each after those that it needs.
+        cores: at least 1.
+        case: as for :func:`core_hours`.
+    """
+    by_output = {cost.job.output: cost for cost in costs}
+    waits = {out: {n for n in c.job.needs if n in by_output} for out, c in by_output.items()}
+    behind: dict[str, float] = {}
+    for output in reversed(by_output):
+        cost = by_output[output]
+        tail = behind.get(output, 0.0) + cost.seconds[case]
+        behind[output] = tail
+        for need in waits[output]:
+            behind[need] = max(behind.get(need, 0.0), tail)
+    waiting: dict[str, list[str]] = {}
+    for output, needs in waits.items():
+        for need in needs:
+            waiting.setdefault(need, []).append(output)
+    ready = [(-behind[output], n, output) for n, output in enumerate(waits) if not waits[output]]
+    heapq.heapify(ready)
+    order = {output: n for n, output in enumerate(waits)}
+    running: list[tuple[float, int, str, int]] = []
+    now, free = 0.0, cores
+    while ready or running:
+        held = []
+        while ready:
+            item = heapq.heappop(ready)
+            threads = min(by_output[item[2]].job.threads, cores)
+            if threads > free:
+                held.append(item)
+                continue
+            free -= threads
+            end = now + by_output[item[2]].seconds[case]
+            heapq.heappush(running, (end, item[1], item[2], threads))
+        for item in held:
+            heapq.heappush(ready, item)
+        now, _, done, threads = heapq.heappop(running)
+        free += threads
+        for output in waiting.get(done, ()):
+            waits[output].discard(done)
+            if not waits[output]:
+                heapq.heappush(ready, (-behind[output], order[output], output))
+    return now
