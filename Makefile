@@ -87,7 +87,8 @@ bench: $(VENV)/installed-bench $(AIHWKIT)/installed  ## all benchmarks, some 40 
 	python -m benchmarks.steps
 	python -m benchmarks.scaling
 	python -m benchmarks.workflow
-	python -m benchmarks.extrapolation
+	python -m benchmarks.estimate
+	python -m benchmarks.paper
 	@echo "Results: benchmarks/results/*.md"
 
 docs: $(VENV)/installed  ## write the tables of README and docs that are made from stored files

@@ -3,9 +3,9 @@
 A subcommand reads files and flags, calls the rooms above, and writes files: no formula is here. A
 step's module is imported when the step is called, so a step depends on its own code alone.
 
-Three modules serve the pipeline: :mod:`.targets` lists the files that steps read and make,
-:mod:`.step_digests` digests the code that a step's settings choose, and :mod:`.copied_results`
-compares files that Snakemake has no record of with the settings.
+Four modules serve the pipeline: :mod:`.targets` lists the files that steps read and make,
+:mod:`.planned_jobs` the jobs, :mod:`.step_digests` digests the code that a step's settings choose,
+and :mod:`.copied_results` compares files that Snakemake has no record of with the settings.
 
 To add a subcommand:
 

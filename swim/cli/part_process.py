@@ -25,6 +25,7 @@ def main() -> None:
     import torch
 
     from swim.cli.accelerator import start
+    from swim.data import synthetic_images
     from swim.errors import SwimError
     from swim.evaluation import part_times
     from swim.settings import Compute, ModelSettings
@@ -43,7 +44,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             pixels = shape[0] * shape[1] * shape[2]
             images = max(request["batch"], min(request["test"], _LARGEST // pixels))
-            data = part_times.synthetic(
+            data = synthetic_images.synthetic(
                 Path(folder), shape, request["classes"], request["augmentation"], images
             )
             model = ModelSettings.model_validate(request["model"])

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -25,7 +24,6 @@ from swim.devices.from_settings import of_settings
 from swim.engine.evaluator import Network
 from swim.networks import checkpoint, quantisation, training
 from swim.networks.isolation import left_alone
-from swim.runtime import files
 from swim.runtime.peak_memory import PeakMemory
 from swim.runtime.unfinished import Unfinished
 from swim.settings import DeviceSettings, ModelSettings, SensitivityJob, TrainingSettings
@@ -62,30 +60,6 @@ class Subject:
             quantisation.quantise(model, self.settings, inputs)
             quantisation.deploy(model)
         return model.eval()
-
-
-def synthetic(
-    folder: Path, shape: tuple[int, int, int], classes: int, augmentation: str, images: int
-) -> DataSet:
-    """A prepared data set of random images, as a file in a folder.
-
-    Args:
-        folder: where to write it.
-        shape: channels, height and width.
-        classes: number of classes.
-        augmentation: of training images.
-        images: number of images of each split.
-    """
-    generator = np.random.default_rng(0)
-    arrays: dict[str, np.ndarray] = {}
-    for split in ("train", "test"):
-        arrays[f"{split}_images"] = generator.integers(0, 256, (images, *shape), dtype=np.uint8)
-        arrays[f"{split}_labels"] = generator.integers(0, classes, images)
-    record = {"dataset": "synthetic images", "classes": classes, "augmentation": augmentation}
-    means = {"mean": [0.5] * shape[0], "std": [0.25] * shape[0]}
-    path = folder / "images.safetensors"
-    files.save_arrays(path, arrays, {**record, **means})
-    return DataSet(path)
 
 
 def _repeated(run: Callable[[], Any]) -> float:

@@ -211,39 +211,43 @@ def wall_seconds(costs: Sequence[Cost], cores: int, case: int = 1) -> float:
     """
     by_output = {cost.job.output: cost for cost in costs}
     waits = {out: {n for n in c.job.needs if n in by_output} for out, c in by_output.items()}
-    behind: dict[str, float] = {}
-    for output in reversed(by_output):
-        cost = by_output[output]
-        tail = behind.get(output, 0.0) + cost.seconds[case]
-        behind[output] = tail
-        for need in waits[output]:
-            behind[need] = max(behind.get(need, 0.0), tail)
+    threads = {out: min(c.job.threads, cores) for out, c in by_output.items()}
+    behind = _behind(costs, waits, case)
+    # Sorted by the chain behind each job, then by its place in the list.
+    rank = {out: (-behind[out], n) for n, out in enumerate(waits)}
     waiting: dict[str, list[str]] = {}
     for output, needs in waits.items():
         for need in needs:
             waiting.setdefault(need, []).append(output)
-    ready = [(-behind[output], n, output) for n, output in enumerate(waits) if not waits[output]]
-    heapq.heapify(ready)
-    order = {output: n for n, output in enumerate(waits)}
-    running: list[tuple[float, int, str, int]] = []
+    ready = sorted((*rank[output], output) for output in waits if not waits[output])
+    running: list[tuple[float, int, str]] = []
     now, free = 0.0, cores
     while ready or running:
         held = []
         while ready:
-            item = heapq.heappop(ready)
-            threads = min(by_output[item[2]].job.threads, cores)
-            if threads > free:
-                held.append(item)
+            first, place, output = heapq.heappop(ready)
+            if threads[output] > free:
+                held.append((first, place, output))
                 continue
-            free -= threads
-            end = now + by_output[item[2]].seconds[case]
-            heapq.heappush(running, (end, item[1], item[2], threads))
-        for item in held:
-            heapq.heappush(ready, item)
-        now, _, done, threads = heapq.heappop(running)
-        free += threads
+            free -= threads[output]
+            heapq.heappush(running, (now + by_output[output].seconds[case], place, output))
+        ready = held  # in order, which is a heap
+        now, _, done = heapq.heappop(running)
+        free += threads[done]
         for output in waiting.get(done, ()):
             waits[output].discard(done)
             if not waits[output]:
-                heapq.heappush(ready, (-behind[output], order[output], output))
+                heapq.heappush(ready, (*rank[output], output))
     return now
+
+
+def _behind(costs: Sequence[Cost], waits: Mapping[str, set[str]], case: int) -> dict[str, float]:
+    """Seconds of the longest chain that begins with each job, the job included."""
+    after: dict[str, float] = {}
+    lengths = {}
+    for cost in reversed(costs):
+        output = cost.job.output
+        lengths[output] = after.get(output, 0.0) + cost.seconds[case]
+        for need in waits[output]:
+            after[need] = max(after.get(need, 0.0), lengths[output])
+    return lengths
