@@ -33,40 +33,43 @@ def cluster():
         yield running
 
 
-def new_jobs(cluster, before):
-    """Comment -> record of the jobs that are not in ``before``."""
-    known = {job["JobId"] for job in before}
-    return {job["Comment"]: job for job in cluster.jobs() if job["JobId"] not in known}
+TARGETS = "results/tiny/accuracy.csv", "results/gpu/model.safetensors"
 
 
-def test_the_same_bytes_as_a_local_run(cluster, tmp_path):
-    there = Project(copy_of_the_pipeline(tmp_path / "there"), {"tiny": EXPERIMENT}, cold=True)
-    here = Project(copy_of_the_pipeline(tmp_path / "here"), {"tiny": EXPERIMENT})
-    before = cluster.jobs()
-    there.make(*SLURM, "tiny", cores=None)
-    jobs = new_jobs(cluster, before)
-    assert {comment: job["JobState"] for comment, job in jobs.items()} == SUBMITTED
+@pytest.fixture(scope="module")
+def through_slurm(cluster, tmp_path_factory):
+    """A run of two experiments, its project, and SLURM's records of its jobs by their comments.
+
+    The second asks for a GPU. One is scheduled (/dev/null plays it); the job finds that it is none.
+    """
+    folder = tmp_path_factory.mktemp("slurm") / "project"
+    experiments = {"tiny": EXPERIMENT, "gpu": {**EXPERIMENT, "accelerator": "cuda"}}
+    project = Project(copy_of_the_pipeline(folder), experiments, cold=True)
+    known = {job["JobId"] for job in cluster.jobs()}
+    run = project.snakemake(*SLURM, "--retries", "0", *TARGETS, cores=None)
+    jobs = {job["Comment"]: job for job in cluster.jobs() if job["JobId"] not in known}
+    return project, run, jobs
+
+
+def test_the_same_bytes_as_a_local_run(through_slurm, tmp_path):
+    there, run, jobs = through_slurm
+    states = {comment: job["JobState"] for comment, job in jobs.items() if "_gpu" not in comment}
+    assert states == SUBMITTED, run.stdout + run.stderr
     assert {job["NumCPUs"] for job in jobs.values()} == {"1"}
     assert jobs["rule_train_wildcards_tiny"]["TimeLimit"] == "04:00:00"
-    here.make("tiny")
+    here = Project(copy_of_the_pipeline(tmp_path / "here"), {"tiny": EXPERIMENT})
+    here.make(TARGETS[0])
     ours = here.results()
     assert len(ours) >= 6
     assert there.results() == ours
 
 
-def test_a_failed_job_is_reported_with_its_log(cluster, tmp_path):
-    """A GPU is scheduled (/dev/null plays one), and the job finds that it is none."""
-    experiment = {**EXPERIMENT, "accelerator": "cuda"}
-    project = Project(copy_of_the_pipeline(tmp_path / "project"), {"tiny": experiment}, cold=True)
-    before = cluster.jobs()
-    run = project.snakemake(*SLURM, "--retries", "0", "tiny", cores=None)
+def test_a_failed_job_is_reported_with_its_log(through_slurm):
+    _, run, jobs = through_slurm
     assert run.returncode != 0
     text = run.stdout + run.stderr
     assert "this process sees no GPU" in text
     assert "rule train" in text
-    jobs = new_jobs(cluster, before)
-    assert {comment: job["JobState"] for comment, job in jobs.items()} == {
-        "rule_train_wildcards_tiny": "FAILED"
-    }
-    (job,) = jobs.values()
+    (job,) = [job for comment, job in jobs.items() if "_gpu" in comment]
+    assert (job["Comment"], job["JobState"]) == ("rule_train_wildcards_gpu", "FAILED")
     assert "gpu" in job["TresPerJob"]
