@@ -4,7 +4,7 @@
 matplotlib and Snakemake, and the workflow tests start some 500 of them. A server imports these
 once; a program named ``python`` hands its arguments, folder, environment and open files to the
 server, which forks. Nothing of SWIM is imported before the fork, since each test has a copy of its
-own. ``test_warm_python.py`` compares its results with those of ordinary starts.
+own. ``test_reruns.py`` compares its results with those of ordinary starts.
 """
 
 import array
