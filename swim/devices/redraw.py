@@ -34,6 +34,8 @@ class Redraw(Writer):
     drawn directly, without a loop over cycles.
     """
 
+    simulates = False
+
     def once(self, error: Tensor, centre: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Zero and sigma: a fresh write forgets the error before it."""
         return torch.zeros_like(error), sigma.to(error.dtype)

@@ -241,7 +241,7 @@ def by_weight(cells: Cells, worth: Tensor | Blocks) -> Offers:
         worth: expected benefit per cycle: float64 (weights,), or a function of a slice of the
             weights that returns it.
     """
-    made = cells.cycles
+    made = cells.offered
     first = next(stretches(cells.shape[1]))
     if made.is_floating_point() and not any(made.stride()):
         cycles = made[:, first].sum(0)[:1].expand(1, cells.shape[1])
@@ -262,7 +262,7 @@ def by_device(cells: Cells, worth: Tensor | Blocks) -> Offers:
         worth: expected benefit per cycle: float64 (slices, weights), or a function of a slice of
             the weights that returns it.
     """
-    return _verifying(cells, worth, cells.cycles, 1)
+    return _verifying(cells, worth, cells.offered, 1)
 
 
 def _verifying(cells: Cells, keys: Tensor | Blocks, cycles: Tensor, reads: int) -> Offers:

@@ -228,13 +228,14 @@ class Cells:
             chosen: bool, (1 or slices, weights).
         """
         chosen = chosen.expand(self.shape)
+        if self._verified is not None:
+            return torch.where(chosen, self._verified.errors, self.errors)
+        errors = self.errors.clone()
         if self.device.write_verify == "closed_form":
-            errors = self.errors.clone()
             for own, normal, mask in zip(errors, self.normals, chosen, strict=True):
                 own[mask] = normal[mask] * self.device.verified_sigma
-            return errors
-        errors = self.errors.clone()
-        self._replace(errors, chosen)
+        else:
+            self._replace(errors, chosen)
         return errors
 
     def _replace(self, errors: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,6 +263,16 @@ class Cells:
             self._cycles = torch.zeros(self.shape, dtype=made.dtype, device=self.place)
             unpack(made, self.outside, self._cycles)
         return self._cycles
+
+    @property
+    def offered(self) -> Tensor:
+        """:attr:`cycles`, for a policy that then asks what verification leaves.
+
+        Where a simulation of every cycle counts them, its errors are kept, so that there is one.
+        """
+        if self.device.write_verify != "closed_form" and self._writer.simulates:
+            return self.verified.cycles
+        return self.cycles
 
     @property
     def verifying(self) -> float:
