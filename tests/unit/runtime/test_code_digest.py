@@ -218,7 +218,7 @@ EDITS = [
      {"correlate", "cycles", "plot", "summarise", "claims", "explore", "tables"}),
     ("cli/accelerator.py", "tf32 = False", "tf32 = True",
      {"train", "sensitivity", "evaluate", "perturb", "where"}),
-    ("programming/swim_device.py", "cells.gain /", "cells.gain * 2 /", {"where"}),
+    ("programming/swim_device.py", "part.gain /", "part.gain * 2 /", {"where"}),
     ("evaluation/spending.py", "cycles > 0", "cycles >= 1", {"where"}),
     ("runtime/files.py", "indent=2", "indent=3", set(CHOICES)),
     ("runtime/writing.py", "os.replace", "os.rename", set(CHOICES)),
