@@ -1,6 +1,7 @@
 """The page of :mod:`benchmarks.scores`: one table and one figure, from the stored numbers."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,8 @@ def _panel(place: Any, content: Mapping[str, Any]) -> None:
     place.set_xlim(0.0025, 1.1)
     place.xaxis.set_minor_formatter(NullFormatter())
     network, _, chips = content["title"].partition(", ")
-    place.set_title(f"{network}\n{chips}", fontsize=7)
+    lines = textwrap.wrap(chips, 64)
+    place.set_title("\n".join([network, *lines]), fontsize=7)
     place.set_xlabel("NWC", fontsize=8)
     place.set_ylabel("accuracy (%)", fontsize=8)
     place.tick_params(labelsize=7)
