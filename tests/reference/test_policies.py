@@ -159,7 +159,7 @@ def test_no_budget_is_written_once(name):
 def test_without_end_everything_is_verified(name):
     chip, curvature = chip_of(swim.Device(**settings(name)))
     everything = verify_all(chip.targets).program(chip)
-    assert everything.nwc == 1
+    assert everything.nwc == pytest.approx(1, rel=1e-12)  # sums of expected cycles are rounded
     for policy in set(VERIFYING) - (set(SIMULATED) if name.startswith("closed") else set()):
         made = spend(policy, math.inf, chip, curvature)
         torch.testing.assert_close(made.weights, everything.weights, rtol=1e-5, atol=1e-6)
