@@ -19,7 +19,6 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from swim.cli.accelerator import start
 from swim.curvature.estimate import second_derivative
 from swim.curvature.gauss_newton_probe import TOGETHER
 from swim.runtime import markdown
+from swim.runtime.peak_memory import PeakMemory
 from swim.settings import Compute
 
 IMAGES = {"lenet": 500, "convnet": 50, "resnet18": 20}
@@ -168,17 +168,9 @@ def _measure_peak(kind: str, name: str, way: str) -> None:
     study = STUDIES[kind]
     model, (x, y) = subjects.network(name), subjects.images(name, study.images[name])
     study.ways[way](model, x[:1], y[:1])  # libraries are loaded
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _resident("VmRSS")
-    study.ways[way](model, x, y)
-    print(json.dumps(_resident("VmHWM") - before))
-
-
-def _resident(entry: str) -> float:
-    """MiB of this process, now (VmRSS) or at its peak (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith(entry)]
-    return int(line.split()[1]) / 1024
+    with PeakMemory() as memory:
+        study.ways[way](model, x, y)
+    print(json.dumps(memory.grown / 2**20))
 
 
 def measured(kind: str, networks: Sequence[str], place: torch.device) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from swim.networks.layouts import CONVOLUTIONS
+from swim.networks.small_images import pair
 from swim.networks.weights.interception import Watch
 
 _Arguments = ParamSpec("_Arguments")
@@ -52,13 +53,6 @@ def keep_freed_memory() -> None:
     AVX-512, November 2026).
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
-
-
-def pair(value: Any) -> tuple[int, int]:
-    """(height, width) from one number for both, or from two."""
-    if isinstance(value, tuple | list):
-        return int(value[0]), int(value[-1])
-    return int(value), int(value)
 
 
 @one_step

@@ -37,9 +37,9 @@ def conv2d(
         dilation: with any but 1 the function is PyTorch's own.
         groups: with any but 1 the function is PyTorch's own.
     """
-    plain = groups == 1 and not isinstance(padding, str) and _pair(dilation) == (1, 1)
+    plain = groups == 1 and not isinstance(padding, str) and pair(dilation) == (1, 1)
     if plain and input.dim() == 4 and _in_bfloat16(input) and _in_bfloat16(weight):
-        geometry = _pair(stride), _pair(padding)
+        geometry = pair(stride), pair(padding)
         if _small(input, weight, *geometry, _POSITIONS, _NUMBERS):
             halves = input.to(torch.bfloat16), weight.to(torch.bfloat16)
             output: Tensor = _Convolution.apply(*halves, *geometry)
@@ -136,5 +136,8 @@ def _in_bfloat16(tensor: Tensor) -> bool:
     return torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
-def _pair(value: Any) -> _Pair:
-    return tuple(value) if isinstance(value, tuple | list) else (int(value), int(value))
+def pair(value: Any) -> _Pair:
+    """(height, width) from one number for both, or from two."""
+    if isinstance(value, tuple | list):
+        return int(value[0]), int(value[-1])
+    return int(value), int(value)

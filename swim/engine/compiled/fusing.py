@@ -17,6 +17,7 @@ from swim.engine import kernels
 from swim.engine.compiled.block import Block, Quantiser
 from swim.engine.compiled.machine_code import simd_width
 from swim.engine.compiled.recording import Layout, Slot, Step
+from swim.networks.small_images import pair
 
 CONVOLUTION = torch.ops.aten.convolution.default
 _COPIES = {torch.ops.aten.view.default, torch.ops.aten.clone.default}
@@ -154,7 +155,6 @@ def _in_windows_of_two(step: Step) -> bool:
     given = inspect.signature(kernels.max_pool2d).bind(*step.args, **step.kwargs)
     given.apply_defaults()
     _, size, stride, padding, dilation, ceil, indices = given.args
-    pair = kernels.pair
     shape = [pair(size), pair(stride or size), pair(padding), pair(dilation)]
     return shape == [(2, 2), (2, 2), (0, 0), (1, 1)] and not (ceil or indices)
 
