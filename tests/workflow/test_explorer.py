@@ -231,6 +231,20 @@ def test_columns_are_sorted_by_their_heads(explorer):
     assert up == sorted(up) == down[::-1]
 
 
+def test_a_slow_press_on_a_head_right_after_typing_sorts(explorer):
+    """The field's change redraws the table between the press and its release."""
+    explorer.within(1.23)
+    head = explorer.page.locator("#costs th").nth(2)
+    box = head.locator("button").bounding_box()
+    before = head.get_attribute("aria-sort")
+    explorer.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    explorer.page.mouse.down()
+    explorer.settle()
+    explorer.page.mouse.up()
+    assert before is None
+    assert head.get_attribute("aria-sort") == "ascending"
+
+
 def test_downloads_are_the_tables_and_a_figure(explorer, made):
     name, text = explorer.download("#save-table")
     assert name == "run-counted_single-0.1-within-2.csv"

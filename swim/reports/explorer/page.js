@@ -288,21 +288,31 @@ function cell(cost) {
   return element;
 }
 
-function tabulate() {
-  at("heading").textContent = `Cost within ${points(within)} of full write-verify`;
-  at("rounded").hidden = panel().steps.includes(within);
-  const head = heads().map(([column, words]) => {
-    const button = make("button", {type: "button"}, words);
+// The buttons stay: a press on one of them would be lost if a redraw replaced it before its release.
+function makeHeads() {
+  at("costs").tHead.replaceChildren(make("tr", {}, ...heads().map(([column]) => {
+    const button = make("button", {type: "button"});
     button.onclick = () => {
       sorted = {column, down: sorted.column === column && !sorted.down};
       tabulate();
-      at("costs").querySelectorAll("th button")[heads().findIndex(one => one[0] === column)].focus();
     };
-    const element = make("th", {scope: "col"}, button);
-    if (sorted.column === column) element.setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
-    return element;
+    return make("th", {scope: "col"}, button);
+  })));
+}
+
+function labelHeads() {
+  heads().forEach(([column, words], place) => {
+    const head = at("costs").tHead.rows[0].cells[place];
+    head.firstChild.textContent = words;
+    if (sorted.column === column) head.setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
+    else head.removeAttribute("aria-sort");
   });
-  at("costs").tHead.replaceChildren(make("tr", {}, ...head));
+}
+
+function tabulate() {
+  at("heading").textContent = `Cost within ${points(within)} of full write-verify`;
+  at("rounded").hidden = panel().steps.includes(within);
+  labelHeads();
   at("costs").tBodies[0].replaceChildren(...ordered().map(row => {
     const look = DATA.methods[row.name];
     const line = make("tr", {}, make("td", {}, swatch(look, colour(look)), ` ${look.name}`),
@@ -495,6 +505,7 @@ async function start() {
     button.onclick = () => setWithin(Number(value));
     return button;
   }));
+  makeHeads();
   listen();
   chooseDevice();
   try {
