@@ -1,20 +1,18 @@
-"""How many image-chips a given interval costs: every image on every chip, or fresh samples.
+"""What an interval of the mean costs: every image on every chip, samples of 200, or a chosen size.
 
 ``python -m benchmarks.precision --model results/lenet_mnist/model.safetensors --data
-results/data/mnist.safetensors`` measures, at sigmas 0.1 and 0.2 with no write-verify, the
-spread over 300 chips on the whole test set, which gives the half-width of 3,000 such chips; then
-it adds chips on sampled images until their half-width is the same.
+results/data/mnist.safetensors`` measures chips with no write-verify at three sigmas in each way.
+The time to a given half-width goes with the square of the half-width, so "time times half-width
+squared" compares ways at equal precision; its ratios are the gains.
 """
 
 import argparse
 import itertools
-import math
 import time
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t
 
 from benchmarks import record
 from swim.data.dataset import DataSet
@@ -23,70 +21,81 @@ from swim.evaluation import monte_carlo, stopping
 from swim.networks import checkpoint
 from swim.runtime import markdown
 
-REFERENCE = 3000  # chips, about the paper's number
 
+def measure(
+    model: Any, network: Any, sigma: float, images: monte_carlo.Images | None, chips: int
+) -> dict[str, Any]:
+    """Some chips in one way: their mean with its interval, and their CPU time.
 
-def measure(model: Any, batches: Any, sigma: float, images: int, full: int) -> dict[str, Any]:
-    """Image-chips for the half-width of 3,000 full chips, and the time of both ways."""
+    With a sample, the pilot and the pass before programming are in the time. On all images, the
+    time does not depend on the number of chips.
+    """
     device = Device(sigma=sigma, M=8, K=1, convention="release")
-    total = sum(len(labels) for _, labels in batches)
-    start = time.perf_counter()
-    made = monte_carlo.stream(model, batches, device=device)
-    exact = np.array([row[1] for row in itertools.islice(made, full)])
-    seconds_full = (time.perf_counter() - start) / full
-    target = float(t.ppf(0.975, REFERENCE - 1)) * exact.std(ddof=1) / math.sqrt(REFERENCE)
-    rows: list[Any] = []
-    start = time.perf_counter()
-    for row in monte_carlo.stream(model, batches, device=device, images=images):
-        rows.append(row)
-        done = len(rows) >= 500 and len(rows) % stopping.BLOCK == 0
-        if done and stopping.half_width([r[1] for r in rows]) <= target:
-            break
-    seconds = time.perf_counter() - start
-    # Strata also take one pass of the network before programming.
-    cost = sum(row[5] for row in rows) + total
+    start = time.process_time()
+    made = monte_carlo.rows_of(model, network, device=device, images=images)
+    rows = list(itertools.islice(made, chips))
+    seconds = time.process_time() - start
+    accuracies = np.array([row[1] for row in rows])
+    half = stopping.half_width(accuracies)
     return {
         "sigma": sigma,
-        "images_per_chip": images,
-        "full_chips": full,
-        "full_mean": float(exact.mean()),
-        "full_half_width": stopping.half_width(exact),
-        "target_half_width": target,
-        "sampled_chips": len(rows),
-        "sampled_mean": float(np.mean([r[1] for r in rows])),
-        "sampled_half_width": stopping.half_width([r[1] for r in rows]),
-        "image_chips": cost,
-        "share_of_image_chips": cost / (REFERENCE * total),
+        "images": "all" if images is None else images,
+        "images_per_chip": rows[-1][5],
+        "chips": chips,
+        "mean": float(accuracies.mean()),
+        "half_width": half,
         "seconds": round(seconds, 1),
-        "seconds_for_3000_full_chips": round(seconds_full * REFERENCE, 1),
+        "seconds_at_a_tenth_of_a_point": seconds * (half / 0.001) ** 2,
     }
 
 
+def lines(points: list[dict[str, Any]]) -> list[str]:
+    """The table: a way a row, gains over samples of 200."""
+    cells = []
+    for point in points:
+        usual = next(p for p in points if (p["sigma"], p["images"]) == (point["sigma"], 200))
+        gain = usual["seconds_at_a_tenth_of_a_point"] / point["seconds_at_a_tenth_of_a_point"]
+        way = point["images"] if point["images"] != "auto" else f"auto: {point['images_per_chip']}"
+        cells.append(
+            [point["sigma"], way, point["chips"],
+             f"{100 * point['mean']:.2f} ± {100 * point['half_width']:.2f}",
+             f"{point['seconds']:.0f}", f"{gain:.2g}"]
+        )  # fmt: skip
+    heads = ["sigma", "images a chip", "chips", "mean accuracy (%)", "CPU seconds", "gain"]
+    return [
+        *markdown.table(heads, cells, "llrrrr"),
+        "",
+        "Gain: CPU time at the same half-width, samples of 200 over this way. No write-verify.",
+    ]
+
+
 def main() -> None:
-    """Measure and write benchmarks/results/precision.json and .md."""
+    """Measure and write benchmarks/results/precision-NETWORK.json and .md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="checkpoint")
     parser.add_argument("--data", required=True, help="prepared data set")
-    parser.add_argument("--images", type=int, default=200, help="images per chip")
-    parser.add_argument("--full", type=int, default=300, help="chips on all images")
+    parser.add_argument("--chips", type=int, default=300, help="with a sample of images")
+    parser.add_argument("--full", type=int, default=300, help="chips on all images; 0: none")
+    parser.add_argument("--arithmetic", default="float32", choices=("float32", "bfloat16"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     model, settings = checkpoint.load(chosen.model)
     batches = list(DataSet(chosen.data).batches("test", 500))
-    rows = [measure(model, batches, s, chosen.images, chosen.full) for s in (0.1, 0.2)]
-    heads = ["sigma", "half-width of 3,000 full chips (points)", "sampled chips × images",
-             "share of the image-chips", "seconds", "3,000 full chips, seconds"]  # fmt: skip
-    cells = [
-        [r["sigma"], f"{100 * r['target_half_width']:.4f}",
-         f"{r['sampled_chips']} × {r['images_per_chip']}", f"{r['share_of_image_chips']:.1%}",
-         f"{r['seconds']:.0f}", f"{r['seconds_for_3000_full_chips']:.0f}"]
-        for r in rows
-    ]  # fmt: skip
-    table = markdown.table(heads, cells, "lrrrrr")
-    table += ["", f"The interval and the time of 3,000 full chips are computed from {chosen.full}."]
-    command = "python -m benchmarks.precision --model MODEL --data DATA"
-    content = {"network": settings["model"], "dataset": settings["dataset"], "points": rows}
-    record.save("precision", command, content, table)
+    network = monte_carlo.prepare(model, batches, arithmetic=chosen.arithmetic)
+    ways: list[tuple[monte_carlo.Images | None, int]] = [(200, chosen.chips)]
+    ways += [("auto", chosen.chips)] + [(None, chosen.full)] * (chosen.full > 0)
+    measure(model, network, 0.1, None, network.group)  # what is recorded once is then recorded
+    points = []
+    for sigma, (images, chips) in itertools.product((0.1, 0.2, 0.3), ways):
+        points.append(measure(model, network, sigma, images, chips))
+        print(points[-1], flush=True)
+    name = settings["model"]["name"]
+    command = (
+        f"python -m benchmarks.precision --model {chosen.model} --data {chosen.data} "
+        f"--chips {chosen.chips} --full {chosen.full} --arithmetic {chosen.arithmetic}"
+    )
+    content = {"network": settings["model"], "dataset": settings["dataset"], "points": points}
+    record.save(f"precision-{name}", command, content, lines(points))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from swim.devices.equal_variance import at_equal_variance
 from swim.engine.bfloat16 import in_bfloat16
 from swim.engine.evaluator import Network
 from swim.errors import SettingError
-from swim.evaluation.stratified import PILOT, Sampling, plan
+from swim.evaluation.stratified import PILOT, Sampling, pilot_sampling, plan
 from swim.networks.isolation import left_alone
 from swim.networks.weights.inventory import Inventory
 from swim.programming.chip import Chip, Policy, Programmed
@@ -55,8 +55,8 @@ def stream(
         first_chip: number of the first chip.
         images: measure each chip on about so many images, sampled afresh for each chip
             (:mod:`.stratified`), so that its accuracy is an unbiased estimate. The first
-            :data:`.stratified.PILOT` chips are measured on all images. ``auto``: on as many as
-            make the mean precise at least cost, by those chips.
+            :data:`.stratified.PILOT` chips are measured on some 500. ``auto``: on as many as make
+            the mean precise at least cost, by those chips.
         loss: ``cross_entropy`` or ``mse``.
         digital: names or patterns of weights that no device holds.
         inputs: key or keys of what the model takes.
@@ -131,25 +131,27 @@ class _Chips:
         self, network: Network, policy: Policy, device: Device, seed: int, images: Images | None
     ):
         self._network, self._policy, self._device = network, policy, device
-        self._seed, self._images = seed, images
-        self._pilot: dict[int, Tensor] = {}  # chip -> 1 for each image that it predicts correctly
-        self._sampling: Sampling | None = None
+        self._seed = seed
+        every = images is None or (images != "auto" and images >= network.images)
+        self._images = None if every else images
+        self._wrong: dict[int, np.ndarray] = {}  # pilot chip -> errors on its images
+        self._pilot: Sampling | None = None
+        self._plan: Sampling | None = None
 
     def rows(self, group: range) -> list[Row | NotFiniteError]:
         """A row, or the reason why there is none, for each chip of a group."""
         programmed = [self._program(index) for index in group]
         weights: list[Mapping[str, Tensor]] = [chip.weights for chip in programmed]
         failed: dict[int, NotFiniteError] = {}
-        shares: list[Tensor | None] = [None] * len(group)
-        if self._on_all_images(group):
+        shares: Sequence[Tensor | None] = [None] * len(group)
+        if self._images is None:
             correct, losses = self._predict(weights, None, group, failed)
-            if self._images is not None:
-                self._pilot.update(zip(group, correct, strict=True))
         else:
-            samples = [self._sample(index) for index in group]
-            positions = [torch.from_numpy(chosen) for chosen, _ in samples]
-            shares = [torch.from_numpy(share) for _, share in samples]
+            sampling = self._pilot_sampling() if group[0] < PILOT else self._planned()
+            positions, shares = self._draw(sampling, group)
             correct, losses = self._predict(weights, positions, group, failed)
+            if group[0] < PILOT:
+                self._note(group, positions, correct)
         rows: list[Row | NotFiniteError] = []
         for number, chip in enumerate(programmed):
             means = _means(correct[number], losses[number], shares[number])
@@ -159,12 +161,6 @@ class _Chips:
 
     def _program(self, index: int) -> Programmed:
         return self._policy.program(Chip(self._network.targets, self._device, self._seed, index))
-
-    def _on_all_images(self, group: range) -> bool:
-        few = self._images == "auto" or (
-            self._images is not None and self._images < self._network.images
-        )
-        return not few or group[0] < PILOT
 
     def _predict(
         self,
@@ -187,31 +183,42 @@ class _Chips:
                 failed[error.chip] = error
                 weights[group.index(error.chip)] = self._network.targets
 
-    def _sample(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the images that a chip is measured on, and the share of each in its mean."""
-        if self._sampling is None:
-            assert self._images is not None
-            self._sampling = self._plan(self._images)
-        return self._sampling.draw(self._seed, index)
+    def _draw(self, sampling: Sampling, group: range) -> tuple[list[Tensor], list[Tensor]]:
+        """The images of each chip, and the share of each image in the chip's mean."""
+        draws = [sampling.draw(self._seed, index) for index in group]
+        return [torch.from_numpy(p) for p, _ in draws], [torch.from_numpy(s) for _, s in draws]
 
-    def _plan(self, images: Images) -> Sampling:
-        """Strata from the predictions of the pilot chips and of the unprogrammed network.
+    def _pilot_sampling(self) -> Sampling:
+        """Strata by the losses of the unprogrammed network."""
+        if self._pilot is None:
+            _, losses = self._network.measure([self._network.targets])
+            self._pilot = pilot_sampling(losses[0].cpu().numpy())
+        return self._pilot
+
+    def _note(self, group: range, positions: list[Tensor], correct: Tensor) -> None:
+        """Keep the errors of pilot chips, in units of the mean number of labels."""
+        counted = self._network.counted.cpu()
+        for index, images, right in zip(group, positions, correct.cpu(), strict=True):
+            self._wrong[index] = (counted[images] - right).numpy()
+
+    def _planned(self) -> Sampling:
+        """Samples by the errors of the pilot chips.
 
         A run that goes on from finished chips runs the pilot chips that it has not seen once more.
         """
-        network = self._network
-        for start in range(0, PILOT, network.group):
-            if start not in self._pilot:
-                group = range(start, start + network.group)
-                weights = [self._program(index).weights for index in group]
-                correct, _ = network.measure(weights, numbers=group)
-                self._pilot.update(zip(group, correct, strict=True))
-        # In units of the labels of the image that has most, most often one.
-        errors = network.counted - torch.stack([self._pilot[chip] for chip in range(PILOT)])
-        wrong = (errors / network.counted.max()).cpu().numpy()
-        _, losses = network.measure([network.targets])
-        cost = programming_cost(network, self._device) if images == "auto" else 0.0
-        return plan(wrong, losses[0].cpu().numpy(), images, cost)
+        if self._plan is None:
+            network = self._network
+            for start in range(0, PILOT, network.group):
+                if start not in self._wrong:
+                    group = range(start, start + network.group)
+                    weights = [self._program(index).weights for index in group]
+                    positions, _ = self._draw(self._pilot_sampling(), group)
+                    self._note(group, positions, network.measure(weights, positions, group)[0])
+            wrong = np.stack([self._wrong[chip] for chip in range(PILOT)])
+            assert self._images is not None
+            cost = programming_cost(network, self._device) if self._images == "auto" else 0.0
+            self._plan = plan(self._pilot_sampling(), wrong, self._images, cost)
+        return self._plan
 
 
 def programming_cost(network: Network, device: Device) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from swim.evaluation.stopping import BLOCK
-from swim.evaluation.stratified import FEWEST, PILOT
+from swim.evaluation.stratified import FEWEST, LEAST_DEVIATION, PILOT, PILOT_IMAGES
 from swim.settings import EvaluateJob, TrainingSettings
 
 Times = Mapping[str, float]
@@ -59,6 +59,7 @@ def best_images(cost: float, total: int, spread: Spread) -> int:
         total: number of test images.
         spread: gives both variances; strata are not known before a run.
     """
+    spread = Spread(max(spread.chip, LEAST_DEVIATION), spread.image)
     grid = np.unique(np.geomspace(min(FEWEST, total), total, 200).round().astype(int))
     products = [(cost + n) * spread.variance(n, total) for n in grid.tolist()]
     return int(grid[int(np.argmin(products))])
@@ -114,8 +115,8 @@ def derivatives_seconds(images: int, times: Times) -> float:
 def chips_seconds(sampled: Sample, total: int, times: Times, clean: bool = False) -> float:
     """Seconds of one point.
 
-    Chips run in groups, a last group as long as a full one. With a sample of images, the pilot's
-    chips and the network before programming are measured on all.
+    Chips run in groups, a last group as long as a full one. With a sample of images, the network
+    before programming is measured on all, and the pilot's chips on samples of their own size.
 
     Args:
         sampled: chips and images.
@@ -125,14 +126,16 @@ def chips_seconds(sampled: Sample, total: int, times: Times, clean: bool = False
     """
     group = int(times["group"])
     chips = group * math.ceil(sampled.chips / group)
-    on_all, sampling = chips, 0
-    unprogrammed = int(clean)
+    on_all = int(clean)
     if sampled.images < total:
-        on_all = min(PILOT, chips)
-        sampling = chips - on_all
-        unprogrammed += sampling > 0
-    passes = (on_all + unprogrammed) * total * times["whole"]
-    passes += sampling * (times["offset"] + sampled.images * times["sampled"])
+        on_all += 1
+        pilot = min(PILOT, chips)
+        shown = pilot * min(PILOT_IMAGES, total) + (chips - pilot) * sampled.images
+        passes = chips * times["offset"] + shown * times["sampled"]
+    else:
+        on_all += chips
+        passes = 0.0
+    passes += on_all * total * times["whole"]
     return times["start"] + times["setup"] + chips * times["chip"] + passes
 
 

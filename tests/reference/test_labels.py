@@ -279,7 +279,8 @@ def test_samples_of_images_are_unbiased_where_images_have_different_numbers_of_l
     exact = np.array(list(itertools.islice(monte_carlo.stream(model, [(x, y)], **options), 200)))
     made = monte_carlo.stream(model, [(x, y)], images=20, **options)
     sampled = np.array(list(itertools.islice(made, 200)))
-    assert np.array_equal(exact[:16, 1], sampled[:16, 1])
+    # All 60 are fewer than a pilot chip is shown.
+    assert exact[:16, 1:3] == pytest.approx(sampled[:16, 1:3], rel=1e-6)
     assert set(sampled[16:, 5]) <= {18, 19, 20, 21, 22, 23, 24}
     for column in (1, 2):
         difference = (sampled - exact)[16:, column]
