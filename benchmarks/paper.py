@@ -93,7 +93,7 @@ class Measured:
             missing = [text for text in parts if keys[text] not in self.parts]
             if missing:
                 threads = run.config.experiments[name].arithmetic_threads
-                copies = self._copies or max(1, int(machine.hardware()["cores"]) // threads)
+                copies = self._copies or max(1, machine.cores() // threads)
                 new = [parts[text] for text in missing]
                 results = stored_times.measure(subject, new, name, copies)
                 for text, result in zip(missing, results, strict=True):
@@ -124,7 +124,7 @@ def by_step(found: Sequence[Cost]) -> dict[str, float]:
 def measure(config: Config, way: Way, names: Sequence[str], measured: Measured) -> dict[str, Any]:
     """Core-hours by experiment and step, and wall times, in one arithmetic."""
     run = RunEstimate(settings(config, way), list(names), reference=REFERENCE,
-                      environment=way.environment)  # fmt: skip
+                      environment=way.environment, cores=CORES)  # fmt: skip
     times = measured.times(run)
     at = {spread: costs(run, times, spread) for spread in {ASSUMED, *SPREADS}}
     worst = max(at, key=lambda spread: run_cost.core_hours(at[spread]))

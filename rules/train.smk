@@ -13,7 +13,7 @@ rule train:
         experiment=one_of(PLAN.trained),
     conda:
         "../envs/swim.yaml"
-    threads: PLAN.threads
+    threads: PLAN.training_threads
     resources:
         accelerator=PLAN.accelerator,
         gpu=gpus,

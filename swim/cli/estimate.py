@@ -49,16 +49,15 @@ def estimate(
     """
     config = configuration(configs)
     names = run_estimate.require_known(experiments, config)
-    run = RunEstimate(config, names, Spread(spread / 100))
+    run = RunEstimate(config, names, Spread(spread / 100), cores=cores or 0)
     times = times_of(run, measure)
     costs = run.costs(lambda name, part: times[name][run_estimate.text_of(part)])
     click.echo("\n".join(aligned([list(text.HEADS), *text.rows(costs, STEPS)], text.NUMBERS)))
     click.echo()
     precise = any(config.experiments[name].precision is not None for name in names)
     measured = [part for own in times.values() for part in own.values()]
-    used = cores or int(machine.hardware()["cores"])
     for line in [
-        *text.wall(costs, used),
+        *text.wall(costs, run.cores),
         *text.assumptions(run.spread, precise),
         *dict.fromkeys(f"Parts were measured {part['runs_on']}." for part in measured),
         *text.busy(part["cores"] for part in measured),
@@ -73,7 +72,7 @@ def line(config: Config, names: Sequence[str], cores: int) -> str:
     """
     command = f"swim estimate {' '.join(names)}"
     try:
-        run = RunEstimate(config, list(names))
+        run = RunEstimate(config, list(names), cores=cores)
         times = times_of(run, measure=False)
         costs = run.costs(lambda name, part: times[name][run_estimate.text_of(part)])
     except SwimError:

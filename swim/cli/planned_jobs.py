@@ -103,7 +103,8 @@ class _Jobs:
         return Job(self._name, rule, output, needs, point or self._at())
 
     def _computing(self, rule: str, output: str, *needs: str, point: Any) -> Job:
-        return Job(self._name, rule, output, needs, point, self._plan.threads(self._at()))
+        threads = self._plan.training_threads if rule == "train" else self._plan.threads
+        return Job(self._name, rule, output, needs, point, threads(self._at()))
 
     def _network(self) -> Iterator[Job]:
         own = self._own

@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from swim.cli.stored_times import Part, Subject
 from swim.errors import SettingError
 from swim.reports import run_cost
 from swim.reports.run_cost import Cost, Spread
-from swim.runtime import files
+from swim.runtime import files, machine
 from swim.settings import (
     Config,
     DeviceSettings,
@@ -46,6 +46,7 @@ class RunEstimate:
         spread: assumed, of accuracies.
         reference: as for :func:`swim.reports.run_cost.sample`.
         environment: variables of the processes that measure parts.
+        cores: of the run; 0: as many as this machine has.
     """
 
     config: Config
@@ -53,11 +54,16 @@ class RunEstimate:
     spread: Spread = field(default_factory=Spread)
     reference: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    cores: int = 0
 
     def __post_init__(self) -> None:
         """Count the jobs."""
         self.plan = Plan(self.config)
-        self.jobs = jobs(self.plan, self.names)
+        self.cores = self.cores or machine.cores()
+        self.jobs = [
+            replace(job, threads=min(job.threads, self.cores))
+            for job in jobs(self.plan, self.names)
+        ]
         self._images: dict[str, Images] = {}
 
     def own(self, job: Job) -> ExperimentSettings:
@@ -123,7 +129,7 @@ class RunEstimate:
         if job.rule == "train":
             kept = ("batch_size", "optimizer", "arithmetic", "weight_noise", "augment")
             settings = {name: getattr(own.training, name) for name in kept}
-            return _by_kind({"kind": "train", "training": settings})
+            return _by_kind({"kind": "train", "training": settings, "threads": job.threads})
         if job.rule == "sensitivity":
             settings = as_dict(self.plan.sensitivity(job.point))
             left_out = ("seed", "sensitivity_images")
@@ -179,7 +185,7 @@ class RunEstimate:
         seconds, memory, disk = run_cost.LIGHT_SECONDS, math.nan, _TABLE
         if job.rule == "train":
             seconds = run_cost.training_seconds(
-                own.training, own.model.quantised, images.train, found["train"]
+                own.training, own.model.quantised, images.train, found["train"], job.threads
             )
             memory, disk = found["train"]["memory"], found["train"]["state"]
         elif job.rule == "sensitivity":

@@ -24,6 +24,7 @@ from swim.devices.from_settings import of_settings
 from swim.engine.evaluator import Network
 from swim.networks import checkpoint, quantisation, training
 from swim.networks.isolation import left_alone
+from swim.runtime import machine
 from swim.runtime.peak_memory import PeakMemory
 from swim.runtime.unfinished import Unfinished
 from swim.settings import DeviceSettings, ModelSettings, SensitivityJob, TrainingSettings
@@ -109,11 +110,21 @@ def training_steps(subject: Subject, part: Mapping[str, Any]) -> Found:
 
     Args:
         subject: has a batch of training images at least.
-        part: ``training``, the settings of training.
+        part: ``training``, the settings of training, and ``threads``, its CPU threads.
 
     Returns:
-        ``step`` and ``quantised_step``; ``state``, bytes of a checkpoint; ``memory``, the peak.
+        ``step`` and ``quantised_step``; ``threads``, as many as there are cores for; ``state``,
+        bytes of a checkpoint; ``memory``, the peak.
     """
+    before, threads = torch.get_num_threads(), min(part["threads"], machine.cores())
+    torch.set_num_threads(threads)
+    try:
+        return {**_steps(subject, part), "threads": threads}
+    finally:
+        torch.set_num_threads(before)
+
+
+def _steps(subject: Subject, part: Mapping[str, Any]) -> Found:
     settings = TrainingSettings.model_validate(part["training"])
     # Neither a schedule nor a loss that diverges on random labels is to end it.
     steady = {"epochs": 10**6, "warmup_epochs": 0.0, "learning_rate": 1e-6}

@@ -18,9 +18,9 @@ from swim.runtime import rng
 PILOT = 16  # chips whose samples are spread over all strata, to learn where predictions differ
 PILOT_IMAGES = 500  # about so many images a pilot chip
 FEWEST = 8  # images a chip where their number is chosen
-# Chips that differ less are shown the images of chips that differ so: their mean is precise enough
-# at the least number of chips, and the last part of a percent would cost most of the images.
-LEAST_DEVIATION = 0.003
+# Chips that differ less are shown as many images as chips that differ so. Without it, those near
+# full write-verify would be shown most of the images, though few give a mean to 0.1 points.
+LEAST_DEVIATION = 0.005
 # Upper ends of the strata, as fractions of the images from the hardest to the easiest.
 _ENDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0)
 

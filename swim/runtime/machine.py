@@ -25,13 +25,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    available = getattr(os, "sched_getaffinity", None)
+    return len(available(0)) if available else (os.cpu_count() or 1)
+
+
 def hardware() -> dict[str, str | int]:
     """Processor, cores that this process may use, and operating system."""
-    available = getattr(os, "sched_getaffinity", None)
-    cores = len(available(0)) if available else (os.cpu_count() or 1)
     return {
         "processor": _processor(),
-        "cores": cores,
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 

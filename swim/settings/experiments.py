@@ -115,6 +115,12 @@ class ExperimentSettings(Section):
     seed: int = as_in(TrainJob, "seed")
     accelerator: Literal["auto", "cpu", "cuda"] = as_in(Compute, "accelerator")
     arithmetic_threads: int = as_in(Compute, "arithmetic_threads")
+    training_threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads of training, the longest job; null: `arithmetic_threads`",
+    )
 
     @model_validator(mode="after")
     def _an_honest_precision(self) -> "ExperimentSettings":
@@ -135,6 +141,11 @@ class ExperimentSettings(Section):
     def method_names(self) -> list[str]:
         """The methods by their names."""
         return names(self.methods)
+
+    @property
+    def threads_to_train(self) -> int:
+        """CPU threads of training."""
+        return self.training_threads or self.arithmetic_threads
 
     @property
     def custom_scores(self) -> dict[str, CustomScore]:

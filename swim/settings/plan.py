@@ -103,7 +103,8 @@ class Plan:
 
     def train(self, wildcards: Wildcards) -> str:
         """Settings of training."""
-        return self._job(TrainJob, wildcards)
+        threads = self.experiment(wildcards).threads_to_train
+        return self._job(TrainJob, wildcards, arithmetic_threads=threads)
 
     def adopt(self, wildcards: Wildcards) -> str:
         """Settings of a checkpoint that is taken over."""
@@ -244,6 +245,10 @@ class Plan:
     def threads(self, wildcards: Wildcards) -> int:
         """CPU threads of a job."""
         return self.experiment(wildcards).arithmetic_threads
+
+    def training_threads(self, wildcards: Wildcards) -> int:
+        """CPU threads of training."""
+        return self.experiment(wildcards).threads_to_train
 
     def accelerator(self, wildcards: Wildcards) -> str:
         """Where networks run."""

@@ -27,10 +27,13 @@ def cost(name, seconds, needs=(), threads=1, step="rest", memory=math.nan, disk=
 
 def test_training_is_its_steps_in_float_and_quantised():
     settings = TrainingSettings(epochs=5, quantised_epochs=2, batch_size=100)
-    times = {"start": 7.0, "step": 2.0, "quantised_step": 3.0}
+    times = {"start": 7.0, "step": 2.0, "quantised_step": 3.0, "threads": 2}
     # 250 images are 3 steps an epoch.
-    assert run_cost.training_seconds(settings, True, 250, times) == 7 + 3 * (3 * 2 + 2 * 3)
-    assert run_cost.training_seconds(settings, False, 250, times) == 7 + 3 * 5 * 2
+    assert run_cost.training_seconds(settings, True, 250, times, 2) == 7 + 3 * (3 * 2 + 2 * 3)
+    assert run_cost.training_seconds(settings, False, 250, times, 2) == 7 + 3 * 5 * 2
+    # Four times the threads of the measurement: two doublings.
+    faster = run_cost.training_seconds(settings, False, 250, times, 8)
+    assert faster == pytest.approx(7 + 3 * 5 * 2 / 1.8**2)
 
 
 def test_second_derivatives_on_device_training_and_single_weights():
