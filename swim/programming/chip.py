@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,9 @@ from swim.devices.bit_sliced import Device
 from swim.devices.chunks import stretches
 from swim.devices.equal_variance import at_equal_variance
 from swim.runtime import rng
+from swim.runtime.normals import Errors, write_with_errors
+
+_MOST = 1e38  # what float32 can hold, and some more
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Chip:
     @cached_property
     def scales(self) -> dict[str, float]:
         """``max|W|`` of each layer."""
-        return {name: float(target.abs().max()) for name, target in self.targets.items()}
+        return {name: _largest(target) for name, target in self.targets.items()}
 
     def unit_errors(self, name: str, write: int = 0) -> Tensor:
         """Error of each weight at its n-th write, in units of its standard deviation, float32.
@@ -48,6 +52,35 @@ class Chip:
         """
         purpose = f"write {write}" if write else "chip"
         return self._draw(purpose, name, self.targets[name].shape)
+
+    def with_errors(
+        self, name: str, std: float, mask: Tensor | None = None, masked_std: float = 0.0
+    ) -> Tensor:
+        """The target plus :meth:`unit_errors` times a standard deviation, as a new tensor.
+
+        On a CPU the weights pass once through memory: a chunk of normals is scaled and added while
+        it is in the cache.
+
+        Args:
+            name: the layer's weight.
+            std: the standard deviation.
+            mask: bool, shaped like the weight: where ``masked_std`` is taken instead.
+            masked_std: that standard deviation.
+        """
+        target = self.targets[name]
+        if mask is not None:
+            mask = mask.to(target.device)
+        if not (_is_plain(target) and abs(std) + abs(masked_std) < _MOST):
+            factor = std if mask is None else torch.where(mask, masked_std, std)
+            return target + self.unit_errors(name).mul_(factor).to(target.dtype)
+        result = torch.empty_like(target)
+        factors = (std, None if mask is None else mask.contiguous().view(-1).numpy(), masked_std)
+        write_with_errors(
+            self._generator("chip", name).bit_generator,
+            Errors(target.view(-1).numpy(), *factors),
+            result.view(-1).numpy(),
+        )
+        return result
 
     def normals(self, name: str) -> Tensor:
         """Standard normals of a layer's devices at their first write: (slices, *weight.shape).
@@ -69,9 +102,23 @@ class Chip:
         return own
 
     def _draw(self, purpose: str, name: str, shape: tuple[int, ...]) -> Tensor:
-        generator = rng.generator(self.seed, purpose, self.index, name)
-        draw = torch.from_numpy(rng.normals(generator, *shape))
+        draw = torch.from_numpy(rng.normals(self._generator(purpose, name), *shape))
         return draw.to(self.targets[name].device)
+
+    def _generator(self, purpose: str, name: str) -> np.random.Generator:
+        return rng.generator(self.seed, purpose, self.index, name)
+
+
+def _largest(target: Tensor) -> float:
+    """``max|W|``, without a tensor of magnitudes."""
+    low, high = target.detach().aminmax()
+    return float(torch.maximum(high, -low).abs())
+
+
+def _is_plain(target: Tensor) -> bool:
+    """Whether a tensor is float32 numbers without gaps in the CPU's memory, and no gradient's."""
+    kind = target.layout is torch.strided and target.dtype is torch.float32 and target.is_cpu
+    return kind and target.is_contiguous() and not target.requires_grad
 
 
 @dataclass(frozen=True)

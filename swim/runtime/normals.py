@@ -1,84 +1,137 @@
-"""Standard normals by Box and Muller, the same bits on every processor.
+"""Standard normals from a bit generator, and weights with normal errors, in one pass over memory.
 
-Two independent uniform numbers, u in (0, 1] and an angle, make two independent normals:
-``sqrt(-2 ln u) cos(angle)`` and ``sqrt(-2 ln u) sin(angle)`` (Box and Muller, Annals of
-Mathematical Statistics 29, 1958). The logarithm, cosine and sine are polynomials in float32,
-made of sums and products alone: IEEE 754 rounds those in one way, while library functions
-differ between processors and versions. The polynomials err by less than 1e-7.
+The normals are those of :mod:`.box_muller`, chunk after chunk, in numpy or in machine code
+(:mod:`.normals_code`): the same bits, so that either may be taken. A chunk stays in the processor's
+cache while it is scaled and added.
 """
 
-import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from swim.runtime.box_muller import Floats, Words, write_normals
+from swim.runtime.compilation import is_on
 
-# Minimax polynomials, lowest power first: ln(1 + x) / x on [sqrt(1/2) - 1, sqrt(2) - 1], and of
-# the angle's square sin(x) / x and cos(x) on [-pi/2, pi/2].
-LOG = (0.999999821, -0.500006676, 0.333361775, -0.249594092,
-       0.198731601, -0.173329487, 0.164191365, -0.101026334)  # fmt: skip
-SIN = (1.0, -0.166666478, 0.00833289884, -0.000198008594, 2.59042349e-06)
-COS = (0.99999994, -0.499999046, 0.0416635834, -0.0013853705, 2.31539416e-05)
-BITS_OF_SQRT_HALF = np.int32(0x3F3504F3)
-MANTISSA = np.int32(0x7FFFFF)
 # Normals at a time, so that what is between stays in the processor's cache. Part of the scheme.
 CHUNK = 1 << 15
+# LLVM is loaded once a process has drawn so many normals: numpy takes as long for them as loading
+# LLVM and compiling take.
+WORTH_COMPILING = 1 << 22
+_drawn = 0
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What becomes of normals z: ``base + z std``. All arrays are flat, of one length.
+
+    Attributes:
+        base: what the errors are added to, float32.
+        std: the factor.
+        mask: where another factor is taken, if anywhere.
+        masked_std: that factor.
+    """
+
+    base: Floats
+    std: float
+    mask: NDArray[np.bool_] | None = None
+    masked_std: float = 0.0
+
+
+class Way(Protocol):
+    """How normals are made: in numpy (:class:`InNumpy`) or in machine code."""
+
+    def words(self, bits: np.random.BitGenerator, count: int) -> Iterator[Words]:
+        """The 64-bit numbers of ``count`` normals, chunk by chunk; each is used at once."""
+
+    def filling(self, result: Floats, errors: Errors | None) -> Callable[[Words, slice], None]:
+        """A function that makes a chunk of results, ``result[at]``, of its words."""
+
+
+class InNumpy:
+    """As :class:`Way`: the version that needs no compiler."""
+
+    def words(self, bits: np.random.BitGenerator, count: int) -> Iterator[Words]:
+        """The generator's next numbers."""
+        return (bits.random_raw(words) for words in words_of_chunks(count))
+
+    def filling(self, result: Floats, errors: Errors | None) -> Callable[[Words, slice], None]:
+        """Chunk by chunk in numpy."""
+
+        def fill(words: Words, at: slice) -> None:
+            if errors is None:
+                write_normals(words, result[at])
+                return
+            chunk = np.empty(len(result[at]), dtype=np.float32)
+            write_normals(words, chunk)
+            std, masked_std = np.float32(errors.std), np.float32(errors.masked_std)
+            chunk *= std if errors.mask is None else np.where(errors.mask[at], masked_std, std)
+            np.add(errors.base[at], chunk, out=result[at])
+
+        return fill
+
+
+def words_of_chunks(count: int) -> list[int]:
+    """How many 64-bit numbers each chunk of ``count`` normals is made of."""
+    return [(min(CHUNK, count - start) + 1) // 2 for start in range(0, count, CHUNK)]
 
 
 def standard_normals(bits: np.random.BitGenerator, count: int) -> Floats:
     """Return ``count`` standard normals, made of the next ``ceil(count / 2)`` 64-bit numbers.
 
-    Of each chunk, the first half are the cosines, the second half the sines of the same angles.
-    No normal is beyond 6.7 in magnitude; of exact ones, 2 in 10^11 are.
+    Of each chunk, the first half are the cosines, the second half the sines of the same angles
+    (:func:`.write_normals`).
     """
     normals = np.empty(count, dtype=np.float32)
-    for start in range(0, count, CHUNK):
-        chunk = normals[start : start + CHUNK]
-        half = (len(chunk) + 1) // 2
-        words = bits.random_raw(half).astype("<u8", copy=False).view("<i4")
-        radius = _logarithm(words[:half])
-        radius *= np.float32(-2)
-        np.sqrt(radius, out=radius)
-        cosine, sine = _point_of_half_circle(words[half:])
-        # The last bit of the angle chooses the half of the circle.
-        radius.view(np.int32)[:] ^= words[half:] << 31
-        np.multiply(radius, cosine, out=chunk[:half])
-        np.multiply(radius[: len(chunk) - half], sine[: len(chunk) - half], out=chunk[half:])
+    _write(bits, normals, None)
     return normals
 
 
-def _logarithm(words: NDArray[np.int32]) -> Floats:
-    """Return ``ln u`` with ``u = (w | 1) / 2^32`` for unsigned 32-bit numbers w; at most 0."""
-    # u = m 2^e with m in [sqrt(1/2), sqrt(2)), read off the bits of the float.
-    encoded = (words | 1).view(np.uint32).astype(np.float32).view(np.int32)
-    encoded -= BITS_OF_SQRT_HALF
-    exponent = ((encoded >> 23) - 32).astype(np.float32)
-    encoded &= MANTISSA
-    encoded += BITS_OF_SQRT_HALF
-    mantissa = encoded.view(np.float32)
-    mantissa -= 1
-    logarithm = _polynomial(LOG, mantissa)
-    logarithm *= mantissa
-    exponent *= np.float32(math.log(2))
-    logarithm += exponent
-    return np.minimum(logarithm, 0, out=logarithm)
+def write_with_errors(bits: np.random.BitGenerator, errors: Errors, result: Floats) -> None:
+    """Write ``base + z std``, z the normals that :func:`standard_normals` returns.
+
+    The numbers are float32, and each product and each sum is rounded.
+
+    Args:
+        bits: makes the normals.
+        errors: base and factors.
+        result: float32, without gaps in memory, of the length of the base; not the base itself.
+
+    Raises:
+        ValueError: the arrays are not of one length, of other types, or have gaps.
+    """
+    _check(errors.base, np.float32, len(result))
+    _check(result, np.float32, len(result))
+    if errors.mask is not None:
+        _check(errors.mask, np.bool_, len(result))
+    _write(bits, result, errors)
 
 
-def _point_of_half_circle(words: NDArray[np.int32]) -> tuple[Floats, Floats]:
-    """Return cosine and sine of the angle ``w pi / 2^32``, between -pi/2 and pi/2."""
-    angle = words.astype(np.float32)
-    angle *= np.float32(math.pi / 2**32)
-    square = angle * angle
-    sine = _polynomial(SIN, square)
-    sine *= angle
-    return _polynomial(COS, square), sine
+def _check(array: NDArray[Any], kind: type, length: int) -> None:
+    """Raise ValueError unless machine code may get the array's address."""
+    if array.dtype != kind or array.shape != (length,) or not array.flags.c_contiguous:
+        raise ValueError(
+            f"{length} numbers of {np.dtype(kind)} without gaps in memory are needed, not "
+            f"{array.dtype} {array.shape} with strides of {array.strides}"
+        )
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Floats) -> Floats:
-    value = x * np.float32(coefficients[-1])
-    for coefficient in coefficients[-2:0:-1]:
-        value += np.float32(coefficient)
-        value *= x
-    value += np.float32(coefficients[0])
-    return value
+def _write(bits: np.random.BitGenerator, result: Floats, errors: Errors | None) -> None:
+    way = _way(len(result))
+    fill, starts = way.filling(result, errors), range(0, len(result), CHUNK)
+    for start, words in zip(starts, way.words(bits, len(result)), strict=True):
+        fill(words, slice(start, min(start + CHUNK, len(result))))
+
+
+def _way(count: int) -> Way:
+    """Machine code if it may and can be used and there is enough to do."""
+    global _drawn
+    if is_on():
+        _drawn += count
+        if _drawn >= WORTH_COMPILING:
+            from swim.runtime.normals_code import compiled  # loads LLVM
+
+            return compiled() or InNumpy()
+    return InNumpy()

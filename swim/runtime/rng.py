@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from swim.runtime.normals import Floats, standard_normals
+from swim.runtime.box_muller import Floats
+from swim.runtime.normals import standard_normals
 
 
 def key(seed: int, *purpose: str | int) -> int:

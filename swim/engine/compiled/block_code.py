@@ -8,9 +8,9 @@ from typing import Any
 from llvmlite import ir
 
 from swim.engine.compiled.geometry import Geometry
-from swim.engine.compiled.machine_code import machine_code
 from swim.engine.compiled.sums import DirectSums, Sums, WinogradSums, Workspace
-from swim.engine.compiled.vectors import F32, I64, POINTER, VectorWriter
+from swim.runtime.machine_code import machine_code
+from swim.runtime.vectors import F32, I64, POINTER, VectorWriter
 
 
 class CompiledBlock:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from swim.engine import kernels
 from swim.engine.compiled.block import Block, Quantiser
-from swim.engine.compiled.machine_code import simd_width
 from swim.engine.compiled.recording import Layout, Slot, Step
 from swim.networks.small_images import pair
+from swim.runtime.machine_code import simd_width
 
 CONVOLUTION = torch.ops.aten.convolution.default
 _COPIES = {torch.ops.aten.view.default, torch.ops.aten.clone.default}

@@ -12,7 +12,7 @@ from typing import Protocol
 from llvmlite import ir
 
 from swim.engine.compiled.geometry import Geometry
-from swim.engine.compiled.vectors import VectorWriter
+from swim.runtime.vectors import VectorWriter
 
 Window = list[ir.Value]  # the vectors of sums at (0, 0), (0, 1), (1, 0) and (1, 1)
 

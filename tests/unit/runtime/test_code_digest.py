@@ -203,7 +203,9 @@ EDITS = [
     ("engine/chip_batch.py", "repeat(self.chips)", "repeat(1)", {"evaluate", "perturb"}),
     # Behind the door of a package whose names are imported when they are first used.
     ("engine/compiled/sums.py", "16 * each", "17 * each", {"evaluate", "perturb"}),
-    ("engine/compiled/switch.py", 'VARIABLE, "1"', 'VARIABLE, "0"', {"evaluate", "perturb"}),
+    # All that draw normals, or import what can.
+    ("runtime/compilation.py", 'VARIABLE, "1"', 'VARIABLE, "0"',
+     set(CHOICES) - {"prepare", "select", "summarise", "describe"}),
     ("evaluation/perturbation.py", "(1, -1)", "(-1, 1)", {"perturb"}),
     ("reports/correlation.py", "FEWEST = 20", "FEWEST = 30", {"correlate"}),
     ("reports/plots/scatter_figure.py", "alpha=0.75", "alpha=0.7", {"correlate"}),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from swim.engine import kernels
 from swim.engine.compiled import block_code
 from swim.engine.compiled.block import Block, Quantiser
-from swim.engine.compiled.machine_code import simd_width
+from swim.runtime.machine_code import simd_width
 
 SCALE = 0.3
 QUANTISER = Quantiser(*kernels.grid(SCALE, 0, -5, 15))

@@ -1,4 +1,4 @@
-"""The environment variable that turns compiled passes off."""
+"""The environment variable that turns machine code made at run time off."""
 
 import os
 
@@ -8,7 +8,9 @@ VARIABLE = "SWIM_COMPILED"
 
 
 def is_on() -> bool:
-    """Whether passes may be compiled: unless ``SWIM_COMPILED=0`` is in the environment.
+    """Whether code may be compiled at run time: unless ``SWIM_COMPILED=0`` is in the environment.
+
+    That is passes of networks (:mod:`swim.engine.compiled`) and normals (:mod:`.normals`).
 
     Raises:
         SettingError: the variable has another value than 0 or 1.

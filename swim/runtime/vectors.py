@@ -1,5 +1,6 @@
 """LLVM instructions for vectors of float32."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 from llvmlite import ir
@@ -12,14 +13,21 @@ class VectorWriter:
     """Appends LLVM instructions to a function: vectors of float32, addresses counted in elements.
 
     Attributes:
-        vector: the type of a vector of ``lanes`` numbers.
+        lanes: how many numbers a vector has.
+        vector: the type of a vector.
         build: llvmlite's builder, for instructions on single numbers.
     """
 
     def __init__(self, module: ir.Module, lanes: int, function: ir.Function):
-        self._module, self._lanes = module, lanes
+        self._module, self.lanes = module, lanes
         self.vector = ir.VectorType(F32, lanes)
         self.build = ir.IRBuilder(function.append_basic_block())
+
+    def with_lanes(self, lanes: int) -> "VectorWriter":
+        """A writer of vectors of another length, which appends at the same place."""
+        other = copy.copy(self)
+        other.lanes, other.vector = lanes, ir.VectorType(F32, lanes)
+        return other
 
     def number(self, value: int | ir.Value) -> ir.Value:
         """An integer constant, or the value itself."""
@@ -65,7 +73,7 @@ class VectorWriter:
         """A vector with the same number in all lanes."""
         nothing = ir.Constant(self.vector, ir.Undefined)
         first = self.build.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self._lanes), [0] * self._lanes)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.build.shuffle_vector(first, nothing, zeros)
 
     def load_splat(self, base: ir.Value, index: ir.Value) -> ir.Value:
@@ -74,10 +82,10 @@ class VectorWriter:
 
     def constant(self, value: float) -> ir.Value:
         """A vector with the same constant in all lanes."""
-        return ir.Constant(self.vector, [value] * self._lanes)
+        return ir.Constant(self.vector, [value] * self.lanes)
 
     def _intrinsic(self, name: str, *values: ir.Value) -> ir.Value:
-        full = f"llvm.{name}.v{self._lanes}f32"
+        full = f"llvm.{name}.v{self.lanes}f32"
         if full not in self._module.globals:
             kind = ir.FunctionType(self.vector, [self.vector] * len(values))
             ir.Function(self._module, kind, full)
@@ -86,6 +94,10 @@ class VectorWriter:
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """``a b + c``, rounded once."""
         return self._intrinsic("fma", a, b, c)
+
+    def square_root(self, value: ir.Value) -> ir.Value:
+        """The square roots."""
+        return self._intrinsic("sqrt", value)
 
     def nearest(self, value: ir.Value) -> ir.Value:
         """The nearest integers; halves go to the even one."""
@@ -135,6 +147,6 @@ class VectorWriter:
 
     def vectors(self, length: int, body: Callable[[ir.Value], None]) -> None:
         """``body(offset)`` for vectors that cover ``length`` elements; the last two may overlap."""
-        whole = -(-length // self._lanes)
-        last = length - self._lanes
-        self.loop(whole, lambda i: body(self.least(self.times(i, self._lanes), last)))
+        whole = -(-length // self.lanes)
+        last = length - self.lanes
+        self.loop(whole, lambda i: body(self.least(self.times(i, self.lanes), last)))
