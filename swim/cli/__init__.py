@@ -83,7 +83,8 @@ def cli() -> None:
     Each step reads files and writes files; `snakemake` runs them all, in this order.
 
     SWIM_COMPILED=0 in the environment lets networks run by PyTorch's operations alone, without
-    compiled passes: slower, and with other rounding (docs/monte-carlo.md).
+    compiled passes: slower, and with other rounding (docs/monte-carlo.md). Random errors are then
+    drawn by numpy's operations alone: slower, with the same bits.
     """
 
 

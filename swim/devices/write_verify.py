@@ -6,6 +6,7 @@ the device is erased, and each pulse removes a fraction of the remaining error a
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ def residual_at(device: Device, sigma: Tensor) -> Tensor:
     return result
 
 
+@lru_cache(maxsize=64)
 def expected_rewrites(device: Device) -> float:
     """Mean rewrites to verify a device beyond its first write, for devices of one sigma.
 

@@ -18,8 +18,8 @@ def is_on() -> bool:
     value = os.environ.get(VARIABLE, "1")
     if value not in ("0", "1"):
         raise SettingError(
-            f"the environment variable {VARIABLE} must be 1 (compiled passes where they are "
-            "faster, as without the variable) or 0 (PyTorch's operations alone), not "
+            f"the environment variable {VARIABLE} must be 1 (machine code where it is faster, as "
+            f"without the variable) or 0 (PyTorch's and numpy's operations alone), not "
             f"{short(value)}"
         )
     return value == "1"

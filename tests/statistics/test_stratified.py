@@ -327,16 +327,21 @@ def test_chosen_numbers_of_images_are_recorded_and_the_same_wherever_a_run_start
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "measured"), [("lenet", (1, 28, 28), 245), ("resnet18", (3, 32, 32), 15)]
+    ("name", "shape", "measured", "factor"),
+    [
+        ("lenet", (1, 28, 28), 110, 2),  # whose small layers take a fixed time each
+        ("convnet", (3, 32, 32), 8.6, 1.5),
+        ("resnet18", (3, 32, 32), 3.6, 1.5),
+    ],
 )
-def test_the_cost_of_a_chip_is_about_what_was_measured(name, shape, measured):
-    """In passes of one image; 1.5 times more or less changes the work by 2 %."""
+def test_the_cost_of_a_chip_is_about_what_was_measured(name, shape, measured, factor):
+    """In passes of one image; 1.5 times more or less changes the work by 2 %, twice by 6 %."""
     model = registry.find("network", name)(shape[0], 10).eval()
     batches = [(torch.randn(4, *shape), torch.arange(4))]
     with torch.no_grad():
         engine = Network(model, batches, "cross_entropy")
     found = monte_carlo.programming_cost(engine, DEVICE)
-    assert measured / 1.5 < found < measured * 1.5
+    assert measured / factor < found < measured * factor
     counted = swim.Device(sigma=0.15, M=8, K=1, convention="release", write_verify="redraw")
     assert monte_carlo.programming_cost(engine, counted) > 50 * found
 
