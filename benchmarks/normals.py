@@ -134,12 +134,11 @@ def main() -> None:
         "| ratio of pairs, median (min–max) |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for title, row in programmed.items():
-        each = row["milliseconds_a_chip"]
-        ratio = row["ratio"]
+    for title, chip in programmed.items():
+        each, ratio = chip["milliseconds_a_chip"], chip["ratio"]
         lines.append(
-            f"| {title} | {row['weights']:,} | {each['0']['median']:.2f} | "
-            f"{each['1']['median']:.2f} | {row['nanoseconds_a_weight']:.1f} | "
+            f"| {title} | {chip['weights']:,} | {each['0']['median']:.2f} | "
+            f"{each['1']['median']:.2f} | {chip['nanoseconds_a_weight']:.1f} | "
             f"**{ratio['median']:.2f}** ({ratio['min']:.2f}–{ratio['max']:.2f}) |"
         )
     content = {"count": COUNT, "ways": rows, "chips": programmed}

@@ -24,7 +24,7 @@ COLUMNS = ("chip", "accuracy", "loss", "nwc", "reads", "images")
 Row = tuple[int, float, float, float, float, int]
 Images = int | Literal["auto"]
 # Nanoseconds on one core, as the engine takes them on ResNet-18: a weight that is programmed in the
-# closed form (3.8 to 4.2: benchmarks/results/normals.md) or cycle by cycle, an operation of a pass.
+# closed form (3.5 to 4.2: benchmarks/results/normals.md) or cycle by cycle, an operation of a pass.
 # Constants, since the number of images, and so the result, must not depend on the machine; twice
 # or half of their ratio costs 6 % more time.
 _CLOSED_FORM, _COUNTED, _OPERATION, _IN_BFLOAT16 = 4.0, 1500.0, 0.01, 0.25
