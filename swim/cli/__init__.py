@@ -48,6 +48,7 @@ STEPS = {
     "watch": "Show how far an experiment is: every point's chips, mean accuracy and time left.",
     "budget": "Print the write cycles at which each method has verified enough.",
     "selective-write": "The paper's experiment in one command, flags as in its first release.",
+    "export": "Store a checkpoint with its quantised weights as integers, to keep or to hand on.",
     "stamp": "Add digests to files of an earlier version, which later steps refuse without.",
     "describe": "Store resolved settings, what is programmed, versions and hardware.",
     "schema": "Write the JSON schema of config.yaml and its reference page.",

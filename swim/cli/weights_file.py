@@ -6,6 +6,7 @@ import numpy as np
 
 from swim.errors import DataError
 from swim.networks.effective_weights import programmed
+from swim.networks.integer_weights import unpack
 from swim.runtime import files
 from swim.runtime.digests import Record
 
@@ -39,4 +40,4 @@ def weights_of(model: str) -> Weights:
     arrays, checkpoint = files.load_arrays(model)
     if "programmed" not in checkpoint:
         raise DataError(f"{model}: not a checkpoint of ours")
-    return Weights(model, checkpoint, programmed(arrays, checkpoint))
+    return Weights(model, checkpoint, programmed(unpack(arrays, checkpoint), checkpoint))

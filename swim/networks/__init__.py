@@ -2,6 +2,7 @@
 
 :mod:`swim.networks.weights` finds which of a module's tensors are programmed; :mod:`.checkpoint`
 stores and loads a network, :mod:`.training` trains one, :mod:`.import_weights` takes a user's
-trained weights. :mod:`swim.networks.zoo` holds the networks that settings know by name, and says
-how to add one.
+trained weights, and :mod:`.integer_weights` turns quantised weights into integers, for files to
+hand on. :mod:`swim.networks.zoo` holds the networks that settings know by name, and says how to
+add one.
 """

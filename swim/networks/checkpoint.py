@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from swim.data.dataset import DataSet
 from swim.errors import DataError, SettingError
-from swim.networks import effective_weights, quantisation
+from swim.networks import effective_weights, integer_weights, quantisation
 from swim.networks.isolation import device_of, few, left_alone
 from swim.networks.weights.inventory import Inventory
 from swim.networks.weights.tracing import trace
@@ -101,7 +101,8 @@ def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, An
     """The network of a checkpoint, in eval mode, and the checkpoint's settings.
 
     Args:
-        path: a file that :func:`save` wrote.
+        path: a file that :func:`save` wrote, or what ``swim export`` made of it: the same network,
+            bit for bit (:mod:`.integer_weights`).
         trusted: the import of a user-defined network. A checkpoint that names another function
             cannot make us call it.
 
@@ -125,7 +126,8 @@ def load(path: Any, trusted: str | None = None) -> tuple[nn.Module, dict[str, An
     if model_settings.activation_bits:
         quantisation.quantise_activations(model, model_settings.activation_bits)
     try:
-        model.load_state_dict(effective_weights.state(tensors))
+        whole = integer_weights.unpack(tensors, settings)
+        model.load_state_dict(effective_weights.state(whole))
     except RuntimeError as error:
         raise DataError(f"{path}: does not fit {model_settings.label}: {error}") from error
     return model.eval(), settings

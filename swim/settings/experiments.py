@@ -52,8 +52,9 @@ class ExperimentSettings(Section):
     training: TrainingSettings = as_in(TrainJob, "training")
     checkpoint: FilePath | None = Field(
         None,
-        description="a trained network of your own instead of training: safetensors, or a state "
-        "dict by torch.save, one of the paper's first release included",
+        description="a trained network instead of training: what `swim export` stored (some lie in "
+        "docs/checkpoints/), or a file of your own: safetensors, or a state dict by torch.save, "
+        "one of the paper's first release included",
     )
     estimator: Estimator = as_in(SensitivityJob, "estimator")
     estimator_samples: int = as_in(SensitivityJob, "estimator_samples")

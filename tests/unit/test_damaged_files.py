@@ -22,7 +22,8 @@ from swim.data.dataset import DataSet
 from swim.data.sources import folder as image_folder
 from swim.data.sources import npz
 from swim.errors import DataError, SwimError
-from swim.networks import checkpoint
+from swim.networks import checkpoint, quantisation
+from swim.networks.integer_weights import pack
 from swim.reports import accuracy_tables, cycles_to_accuracy
 from swim.reports.correlation import MEASURED, measured
 from swim.runtime import digests, files
@@ -62,6 +63,23 @@ def write_model(path, digits):
     settings = ModelSettings(name="mlp3", weight_bits=4)
     model = checkpoint.initial(settings, digits, 0)
     checkpoint.save(path, model, digits, {"model": settings.model_dump(mode="json"), "seed": 0})
+
+
+def write_exported(path, digits):
+    settings = ModelSettings(name="mlp3", weight_bits=4)
+    model = checkpoint.initial(settings, digits, 0)
+    quantisation.quantise(model, settings)
+    quantisation.deploy(model)
+    record = {"model": settings.model_dump(mode="json"), "seed": 0}
+    checkpoint.save(path, model, digits, record)
+    arrays, record = files.load_arrays(path)
+    packed, integers = pack(arrays, record)
+    assert len(integers) == 3
+    files.save_arrays(path, packed, {**record, "integers": integers})
+
+
+def exported_at(path):
+    return network_at(path), list(weights_of(path).layers.items())
 
 
 def write_scores(path, digits):
@@ -186,6 +204,7 @@ def trained_at(path):
 KINDS = {
     "data set": ("data.safetensors", write_data, data_at),
     "checkpoint": ("model.safetensors", write_model, network_at),
+    "exported checkpoint": ("kept.safetensors", write_exported, exported_at),
     "scores": ("scores.safetensors", write_scores, scores_at),
     "mask": ("mask.npz", write_mask, mask_at),
     "chips": ("d/sigma-0.3/swim/0.1.csv", write_chips, chips_at),

@@ -7,12 +7,13 @@ import pytest
 
 from swim.runtime import files
 from swim.runtime.digests import beside
+from tests.unit.conftest import run
 from tests.workflow.conftest import TINY, Project, copy_of_the_pipeline
 from tests.workflow.messages import ran
 
 SMALL = {
     **TINY,
-    "model": {"name": "mlp3"},
+    "model": {"name": "mlp3", "weight_bits": 4, "activation_bits": 4},
     "training": {"epochs": 1, "quantised_epochs": 0},
     "methods": ["swim", "swim_device"],
     "test_images": 50,
@@ -85,6 +86,28 @@ def test_where_snakemake_has_its_records_it_makes_files_again(finished):
     project.devices = DEVICES
     assert "evaluate" in ran(project.make("tiny", "-n"))
     finished.write()
+
+
+def test_an_exported_checkpoint_gives_the_results_of_the_experiment_that_trained_it(
+    finished, copied
+):
+    """Sensitivity, masks, chips and tables are made anew from it, without training."""
+    kept = copied.folder / "docs/kept.safetensors"
+    run("export", "--model", finished.folder / "results/tiny/model.safetensors", "--data",
+        finished.folder / "results/data/mnist5k.safetensors", "--out", kept)  # fmt: skip
+    shutil.rmtree(copied.folder / "results/tiny")
+    copied.experiments["tiny"]["checkpoint"] = "docs/kept.safetensors"
+    table = "results/tiny/accuracy.csv"
+    jobs = ran(copied.make(table))
+    assert {"adopt", "sensitivity", "select", "evaluate", "program"} <= jobs
+    assert "train" not in jobs
+    before, after = (
+        {name: content for name, content in project.results().items()
+         if "/chips/" in name or name == table}
+        for project in (finished, copied)
+    )  # fmt: skip
+    assert len(after) == 6
+    assert after == before
 
 
 def test_a_damaged_file_ends_the_run_that_reads_it(copied):
