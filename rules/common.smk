@@ -10,9 +10,11 @@ from rules.environment import (
     prefer,
     rule_names,
 )
+from rules.log_lines import Shortened
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 from swim import errors, settings
 from swim.cli import copied_results
 from swim.cli.step_digests import StepDigests
@@ -24,6 +26,7 @@ from swim.settings import layout
 from swim.settings.plan import Plan, one_of
 
 prefer(workflow.basedir)
+logger.addFilter(Shortened())
 
 
 class WithWorkflowErrors:
@@ -63,6 +66,16 @@ VERSIONS = json.dumps(machine.versions(), sort_keys=True)
 
 wildcard_constraints:
     **PLAN.wildcards(),
+
+
+def conda_environment(wildcards):
+    """What a job runs in where --sdm conda asks for it, else nothing.
+
+    Snakemake records this with a job's files whether or not it was installed, and its report lists
+    what is recorded as the software that a rule used.
+    """
+    asked = workflow.deployment_settings.deployment_method
+    return "../envs/swim.yaml" if DeploymentMethod.CONDA in asked else None
 
 
 def gpus(wildcards):

@@ -13,7 +13,7 @@ rule perturb:
     wildcard_constraints:
         experiment=one_of(PLAN.correlated),
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     threads: PLAN.threads
     resources:
         accelerator=PLAN.accelerator,
@@ -78,7 +78,7 @@ rule correlate:
         experiment=one_of(PLAN.correlated),
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         settings=PLAN.correlate,
         methods=PLAN.scored,

@@ -12,7 +12,7 @@ rule prepare:
     priority: 1
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     # Where the files come from is no part of the result, so it does not trigger reruns.
     resources:
         data_root=CONFIG.data_root,

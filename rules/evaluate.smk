@@ -12,7 +12,7 @@ rule evaluate:
     benchmark:
         layout.benchmark("evaluate/{device}/sigma-{sigma}/{method}-{fraction}")
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     threads: PLAN.threads
     resources:
         accelerator=PLAN.accelerator,
@@ -90,7 +90,7 @@ rule program:
     benchmark:
         layout.benchmark("program/{device}/sigma-{sigma}/{policy}-{budget}")
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     threads: PLAN.threads
     resources:
         accelerator=PLAN.accelerator,
@@ -121,7 +121,7 @@ rule in_situ:
     benchmark:
         layout.benchmark("in_situ/{device}/sigma-{sigma}/{budget}")
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     threads: PLAN.threads
     resources:
         accelerator=PLAN.accelerator,
@@ -153,7 +153,7 @@ rule where:
     benchmark:
         layout.benchmark("where/{device}/sigma-{sigma}/{budget}")
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     threads: PLAN.threads
     resources:
         accelerator=PLAN.accelerator,

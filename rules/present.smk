@@ -38,7 +38,7 @@ rule summarise:
         layout.benchmark("summarise")
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         model=PLAN.label,
         dataset=PLAN.dataset,
@@ -74,7 +74,7 @@ rule cycles:
         layout.benchmark("cycles")
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         name="{experiment}",
         folders=FILES.chips_folders,
@@ -138,7 +138,7 @@ rule claims:
         layout.benchmark("claims")
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         accuracy=lambda wildcards, input: [f"--accuracy={file}" for file in input[1:]],
         settings=PLAN.claims,
@@ -197,7 +197,7 @@ rule tables:
         layout.benchmark("tables")
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         titles=PLAN.plot,
         code=code_digest.digest("tables"),
@@ -226,7 +226,7 @@ rule explore:
         layout.benchmark("explore")
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         folder=layout.CHIPS_FOLDER,
         points=PLAN.summarise,
@@ -260,7 +260,7 @@ rule join_comparisons:
         layout.benchmark("join_comparisons", of=layout.SUMMARIES)
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         tables=lambda wildcards, input: [f"--table={file}" for file in input],
         code=code_digest.digest("cycles"),
@@ -309,7 +309,7 @@ rule plot:
         layout.benchmark("plot-sigma-{sigma}")
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         figures="--sigma {sigma} --figure accuracy --figure accuracy-log",
         folder=lambda wildcards, output: os.path.dirname(output.png),

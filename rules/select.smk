@@ -11,7 +11,7 @@ rule select:
         layout.benchmark("select/{device}/{method}-{fraction}")
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         settings=PLAN.select,
         code=CODE.select,

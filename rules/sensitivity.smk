@@ -10,7 +10,7 @@ rule sensitivity:
     benchmark:
         layout.benchmark("sensitivity-{estimator}")
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     threads: PLAN.threads
     resources:
         accelerator=PLAN.accelerator,

@@ -12,7 +12,7 @@ rule train:
     wildcard_constraints:
         experiment=one_of(PLAN.trained),
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     threads: PLAN.training_threads
     resources:
         accelerator=PLAN.accelerator,
@@ -43,7 +43,7 @@ rule adopt:
         experiment=one_of(PLAN.adopted),
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         settings=PLAN.adopt,
         code=CODE.adopt,
@@ -66,7 +66,7 @@ rule settings:
         layout.benchmark("settings")
     localrule: True
     conda:
-        "../envs/swim.yaml"
+        conda_environment
     params:
         settings=PLAN.describe,
         code=code_digest.digest("describe"),

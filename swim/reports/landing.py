@@ -124,14 +124,6 @@ def _machines(stored: Iterable[Mapping[str, Any]], commit: str) -> list[str]:
         for own in stored
     )
     found = [f"* {escaped(line)}" for line in lines]
-    # Snakemake's page lists a rule's environment file whether or not it was installed.
-    found.append(
-        "* "
-        + escaped(
-            "These are the versions that ran. The lists under Software in this report are those of "
-            "envs/swim.yaml, which only --sdm conda installs."
-        )
-    )
     return [*found, *([f"* {escaped(f'report made by {commit}')}"] if commit else []), ""]
 
 

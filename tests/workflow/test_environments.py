@@ -1,7 +1,10 @@
 """What rules run in: environment files, profiles, and folders elsewhere."""
 
+import json
+import os
 import re
 import tomllib
+import zipfile
 
 import yaml
 
@@ -9,6 +12,7 @@ from tests import ROOT
 from tests.workflow.conftest import TINY
 
 CONDA = yaml.safe_load((ROOT / "envs/swim.yaml").read_text())
+DATA = "results/data/mnist5k.safetensors"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMPUTING = {
     "train", "sensitivity", "evaluate", "evaluate_none_verified", "evaluate_all_verified",
@@ -46,7 +50,45 @@ def test_every_dependency_is_pinned_once():
 def test_every_rule_names_the_conda_environment():
     rules = [file.read_text() for file in (ROOT / "rules").glob("*.smk")]
     shells = sum(text.count("    shell:\n") for text in rules)
-    assert shells == sum(text.count('    conda:\n        "../envs/swim.yaml"\n') for text in rules)
+    assert shells == sum(text.count("    conda:\n        conda_environment\n") for text in rules)
+
+
+# Says what Snakemake asks conda for, and makes an environment of the Python that runs.
+STAND_IN = {
+    "conda": """#!/bin/bash
+case "$*" in
+  "info --json") echo '{"conda_prefix": "FOLDER", "platform": "linux-64"}' ;;
+  --version) echo "conda 25.1.0" ;;
+  config*) echo '{"get": {"channel_priority": "strict"}}' ;;
+  *create*)
+    while [ "$1" != --prefix ]; do shift; done
+    mkdir -p "$2/bin"; ln -s "$(command -v python)" "$2/bin/python" ;;
+esac
+""",
+    "activate": 'export CONDA_PREFIX="$1"\n',
+}
+
+
+def software(project):
+    """Rule -> what the report says that it ran in."""
+    project.make(DATA, "--report", "report.zip")
+    with zipfile.ZipFile(project.folder / "report.zip") as content:
+        page = content.read("report/report.html").decode()
+    rules, _ = json.JSONDecoder().raw_decode(page, re.search(r"var rules = ", page).end())
+    return {name: rule["conda_env"] for name, rule in rules.items()}
+
+
+def test_the_report_lists_condas_environment_only_where_a_job_ran_in_it(project, monkeypatch):
+    project.make(DATA)
+    assert software(project) == {"prepare": None}
+    commands = project.folder / "conda/bin"
+    commands.mkdir(parents=True)
+    for name, text in STAND_IN.items():
+        (commands / name).write_text(text.replace("FOLDER", str(project.folder / "conda")))
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    project.make(DATA, "--sdm", "conda")
+    assert software(project) == {"prepare": CONDA}
 
 
 def test_the_slurm_profile_is_complete_and_names_real_rules():
