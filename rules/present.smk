@@ -6,6 +6,7 @@
 # Rules that others are made from hand on everything but this.
 localrules:
     compare,
+    explore_comparison,
     plot_reads,
     plot_cycles,
     plot_where,
@@ -215,7 +216,7 @@ rule explore:
         lambda wildcards: chips(wildcards.experiment),
     output:
         report(
-            layout.EXPLORER,
+            layout.of_place(layout.EXPLORER, "{experiment}"),
             caption="report/explorer.rst",
             category="2. Explorers",
             labels={"result": "{experiment}: explorer (page)"},
@@ -228,7 +229,9 @@ rule explore:
     conda:
         conda_environment
     params:
-        folder=layout.CHIPS_FOLDER,
+        name="{experiment}",
+        folders=FILES.chips_folders,
+        members=PLAN.members,
         points=PLAN.summarise,
         within=PLAN.within,
         titles=PLAN.plot,
@@ -236,9 +239,40 @@ rule explore:
     message:
         "{wildcards.experiment}: page to explore curves"
     shell:
-        "python -m swim explore {params.folder:q} --points {params.points:q}"
-        " --experiment {wildcards.experiment} {params.within} --titles {params.titles:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        "python -m swim explore {params.folders:q} --points {params.points:q}"
+        " --experiment {params.name} {params.members} {params.within}"
+        " --titles {params.titles:q} --out {output:q} > {log:q} 2>&1"
+
+
+use rule explore as explore_comparison with:
+    """All chips of experiments that differ in their seed -> their curves, side by side."""
+    input:
+        lambda wildcards: [
+            file
+            for name in PLAN.compared(wildcards.comparison)
+            for file in chips(name)
+        ],
+    output:
+        report(
+            layout.of_place(layout.EXPLORER, layout.OF_COMPARISON),
+            caption="report/explorer_comparison.rst",
+            category="2. Explorers",
+            labels={"result": "comparison {comparison}: explorer (page)"},
+        ),
+    log:
+        layout.log("explore", of=layout.OF_COMPARISON),
+    benchmark:
+        layout.benchmark("explore", of=layout.OF_COMPARISON)
+    params:
+        name="{comparison}",
+        folders=FILES.chips_folders,
+        members=PLAN.members,
+        points=PLAN.summarise,
+        within=PLAN.within,
+        titles=PLAN.plot,
+        code=code_digest.digest("explore"),
+    message:
+        "comparison {wildcards.comparison}: page to explore curves"
 
 
 rule join_comparisons:

@@ -175,7 +175,11 @@ class Targets:
             for sigma in self._plan.config.experiments[self._plan.compared(name)[0]].sigmas
             for suffix in layout.FIGURE_SUFFIXES
         ]
-        pages = [page.format(place=_place(name)) for name in names for page in _CLAIMS]
+        pages = [
+            page.format(place=_place(name))
+            for name in names
+            for page in (*_CLAIMS, layout.EXPLORER)
+        ]
         return [*tables, *figures, *pages]
 
     # --- what files say of themselves -----------------------------------------------------------

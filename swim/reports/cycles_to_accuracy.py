@@ -40,6 +40,7 @@ RESAMPLES = 2000
 _BLOCK = 100  # resamples at once
 Files = Iterable[str | os.PathLike[str]]
 Chips = Mapping[tuple[str, str], pd.DataFrame]  # (method, fraction) -> one row per chip
+Points = Mapping[tuple[str, str], Chips]  # (device, sigma) -> its points
 
 
 @dataclass(frozen=True)
@@ -203,15 +204,9 @@ def table(
         DataError: a file is incomplete, seeds differ in their points, or ``all/1`` is missing.
     """
     networks = [read_points(files, custom) for files in seeds]
-    shape = {where: list(chips) for where, chips in networks[0].items()}
-    for other in networks[1:]:
-        if {where: list(chips) for where, chips in other.items()} != shape:
-            raise DataError(f"{experiment}: its seeds' chips files are not of the same points")
+    require_equal_points(experiment, networks)
     records = []
-    for (device, sigma), points in shape.items():
-        if ("all", "1") not in points:
-            file = layout.POINT.format(device=device, sigma=sigma, point=layout.ALL_VERIFIED)
-            raise DataError(f"{experiment}: {file} is missing")
+    for device, sigma in networks[0]:
         own = [
             means(chips[device, sigma], seed, device, sigma, resamples=resamples)
             for seed, chips in enumerate(networks)
@@ -221,6 +216,21 @@ def table(
         for part in within:
             records += [{**fixed, **row} for row in rows(own, part)]
     return pd.DataFrame(records, columns=COLUMNS).replace(np.inf, np.nan)
+
+
+def require_equal_points(name: str, networks: Iterable[Points]) -> None:
+    """Refuse networks whose points, of :func:`read_points`, differ; ``name`` is for the error.
+
+    Raises:
+        DataError: they do, or ``all/1`` is missing.
+    """
+    first, *others = ({where: list(c) for where, c in own.items()} for own in networks)
+    if any(other != first for other in others):
+        raise DataError(f"{name}: its seeds' chips files are not of the same points")
+    for (device, sigma), points in first.items():
+        if ("all", "1") not in points:
+            file = layout.POINT.format(device=device, sigma=sigma, point=layout.ALL_VERIFIED)
+            raise DataError(f"{name}: {file} is missing")
 
 
 def read_points(
@@ -286,10 +296,7 @@ def _estimate(name: str, ends: Ends, between: bool = False) -> dict[str, float]:
 
 
 def _over_seeds(each: Sequence[Reached]) -> dict[str, float]:
-    """The number of networks that reach it, the interval over them, and the curves' first points.
-
-    The interval is Student's t over the networks' values, where all have one.
-    """
+    """Number of networks that reach it; Student's t over their values; the curves' first points."""
     low, high = (np.array([network.nwc[end][0] for network in each]) for end in (0, 1))
     curves = pd.concat([network.curve for network in each])
     row: dict[str, float] = {"reached": int(np.isfinite(high).sum())}

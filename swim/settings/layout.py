@@ -62,7 +62,6 @@ ALL_CHIPS = _chips(ALL_VERIFIED)
 
 ACCURACY = f"{EXPERIMENT}/accuracy.csv"
 PAIRED = f"{EXPERIMENT}/paired.csv"
-EXPLORER = f"{EXPERIMENT}/explorer.html"
 TABLES_PAGE = f"{EXPERIMENT}/tables.html"
 CORRELATION = f"{EXPERIMENT}/correlation.csv"
 SCORES = f"{EXPERIMENT}/scores.csv"
@@ -85,6 +84,7 @@ CLAIMS = "results/{place}/claims.json"
 CLAIMS_MARKDOWN = "results/{place}/claims.md"
 CLAIMS_LATEX = "results/{place}/claims.tex"
 CLAIMS_PAGE = "results/{place}/claims.html"
+EXPLORER = "results/{place}/explorer.html"
 CYCLES_FIGURE = "results/{place}/figures/cycles-sigma-{sigma}.{suffix}"
 # All comparisons in one table.
 ALL_CYCLES = "results/summary/cycles_to_accuracy.csv"

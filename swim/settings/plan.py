@@ -315,6 +315,11 @@ class Plan:
         name = getattr(wildcards, "comparison", None)
         return self.compared(name) if name else [wildcards.experiment]
 
+    def members(self, wildcards: Wildcards) -> str:
+        """The options that name the experiments of a comparison; nothing for an experiment."""
+        shown = self.shown(wildcards) if getattr(wildcards, "comparison", None) else []
+        return " ".join(f"--member {name}" for name in shown)
+
     def _first_of_place(self, wildcards: Wildcards) -> str:
         """The first experiment of a job that has an experiment, a comparison or a place of both."""
         kind, _, name = getattr(wildcards, "place", "").rpartition("/")

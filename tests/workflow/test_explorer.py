@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from swim.reports import crossings, cycles_to_accuracy
-from swim.reports.explorer import page
+from swim.reports.explorer import data, page
 from swim.reports.plots.style import display_name
+from swim.reports.plots.titles import Words
 from swim.runtime import files
 from tests.workflow.conftest import TINY, Project, copy_of_the_pipeline
 from tests.workflow.report_page import Watched
@@ -213,7 +214,7 @@ def test_axes_are_those_of_the_data_linear_and_logarithmic(explorer, made):
             assert all(np.isfinite(value) for values in x for value in values)
             assert all(np.all(np.diff(np.array(values)) >= 0) for values in x) or place == 2
     table = pd.read_csv(made / "accuracy.csv", dtype={"fraction": str})
-    text = explorer.page.evaluate(f"{DRAWN}.find(line => line.meta === 'swim').text")
+    text = explorer.page.evaluate(f"{DRAWN}.find(line => line.meta === 'swim').hovertext")
     mean = table[(table["method"] == "swim") & (table["fraction"] == "0.02")].iloc[0]["mean"]
     assert f"mean {100 * mean:.2f}" in text[1]
     assert "3 chips" in text[1]
@@ -279,6 +280,110 @@ def test_the_page_fits_a_phone_and_follows_light_and_dark(running, made, scheme,
     assert (drawn == "#ffffff") == (scheme == "light")
 
 
+@pytest.fixture(scope="module")
+def seeds(made, tmp_path_factory):
+    """Experiment -> its chips files: those of the run, and two with other accuracies."""
+    generator = np.random.default_rng(5)
+    own = sorted((made / "chips").rglob("*.csv"))
+    members = {"run": own}
+    for name in ("run_seed_1", "run_seed_2"):
+        folder = tmp_path_factory.mktemp("seeds") / "chips"
+        members[name] = [folder / path.relative_to(made / "chips") for path in own]
+        for path, copy in zip(own, members[name], strict=True):
+            table = pd.read_csv(path)
+            table["accuracy"] = (table["accuracy"] - generator.uniform(0, 0.02)).clip(0, 1)
+            rows = list(table.itertuples(index=False, name=None))
+            files.write_rows(copy, tuple(table), rows)
+    return members
+
+
+@pytest.fixture(scope="module")
+def comparison(seeds, tmp_path_factory):
+    """An explorer of three experiments."""
+    path = tmp_path_factory.mktemp("comparison") / "explorer.html"
+    said = Words("LeNet", "MNIST")
+    files.write_text(path, page.page(data.explorer_data(seeds, "seeds", RUN["within"], said)))
+    return path
+
+
+def same(value, cell):
+    """Whether a cell of a CSV file says a value, or that there is none."""
+    return cell == "" if pd.isna(value) else float(cell) == pytest.approx(value, rel=1e-5)
+
+
+def test_a_comparison_reads_what_its_tables_say_of_each_experiment_and_on_average(
+    running, seeds, comparison
+):
+    explorer = Explorer(running, comparison)
+    said = {name: [paths] for name, paths in seeds.items()} | {"mean of 3": list(seeds.values())}
+    tables = pd.concat(cycles_to_accuracy.table(paths, name, RUN["within"])
+                       for name, paths in said.items())  # fmt: skip
+    kinds = Counter()
+    for (device, sigma, within), part in tables.groupby(["device", "sigma", "within"]):
+        explorer.choose("device", device)
+        explorer.choose("sigma", sigma)
+        explorer.within(within)
+        text = explorer.page.evaluate("csv(tableOfCosts())")
+        rows = {
+            (row["experiment"], row["method"]): row for row in csv.DictReader(io.StringIO(text))
+        }
+        assert len(rows) == len(part)
+        for _, row in part.iterrows():
+            cells, several = rows[row["experiment"], row["method"]], row["seeds"] > 1
+            ends = "seeds" if several else "nwc"
+            assert cells["intervals_over"] == ("experiments" if several else "chips")
+            expected = {"nwc": "nwc", "reads": "reads", "nwc_low": f"{ends}_low",
+                        "nwc_high": f"{ends}_high", "between_low": "between_low",
+                        "between_high": "between_high"}  # fmt: skip
+            for column, source in expected.items():
+                assert same(row[source], cells[column]), (row, cells)
+            if several:
+                kinds[
+                    "never" if row["reached"] < 3 else "number" if row["nwc"] >= 0 else "gap"
+                ] += 1
+    assert kinds["number"] > 3
+    assert kinds["never"] + kinds["gap"] > 0
+
+
+def test_experiments_go_on_and_off_and_share_one_full_write_verify(running, seeds, comparison):
+    explorer = Explorer(running, comparison, viewport={"width": 390, "height": 844})
+    look = explorer.page
+    assert look.evaluate("document.documentElement.scrollWidth") <= 390
+    assert len(explorer.lines()) == 3 * len(RUN["methods"])
+    ends = look.evaluate(f"{DRAWN}.filter(line => line.meta === 'swim').map(line => line.y.at(-1))")
+    assert ends == pytest.approx([0] * 3, abs=1e-9)
+    named = "#costs tbody tr td:nth-child(2)"
+    names = ["mean of 3", *(f"{place + 1} {name}" for place, name in enumerate(seeds))]
+    assert look.locator(named).all_inner_texts() == names * len(RUN["methods"])
+    # A box that is pressed right after typing is not replaced by the redraw.
+    explorer.page.fill("#within", "1.5")
+    box = look.locator("#experiments input[value=run]")
+    middle = box.bounding_box()
+    look.mouse.move(middle["x"] + 8, middle["y"] + 8)
+    look.mouse.down()
+    explorer.settle()
+    look.mouse.up()
+    explorer.settle()
+    assert not box.is_checked()
+    names = ["mean of 2", "2 run_seed_1", "3 run_seed_2"]
+    assert look.locator(named).all_inner_texts() == names * len(RUN["methods"])
+    look.uncheck("#experiments input[value=run_seed_1]")
+    explorer.settle()
+    assert look.locator(named).all_inner_texts() == ["3 run_seed_2"] * len(RUN["methods"])
+    assert len(explorer.lines()) == len(RUN["methods"])
+    name, text = explorer.download("#save-curves")
+    assert name == "seeds-counted_single-0.1-curves.csv"
+    assert {row["experiment"] for row in csv.DictReader(io.StringIO(text))} == {"run_seed_2"}
+    look.uncheck("#experiments input[value=run_seed_2]")
+    explorer.settle()
+    assert (explorer.lines(), explorer.rows()) == ([], {})
+
+
+def test_the_page_of_one_experiment_has_none_to_choose(explorer):
+    assert not explorer.page.locator("#compared").is_visible()
+    assert "experiment" not in explorer.page.inner_text("#costs thead")
+
+
 UNSAFE = "</script><b>bold</b><img src=x onerror=fetch('http://127.0.0.1:9/')>&\"%{x}"
 
 
@@ -297,7 +402,7 @@ def test_names_reach_the_page_as_text(running, made, tmp_path):
     assert explorer.page.locator("b, img").count() == 0
     assert explorer.page.inner_text("#title") == UNSAFE
     assert UNSAFE in explorer.rows()["swim"][0][1]
-    explorer.page.evaluate("Plotly.Fx.hover('plot', [{curveNumber: 1, pointNumber: 1}])")
+    explorer.page.evaluate("Plotly.Fx.hover('plot', [{curveNumber: 2, pointNumber: 1}])")
     explorer.settle()
     assert UNSAFE in explorer.page.locator("#plot .hoverlayer").text_content()
     assert explorer.download("#save-table")[0].endswith(".csv")

@@ -112,6 +112,8 @@ def test_a_comparison_averages_over_seeds_what_its_experiments_made(project):
     claims = claims_page.read(folder / "summary/both/claims.json")
     assert claims["name"] == "both"
     assert (folder / "summary/both/claims.html").exists()
+    explored = (folder / "summary/both/explorer.html").read_text()
+    assert '"experiment":"both","experiments":["one","two"]' in explored
     assert "Nothing to be done" in project.make("comparisons")
 
     target = "figures/where-redrawn-0.1-sigma-0.3.svg"

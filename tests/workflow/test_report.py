@@ -22,7 +22,7 @@ REPORTS = {
     ),
     "several experiments": (
         ["one", "two", "run_", "comparisons"],
-        {CLAIMS: 4, EXPLORERS: 3, "one": 8, "two": 8, "run_": 5 + 2 * 3, "comparisons": 2},
+        {CLAIMS: 4, EXPLORERS: 4, "one": 8, "two": 8, "run_": 5 + 2 * 3, "comparisons": 2},
     ),
 }
 FIGURE = bytes.fromhex(

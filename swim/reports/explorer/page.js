@@ -1,60 +1,20 @@
 "use strict";
 // DATA is what swim/reports/explorer/data.py makes. Names in it may be anything: they reach the page
-// as text, never as HTML.
+// as text, never as HTML. Of several experiments, curves are drawn relative to each one's own full
+// write-verify, so that one line is within so many points for all of them.
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const SAME = 1e-12; // heights that differ by rounding are equal, as in crossings.py
 const WIDTH = 2; // of lines, in pixels
+// Where the numbers of experiments lie round a point, so that those of equal heights stay legible.
+const ROUND = ["top center", "bottom center", "middle right", "middle left", "top right", "bottom left",
+  "bottom right", "top left"];
 const GROUND = {day: "#ffffff", night: "#16181d"}; // as in page.css
-
-// --- where a curve crosses: the rule of swim/reports/crossings.py --------------------------------
-
-// The position on a rising curve from which on it is at or above zero; Infinity: it ends below.
-function crossing(above) {
-  const first = above.findIndex(height => height >= -SAME);
-  if (first < 0) return Infinity;
-  if (first === 0 || above[first] <= SAME) return first;
-  const low = above[first - 1], high = above[first];
-  return first - 1 + Math.min(Math.max(-low / (high - low), 0), 1);
-}
-
-// A value at a position; null where either of its points has none.
-function interpolate(place, values) {
-  const start = Math.floor(place), next = Math.min(start + 1, values.length - 1);
-  if (values[start] === null || values[next] === null) return null;
-  return values[start] + (place - start) * (values[next] - values[start]);
-}
-
-// The least and the largest position that a crossing may have: the ends of the gap that it is in.
-function aroundGaps(place, gaps) {
-  const start = Math.floor(place);
-  return place !== start && gaps[start] ? [start, start + 1] : [place, place];
-}
-
-// What a curve costs within so many percentage points: by column a value, or the ends of a gap.
-function spent(curve, within) {
-  const place = crossing(curve.above.map(height => height + within / 100));
-  if (place === Infinity) return null;
-  const [low, high] = aroundGaps(place, curve.gaps);
-  const costs = {};
-  for (const [column, values] of Object.entries(curve.costs)) {
-    const ends = [interpolate(low, values), interpolate(high, values)];
-    costs[column] = low === high ? {value: ends[0]} : {value: null, between: ends};
-  }
-  return costs;
-}
-
-// A curve's 95 % interval; between two steps the wider end of each, since both ends fall.
-function interval(ends, steps, within) {
-  const next = steps.findIndex(step => step >= within);
-  if (next < 0) return [ends.low.at(-1), ends.high.at(-1)];
-  return [ends.low[next], ends.high[steps[next] === within ? next : next - 1]];
-}
 
 // --- what is chosen ------------------------------------------------------------------------------
 
 const at = id => document.getElementById(id);
 const METHODS = Object.keys(DATA.methods);
-const shown = new Set(METHODS);
+const SEVERAL = DATA.experiments.length > 1;
+const shown = new Set(METHODS), compared = new Set(DATA.experiments);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let within = Number(DATA.within[Math.floor((DATA.within.length - 1) / 2)]);
 let sorted = {column: "", down: false};
@@ -62,7 +22,22 @@ let sorted = {column: "", down: false};
 const panel = () => DATA.panels.find(
   one => one.device === at("device").value && one.sigma === at("sigma").value);
 const axis = () => DATA.axes[at("axis").value];
-const drawn = () => METHODS.filter(name => shown.has(name) && name in panel().curves);
+const experiments = () => DATA.experiments.filter(name => compared.has(name));
+const number = experiment => DATA.experiments.indexOf(experiment) + 1;
+
+// The curves that are drawn: {method, experiment, curve, all: mean accuracy of full write-verify}.
+const drawn = () => METHODS.filter(method => shown.has(method)).flatMap(method => experiments()
+  .map(experiment => ({method, experiment, own: panel().members[experiment]}))
+  .filter(({own}) => method in own.curves)
+  .map(({method, experiment, own}) =>
+    ({method, experiment, curve: own.curves[method], all: own.references.all})));
+
+// Heights in the figure, in percentage points, of an accuracy, and of the line within so many points.
+const height = (accuracy, all) => 100 * (SEVERAL ? accuracy - all : accuracy);
+function lineHeight() {
+  const {all} = panel().members[DATA.experiments[0]].references;
+  return height(all, all) - within;
+}
 
 function make(tag, properties = {}, ...inside) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -117,25 +92,29 @@ function scale(values, log) {
   return {to, ticks: {tickmode: "array", tickvals, ticktext}, note, bent: true};
 }
 
-function hover(name, curve, i) {
+const called = ({method, experiment}) =>
+  DATA.methods[method].name + (SEVERAL ? `, ${number(experiment)} ${experiment}` : "");
+
+function hover(drawing, i) {
+  const {curve} = drawing;
   const costs = DATA.axes.map(one => `${one.short} ${short(curve.costs[one.column][i])}`);
   const half = curve.ci95[i] === null ? "" : ` ± ${percent(curve.ci95[i])}`;
   const p05 = curve.p05[i] === null ? "" :
     `p05 ${percent(curve.p05[i])} % [${percent(curve.p05_low[i])}, ${percent(curve.p05_high[i])}]`;
-  return [`<b>${plain(DATA.methods[name].name)}</b>`, `mean ${percent(curve.mean[i])}${half} %`, p05,
+  return [`<b>${plain(called(drawing))}</b>`, `mean ${percent(curve.mean[i])}${half} %`, p05,
     `${curve.chips[i]} chips`, ...costs].filter(Boolean).join("<br>");
 }
 
 // The line through a curve's points. On a logarithmic axis it is bent: points are joined by straight
 // lines in cost, as crossings are found.
-function path(curve, costs, x) {
+function path({curve, all}, costs, x) {
   const xs = [], ys = [], pieces = x.bent ? 12 : 1;
   curve.mean.forEach((mean, i) => {
     const next = i + 1 < costs.length && !curve.gaps[i] && costs[i + 1] !== null;
     if (costs[i] === null) return;
     for (let k = 0; k < (next ? pieces : 1); k++) {
       xs.push(x.to(costs[i] + (k ? k / pieces * (costs[i + 1] - costs[i]) : 0)));
-      ys.push(100 * (mean + (k ? k / pieces * (curve.mean[i + 1] - mean) : 0)));
+      ys.push(height(mean + (k ? k / pieces * (curve.mean[i + 1] - mean) : 0), all));
     }
     if (!next) {
       xs.push(null);
@@ -146,52 +125,64 @@ function path(curve, costs, x) {
 }
 
 function traces(night) {
-  const {column} = axis(), curves = panel().curves, names = drawn();
-  const all = names.flatMap(name => curves[name].costs[column]).filter(value => value !== null);
+  const {column} = axis(), drawings = drawn();
+  const all = drawings.flatMap(({curve}) => curve.costs[column]).filter(value => value !== null);
   const x = scale(all.length ? all : [0, 1], at("log").checked);
-  const ground = GROUND[night ? "night" : "day"];
-  const lines = names.flatMap(name => {
-    const curve = curves[name], look = DATA.methods[name], ink = colour(look, night);
+  const ground = GROUND[night ? "night" : "day"], crowded = drawings.length > 6;
+  const lines = drawings.flatMap(drawing => {
+    const {method, experiment, curve} = drawing;
+    const look = DATA.methods[method], ink = colour(look, night);
     const costs = curve.costs[column], marks = [...costs.keys()].filter(i => costs[i] !== null);
-    const common = {type: "scatter", name: plain(look.name), legendgroup: name};
+    const common = {type: "scatter", name: plain(called(drawing)), legendgroup: `${method}/${experiment}`};
     const marker = {symbol: look.symbol, size: 8, color: look.filled ? ink : ground, line: {color: ink, width: 1.5}};
     return [{
-      ...common, ...path(curve, costs, x), mode: "lines", hoverinfo: "skip", showlegend: false,
+      ...common, ...path(drawing, costs, x), mode: "lines", hoverinfo: "skip", showlegend: false,
       line: {color: ink, dash: look.dash, width: WIDTH},
     }, {
-      ...common, mode: "markers", marker, hoverinfo: "text", meta: name,
-      x: marks.map(i => x.to(costs[i])), y: marks.map(i => 100 * curve.mean[i]),
-      text: marks.map(i => hover(name, curve, i)), line: {color: ink, dash: look.dash, width: WIDTH},
+      ...common, x: [null], y: [null], mode: "lines+markers", marker, // an entry of the legend
+      line: {color: ink, dash: look.dash, width: WIDTH},
+    }, {
+      ...common, showlegend: false, mode: SEVERAL ? "markers+text" : "markers", marker, hoverinfo: "text", meta: method,
+      x: marks.map(i => x.to(costs[i])), y: marks.map(i => height(curve.mean[i], drawing.all)),
+      hovertext: marks.map(i => hover(drawing, i)),
+      text: marks.map((_, place) => SEVERAL && (!crowded || place === 1) ? String(number(experiment)) : ""),
+      textposition: ROUND[(number(experiment) - 1) % ROUND.length], textfont: {color: ink, size: 12},
       error_y: {type: "data", array: marks.map(i => 100 * (curve.ci95[i] ?? 0)), color: ink, thickness: 1, width: 3},
     }];
   });
   return {lines, x, all};
 }
 
+// Lines that all methods of an experiment share: [name, height].
+const levels = () => experiments().flatMap(name => {
+  const own = panel().members[name].references;
+  return Object.entries(own).map(([reference, value]) => [reference, height(value, own.all)]);
+});
+
 function figure(night = dark.matches, forPaper = false) {
-  const {lines, x, all} = traces(night), own = panel();
+  const {lines, x, all} = traces(night), shared = levels();
   const text = night ? "#e6e8eb" : "#1c1f24", rule = night ? "#3b424d" : "#d5d9df";
   const accent = night ? "#7cb8ff" : "#0b5cad";
-  const height = 100 * own.references.all - within;
+  const line = lineHeight(), full = line + within;
   const heights = lines.flatMap(line => line.y).filter(value => value !== null);
-  const top = Math.max(...Object.values(own.references).map(value => 100 * value), ...heights);
-  const bottom = at("near").checked ? Math.min(height, 100 * own.references.all - 2) - 0.5 * within
-    : Math.min(height, ...heights, 100 * own.references.none);
+  const top = Math.max(full, ...shared.map(([, value]) => value), ...heights);
+  const bottom = at("near").checked ? Math.min(line, full - 2) - 0.5 * within
+    : Math.min(line, ...heights, ...shared.filter(([name]) => name === "none").map(([, value]) => value));
   const room = 0.04 * (top - bottom) || 1, low = bottom - room;
-  const shapes = Object.entries(own.references).map(([name, value]) => ({
-    type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * value, y1: 100 * value, layer: "below",
+  const shapes = shared.map(([name, value]) => ({
+    type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, layer: "below",
     line: {color: night ? "#a3abb6" : "#595959", width: 1, dash: DATA.references[name].dash},
   }));
-  if (forPaper) shapes.push({type: "line", xref: "paper", x0: 0, x1: 1, y0: height, y1: height,
+  if (forPaper) shapes.push({type: "line", xref: "paper", x0: 0, x1: 1, y0: line, y1: line,
     line: {color: accent, width: 1}});
-  for (const name of drawn()) {
-    const cost = spent(own.curves[name], within)?.[axis().column];
+  for (const {method, curve} of drawn()) {
+    const cost = spent(curve, within)?.[axis().column];
     if (!cost) continue;
     const ends = (cost.between ?? [cost.value, cost.value]).map(value => x.to(value));
-    const ink = colour(DATA.methods[name], night);
-    if (cost.between) shapes.push({type: "line", x0: ends[0], x1: ends[1], y0: height, y1: height,
+    const ink = colour(DATA.methods[method], night);
+    if (cost.between) shapes.push({type: "line", x0: ends[0], x1: ends[1], y0: line, y1: line,
       line: {color: ink, width: 4, dash: "dot"}});
-    else shapes.push({type: "line", x0: ends[0], x1: ends[0], y0: low, y1: height,
+    else shapes.push({type: "line", x0: ends[0], x1: ends[0], y0: low, y1: line,
       line: {color: ink, width: 1.2, dash: "dot"}});
   }
   const places = all.map(x.to), span = Math.max(...places) - Math.min(...places) || 1;
@@ -203,7 +194,7 @@ function figure(night = dark.matches, forPaper = false) {
     margin: {l: 58, r: forPaper ? 14 : narrow() ? 44 : 86, t: forPaper ? 40 : 10, b: 48}, showlegend: forPaper,
     ...(forPaper ? {title: {text: plain(heading()), font: {size: 13}}} : {}),
     xaxis: {title: {text: axis().label + x.note}, gridcolor: rule, zeroline: false, range: all.length ? range : [0, 1], ...x.ticks},
-    yaxis: {title: {text: "accuracy (%)"}, gridcolor: rule, zeroline: false, range: [low, top + room]},
+    yaxis: {title: {text: SEVERAL ? "points above full write-verify" : "accuracy (%)"}, gridcolor: rule, zeroline: false, range: [low, top + room]},
     shapes,
   }};
 }
@@ -214,7 +205,7 @@ const heading = () => [DATA.title, DATA.devices[panel().device], `σ = ${panel()
 function placeLine() {
   const y = at("plot")._fullLayout?.yaxis, line = at("line");
   if (!y) return;
-  const top = y._offset + y.l2p(100 * panel().references.all - within);
+  const top = y._offset + y.l2p(lineHeight());
   line.style.display = top < y._offset - 1 || top > y._offset + y._length + 1 ? "none" : "block";
   line.style.top = `${top}px`;
   line.style.left = `${at("plot")._fullLayout.xaxis._offset}px`;
@@ -228,40 +219,67 @@ function draw() {
 
 // --- the tables ----------------------------------------------------------------------------------
 
-// A row per method that is drawn: costs with their intervals, over SWIM's, and a remark.
+// A row per curve that is drawn: costs with their intervals, over SWIM's, and a remark. Before the
+// rows of several experiments one of their averages.
 function rows() {
-  const own = panel(), swim = own.curves.swim && spent(own.curves.swim, within)?.[axis().column].value;
-  return drawn().map(name => {
-    const curve = own.curves[name], costs = spent(curve, within), nwc = curve.costs.nwc;
-    const row = {name, costs: {}, note: ""};
-    for (const {column} of DATA.axes) {
-      const ends = curve.intervals[column];
-      row.costs[column] = {value: null, ...(costs?.[column]), interval: ends ? interval(ends, own.steps, within) : null};
-    }
-    const {value, between} = row.costs.nwc;
-    row.ratio = swim ? row.costs[axis().column].value / swim : null;
-    if (!costs) {
-      row.note = `not reached by NWC ${short(Math.max(...nwc))}`;
-      row.ratio = null;
-    } else if (between) {
-      row.note = `between NWC ${short(between[0])} and ${short(between[1])}: not measured there`;
-      row.ratio = null;
-    } else if (value === 0) row.note = "within at no rewrite";
-    else {
-      const least = Math.min(...nwc.filter(one => one > 0));
-      if (value < least) row.note = `below the first point, NWC ${short(least)}`;
-    }
-    return row;
+  const groups = Map.groupBy(drawn(), ({method}) => method);
+  const swim = groups.get("swim") ?? everyCurve("swim");
+  return [...groups.values()].flatMap(drawings => {
+    const each = drawings.map(drawing => rowOf([drawing], swim.filter(one => one.experiment === drawing.experiment)));
+    return each.length > 1 ? [rowOf(drawings, swim), ...each] : each;
   });
 }
 
+// The curves of a method that may not be drawn.
+const everyCurve = method => experiments().map(experiment => ({experiment, own: panel().members[experiment]}))
+  .filter(({own}) => method in own.curves).map(({experiment, own}) => ({experiment, curve: own.curves[method]}));
+
+// Of each column the cost of one curve, or the average of several; null where some do not reach it.
+function costsOf(drawings) {
+  const each = drawings.map(({curve}) => spent(curve, within));
+  if (each.length === 0 || each.includes(null)) return null;
+  return Object.fromEntries(DATA.axes.map(({column}) => [column,
+    each.length > 1 ? averaged(each.map(costs => costs[column]), DATA.student) : each[0][column]]));
+}
+
+function rowOf(drawings, swim) {
+  const [{method, experiment, curve}] = drawings, several = drawings.length > 1;
+  const costs = costsOf(drawings), {column} = axis();
+  const row = {method, experiment: several ? "" : experiment, of: drawings.length, costs: {}};
+  for (const one of DATA.axes) {
+    const ends = several ? null : curve.intervals[one.column];
+    row.costs[one.column] = {value: null, interval: ends ? interval(ends, panel().steps, within) : null,
+      ...(costs?.[one.column])};
+  }
+  const own = row.costs[column].value, theirs = costsOf(swim)?.[column].value;
+  row.ratio = own !== null && theirs ? own / theirs : null;
+  row.note = remark(row.costs.nwc, drawings);
+  return row;
+}
+
+function remark({value, between}, drawings) {
+  const missing = drawings.filter(({curve}) => spent(curve, within) === null).length;
+  if (missing) {
+    const last = Math.min(...drawings.map(({curve}) => Math.max(...curve.costs.nwc)));
+    const some = drawings.length > 1 ? ` by ${missing} of ${drawings.length} experiments` : "";
+    return `not reached by NWC ${short(last)}${some}`;
+  }
+  if (between) return `between NWC ${short(between[0])} and ${short(between[1])}: not measured there`;
+  if (value === 0) return "within at no rewrite";
+  const least = Math.min(...drawings.flatMap(({curve}) => curve.costs.nwc).filter(one => one > 0));
+  return value < least ? `below the first point, NWC ${short(least)}` : "";
+}
+
+const whose = row => row.experiment ? `${number(row.experiment)} ${row.experiment}` : `mean of ${row.of}`;
+
 function heads() {
-  return [["name", "method"], ...DATA.axes.map(one => [one.column, one.short]),
+  return [["name", "method"], ...(SEVERAL ? [["experiment", "experiment"]] : []), ...DATA.axes.map(one => [one.column, one.short]),
     ["ratio", `${axis().short} / SWIM’s`], ["note", "remark"]];
 }
 
 function key(row, column) {
-  if (column === "name") return DATA.methods[row.name].name.toLowerCase();
+  if (column === "name") return DATA.methods[row.method].name.toLowerCase();
+  if (column === "experiment") return row.experiment ? number(row.experiment) : 0;
   if (column === "note") return row.note;
   const cost = column === "ratio" ? {value: row.ratio} : row.costs[column];
   return cost.value ?? cost.between?.[0] ?? Infinity;
@@ -296,7 +314,7 @@ function makeHeads() {
       sorted = {column, down: sorted.column === column && !sorted.down};
       tabulate();
     };
-    return make("th", {scope: "col"}, button);
+    return make("th", {scope: "col", className: column === "experiment" ? "words" : ""}, button);
   })));
 }
 
@@ -314,27 +332,28 @@ function tabulate() {
   at("rounded").hidden = panel().steps.includes(within);
   labelHeads();
   at("costs").tBodies[0].replaceChildren(...ordered().map(row => {
-    const look = DATA.methods[row.name];
-    const line = make("tr", {}, make("td", {}, swatch(look, colour(look)), ` ${look.name}`),
+    const look = DATA.methods[row.method];
+    const line = make("tr", {className: row.experiment ? "" : "mean"},
+      make("td", {}, swatch(look, colour(look)), ` ${look.name}`),
+      ...(SEVERAL ? [make("td", {className: "words"}, whose(row))] : []),
       ...DATA.axes.map(one => cell(row.costs[one.column])), make("td", {}, short(row.ratio)),
       make("td", {}, row.note));
-    line.dataset.method = row.name;
+    line.dataset.method = row.method;
+    line.dataset.experiment = row.experiment;
     return line;
   }));
   listPoints();
 }
 
 function listPoints() {
-  const words = ["method", "fraction", ...DATA.axes.map(one => one.short), "mean (%)", "p05 (%)", "chips"];
+  const words = ["method", ...(SEVERAL ? ["experiment"] : []), "fraction", ...DATA.axes.map(one => one.short), "mean (%)", "p05 (%)", "chips"];
   at("points").tHead.replaceChildren(make("tr", {}, ...words.map(word => make("th", {scope: "col"}, word))));
-  at("points").tBodies[0].replaceChildren(...drawn().flatMap(name => {
-    const curve = panel().curves[name];
-    return curve.mean.map((mean, i) => make("tr", {}, ...[
-      DATA.methods[name].name, curve.fraction[i], ...DATA.axes.map(one => short(curve.costs[one.column][i])),
+  at("points").tBodies[0].replaceChildren(...drawn().flatMap(({method, experiment, curve}) =>
+    curve.mean.map((mean, i) => make("tr", {}, ...[
+      DATA.methods[method].name, ...(SEVERAL ? [`${number(experiment)} ${experiment}`] : []), curve.fraction[i], ...DATA.axes.map(one => short(curve.costs[one.column][i])),
       percent(mean) + (curve.ci95[i] === null ? "" : ` ± ${percent(curve.ci95[i])}`),
       curve.p05[i] === null ? "–" : percent(curve.p05[i]), curve.chips[i] ?? "–",
-    ].map(text => make("td", {}, String(text)))));
-  }));
+    ].map(text => make("td", {}, String(text)))))));
 }
 
 // --- downloads -----------------------------------------------------------------------------------
@@ -349,21 +368,20 @@ function tableOfCosts() {
   const ends = DATA.axes.flatMap(one => one.resampled
     ? [one.column, `${one.column}_low`, `${one.column}_high`] : [one.column]);
   const head = ["experiment", "device", "sigma", "within", "method", ...ends,
-    "between_low", "between_high", "remark"];
-  return [head, ...ordered().map(row => [DATA.experiment, panel().device, panel().sigma, within,
-    row.name, ...DATA.axes.flatMap(one => [row.costs[one.column].value, ...(row.costs[one.column].interval ?? [])]),
-    ...(row.costs.nwc.between ?? [null, null]), row.note])];
+    "between_low", "between_high", "remark", ...(SEVERAL ? ["intervals_over"] : [])];
+  return [head, ...ordered().map(row => [row.experiment || whose(row), panel().device, panel().sigma, within,
+    row.method, ...DATA.axes.flatMap(one => [row.costs[one.column].value, ...(one.resampled ? row.costs[one.column].interval ?? [null, null] : [])]),
+    ...(row.costs.nwc.between ?? [null, null]), row.note,
+    ...(SEVERAL ? [row.experiment ? "chips" : "experiments"] : [])])];
 }
 
 function tableOfCurves() {
   const columns = ["mean", "ci95", "p05", "p05_low", "p05_high", "chips"];
   const head = ["experiment", "device", "sigma", "method", "fraction",
     ...DATA.axes.map(one => one.column), ...columns];
-  return [head, ...drawn().flatMap(name => {
-    const curve = panel().curves[name];
-    return curve.mean.map((_, i) => [DATA.experiment, panel().device, panel().sigma, name,
-      curve.fraction[i], ...DATA.axes.map(one => curve.costs[one.column][i]), ...columns.map(c => curve[c][i])]);
-  })];
+  return [head, ...drawn().flatMap(({method, experiment, curve}) => curve.mean.map((_, i) =>
+    [experiment, panel().device, panel().sigma, method, curve.fraction[i],
+      ...DATA.axes.map(one => curve.costs[one.column][i]), ...columns.map(c => curve[c][i])]))];
 }
 
 function save(content, type, ending) {
@@ -422,7 +440,7 @@ function byKey(event) {
 function drag(event) {
   const y = at("plot")._fullLayout.yaxis, top = at("plot").getBoundingClientRect().top;
   const accuracy = y.p2l(event.clientY - top - y._offset);
-  setWithin(nearest(100 * panel().references.all - accuracy));
+  setWithin(nearest(lineHeight() + within - accuracy));
 }
 
 function choose() {
@@ -432,13 +450,21 @@ function choose() {
   at("slider").max = own.steps.length - 1;
   for (const name of ["min", "max"]) at("line").setAttribute(`aria-value${name}`, name === "min" ? 0 : own.steps.at(-1));
   listMethods();
-  at("references").replaceChildren(...Object.entries(own.references).map(([name, value]) =>
-    make("li", {}, swatch(DATA.references[name], "currentColor"), `${DATA.references[name].name} ${percent(value)} %`)));
+  listReferences();
   setWithin(within);
 }
 
+function listReferences() {
+  const known = experiments().map(name => [number(name), panel().members[name].references]);
+  at("references").replaceChildren(...Object.entries(DATA.references).flatMap(([name, look]) => {
+    const values = known.filter(([, own]) => name in own).map(([place, own]) =>
+      `${percent(own[name])} %${SEVERAL ? ` (${place})` : ""}`);
+    return values.length ? [make("li", {}, swatch(look, "currentColor"), `${look.name} ${values.join(", ")}`)] : [];
+  }));
+}
+
 function listMethods() {
-  const names = METHODS.filter(name => name in panel().curves);
+  const names = METHODS.filter(name => Object.values(panel().members).some(own => name in own.curves));
   at("methods").replaceChildren(...names.map(name => {
     const look = DATA.methods[name], box = make("input", {type: "checkbox", checked: shown.has(name), value: name});
     box.onchange = () => {
@@ -446,6 +472,21 @@ function listMethods() {
       update();
     };
     return make("label", {}, box, swatch(look, colour(look)), make("span", {}, look.name));
+  }));
+}
+
+// Made once: they are the same for every device and sigma.
+function listExperiments() {
+  at("compared").hidden = !SEVERAL;
+  at("averages").hidden = !SEVERAL;
+  at("experiments").replaceChildren(...DATA.experiments.map(name => {
+    const box = make("input", {type: "checkbox", checked: true, value: name});
+    box.onchange = () => {
+      compared[box.checked ? "add" : "delete"](name);
+      listReferences();
+      update();
+    };
+    return make("label", {}, box, make("span", {}, `${number(name)} ${name}`));
   }));
 }
 
@@ -506,6 +547,7 @@ async function start() {
     return button;
   }));
   makeHeads();
+  listExperiments();
   listen();
   chooseDevice();
   try {

@@ -26,7 +26,7 @@ def page(data: Mapping[str, Any]) -> str:
         "DATA": embedded(data),
         "VERSION": escape(get_plotlyjs_version()),
         "PLOTLY": base64.b64encode(packed).decode(),
-        "SCRIPT": _read("page.js"),
+        "SCRIPT": _read("costs.js") + _read("page.js"),
     }
     # In one go, so that a name in the data is never taken for one of these words.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html"))

@@ -28,6 +28,15 @@ def fails(capsys, *arguments):
     return error
 
 
+@pytest.mark.parametrize("members", [(), ("a",), ("a", "a"), ("a", "b", "c")])
+def test_each_of_several_folders_to_explore_has_a_name_of_its_own(capsys, tmp_path, members):
+    named = [part for name in members for part in ("--member", name)]
+    written = tmp_path / "explorer.html"
+    error = fails(capsys, "explore", "one", "two", "--experiment", "both", *named, "--out", written)
+    assert "give each of several folders a --member NAME of its own" in error
+    assert not written.exists()
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_has_help(step):
     text = run(step, "--help")

@@ -22,9 +22,9 @@ ENDS = {"none/0": (0.0, 0.0), "all/1": (1.0, 6.5)}
 WITHIN = ("0.1", "0.5", "1", "3.33")
 
 
-def write(folder, chips=64):
+def write(folder, chips=64, seed=3):
     """Chips files of two devices and sigmas; paths. Curves rise and fall by chance."""
-    generator = np.random.default_rng(3)
+    generator = np.random.default_rng(seed)
     columns = ("chip", "accuracy", "loss", "nwc", "reads", "images")
     paths = []
     points = dict(ENDS)
@@ -52,7 +52,20 @@ def paths(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(paths):
-    return data.explorer_data(paths, "mine", WITHIN, Words("LeNet", "MNIST"), resamples=200)
+    said = Words("LeNet", "MNIST")
+    return data.explorer_data({"mine": paths}, "mine", WITHIN, said, resamples=200)
+
+
+@pytest.fixture(scope="module")
+def other_paths(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("chips"), seed=4)
+
+
+@pytest.fixture(scope="module")
+def both(paths, other_paths):
+    """What a comparison of two experiments shows."""
+    members = {"mine": paths, "other": other_paths}
+    return data.explorer_data(members, "both", WITHIN, Words("LeNet", "MNIST"), resamples=200)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +73,12 @@ def table(paths):
     return accuracy_tables.accuracy_table(paths, {})
 
 
-def panels(found):
-    return {(one["device"], one["sigma"]): one for one in found["panels"]}
+def panels(found, name="mine"):
+    """Device and sigma -> what one experiment has there."""
+    return {
+        (one["device"], one["sigma"]): {"steps": one["steps"], **one["members"][name]}
+        for one in found["panels"]
+    }
 
 
 def test_points_are_the_rows_of_accuracy_csv(found, table):
@@ -143,7 +160,7 @@ def test_steps_begin_at_zero_and_reach_the_largest_drop(most):
 def test_without_full_write_verify_there_is_nothing_to_be_within_of(paths):
     rest = [path for path in paths if not str(path).endswith("two/sigma-0.3/all/1.csv")]
     with pytest.raises(DataError, match=r"two/sigma-0\.3/all/1\.csv is missing"):
-        data.explorer_data(rest, "mine", WITHIN, Words(), resamples=20)
+        data.explorer_data({"mine": rest}, "mine", WITHIN, Words(), resamples=20)
 
 
 def test_chips_on_samples_of_images_have_no_percentile(tmp_path):
@@ -152,9 +169,47 @@ def test_chips_on_samples_of_images_have_no_percentile(tmp_path):
     for path in sampled:
         read = pd.read_csv(path).assign(images=lambda t: 1000 + t["chip"])
         files.write_rows(path, tuple(read), list(read.itertuples(index=False, name=None)))
-    panel = data.explorer_data(sampled, "mine", WITHIN, Words(), resamples=20)["panels"][0]
+    made = data.explorer_data({"mine": sampled}, "mine", WITHIN, Words(), resamples=20)
+    panel = panels(made)["one", "0.1"]
     assert panel["curves"]["swim"]["p05"] == [None] * 5
     assert None not in panel["curves"]["swim"]["ci95"]
+
+
+def test_a_comparison_has_each_experiment_as_its_own_explorer_has_it(found, both, other_paths):
+    alone = data.explorer_data({"other": other_paths}, "other", WITHIN, Words(), resamples=200)
+    assert found["experiments"] == ["mine"]
+    assert both["experiments"] == ["mine", "other"]
+    assert both["experiment"] == "both"
+    for name, own in (("mine", found), ("other", alone)):
+        for place, panel in panels(own, name).items():
+            shared = panels(both, name)[place]
+            assert shared["references"] == panel["references"]
+            common = [step for step in panel["steps"] if step in shared["steps"]]
+            assert {float(part) for part in WITHIN} <= set(common)
+            for method, curve in panel["curves"].items():
+                other = shared["curves"][method]
+                assert {**other, "intervals": None} == {**curve, "intervals": None}
+                for column, ends in curve["intervals"].items():
+                    for end, values in ends.items():
+                        wider = dict(
+                            zip(shared["steps"], other["intervals"][column][end], strict=True)
+                        )
+                        own_steps = dict(zip(panel["steps"], values, strict=True))
+                        assert [own_steps[step] for step in common] == [
+                            wider[step] for step in common
+                        ]
+
+
+def test_students_t_is_there_for_every_number_of_experiments(found, both):
+    assert found["student"] == []
+    assert both["student"] == pytest.approx([12.7062], rel=1e-5)
+
+
+def test_experiments_with_other_points_are_no_comparison(paths, other_paths):
+    fewer = [path for path in other_paths if not str(path).endswith("two/sigma-0.3/swim/0.1.csv")]
+    members = {"mine": paths, "other": fewer}
+    with pytest.raises(DataError, match="both: its seeds' chips files are not of the same points"):
+        data.explorer_data(members, "both", WITHIN, Words(), resamples=20)
 
 
 class Inventory(HTMLParser):
@@ -232,7 +287,12 @@ def test_the_page_has_the_ground_that_colours_are_made_for(found):
 
 
 def test_the_page_names_no_method_but_the_one_that_others_are_divided_by():
-    text = page._read("page.js") + page._read("page.css") + page._read("page.html")
+    text = (
+        page._read("page.js")
+        + page._read("costs.js")
+        + page._read("page.css")
+        + page._read("page.html")
+    )
     names = {*style._KNOWN, *(own.name for own in style._KNOWN.values())} - {"swim", "SWIM"}
     words = set(re.findall(r"[\w-]+", text))
     assert {name for name in names if name in words} <= {"random", "second", "saliency"}

@@ -117,7 +117,7 @@ def test_the_text_of_a_digest_is_that_of_nested_lists():
         assert code_digest._skeleton(tree) == json.dumps(nested_lists(tree))
     name = "swim.reports.explorer"
     pages = code_digest._pages(name)
-    assert len(pages) == 3
+    assert len(pages) == 4
     expected = json.dumps([nested_lists(code_digest._tree(name)), *pages])
     assert code_digest._content(name) == expected
     contents = {name: json.loads(expected)}

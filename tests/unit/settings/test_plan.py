@@ -151,6 +151,8 @@ def test_a_comparison_is_shown_as_its_first_experiment(plan):
     assert plan.shown(compared) == ["one", "two"]
     assert plan.summarise(compared) == plan.summarise(own)
     assert plan.within(compared) == "--within 0.5 --within 1"
+    assert plan.members(compared) == "--member one --member two"
+    assert plan.members(own) == ""
     assert plan.report_category(At(place="summary/both")) == "comparisons"
     assert plan.report_category(At(place="one")) == "one"
     (label,) = plan.report_label_of_cycles(At(place="summary/both", sigma="0.1")).values()
