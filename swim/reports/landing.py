@@ -21,6 +21,14 @@ from swim.settings import DeviceSettings, ModelSettings, layout
 _MARKUP = re.compile(r"([^\w\s]|_)")
 _HEADS = ("verdict", "claim", "measured here")  # Snakemake shows the page in a narrow column
 
+# Snakemake centres a page in the window, and nobody can scroll to the top of a taller one.
+_FROM_THE_TOP = (
+    ".. raw:: html",
+    "",
+    "   <style>.items-center.overflow-auto { align-items: safe center; }</style>",
+    "",
+)
+
 
 def text(experiments: Sequence[str], places: Sequence[str], commit: str = "") -> str:
     """The page.
@@ -33,7 +41,7 @@ def text(experiments: Sequence[str], places: Sequence[str], commit: str = "") ->
     judged = [claims_page.read(file) for file in places if Path(file).exists()]
     stored = {name: _settings(name) for name in experiments}
     known = {name: own for name, own in stored.items() if own}
-    lines = ["Selective write-verify: what holds here", "=" * 42, ""]
+    lines = [*_FROM_THE_TOP, "Selective write-verify: what holds here", "=" * 42, ""]
     for found in judged:
         lines += _heading(f"Claims: {found['name']}") + table(_HEADS, _verdicts(found))
     if judged:

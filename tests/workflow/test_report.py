@@ -96,6 +96,14 @@ def test_every_click_in_a_report_shows_what_it_says(opened, name):
     assert "Selective write-verify: what holds here" in page.page.locator("#app").inner_text()
 
 
+def test_the_top_of_a_first_page_that_is_taller_than_the_window_is_shown(opened):
+    page = opened("one sigma")
+    title = page.page.get_by_role("heading", name="Selective write-verify: what holds here")
+    # As tall as one with claims and machines.
+    page.page.evaluate("document.querySelector('#app .prose').style.height = '3000px'")
+    assert title.bounding_box()["y"] >= 0
+
+
 @pytest.mark.parametrize("name", reports("one sigma"))
 def test_a_search_shows_all_results_that_it_finds(opened, name):
     page = opened(name)
