@@ -23,9 +23,9 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from swim.errors import SettingError
+from swim.runtime.source_summaries import Summary, quoted, summarise, summary_of_ours
 from swim.settings import registry
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +55,7 @@ INERT = frozenset(
         "swim.runtime.progress_bar",
         "swim.settings.registry",
         "swim.runtime.code_digest",
+        "swim.runtime.source_summaries",
         "swim.settings",
         "swim.settings.experiments",
         "swim.settings.inputs",
@@ -148,7 +149,7 @@ def sources(*modules: str, **chosen: str) -> tuple[str, ...]:
 
 @functools.cache
 def _digest(modules: tuple[str, ...], homes: tuple[str, ...]) -> str:
-    contents = ", ".join(f"{_quoted(name)}: {_content(name)}" for name in modules)
+    contents = ", ".join(f"{quoted(name)}: {_content(name)}" for name in modules)
     text = f"[{{{contents}}}, {json.dumps(homes)}]"
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -157,7 +158,7 @@ def _digest(modules: tuple[str, ...], homes: tuple[str, ...]) -> str:
 def _content(name: str) -> str:
     """What a module adds to a digest, in JSON: most are part of many."""
     release, pages = _release(name), _pages(name)
-    own = _quoted(release) if release else _skeleton(_tree(name))
+    own = quoted(release) if release else _summary(name)["skeleton"]
     return f"[{', '.join([own, *map(json.dumps, pages)])}]" if pages else own
 
 
@@ -260,8 +261,14 @@ def _own(top: str) -> list[Path]:
 def _tree(name: str) -> ast.Module:
     path = _path(name)
     assert path is not None
-    try:
+    with _explained(path):
         return ast.parse(path.read_bytes())
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, SyntaxError, ValueError, RecursionError) as error:
         raise SettingError(f"{path}: cannot be read as Python ({error})") from error
 
@@ -274,49 +281,30 @@ def _package(name: str) -> list[str]:
 
 
 @functools.cache
-def _imported(name: str) -> tuple[str, ...]:
-    """What a module imports: most are imported by many."""
+def _summary(name: str) -> Summary:
+    """What digests take from a module's source; that of a module of ours is kept for next time."""
     path = _path(name)
-    text = path.read_bytes() if path else b""
-    # Another spelling of these names has letters beyond ASCII.
-    calls = not text.isascii() or any(call.encode() in text for call in _CALLS)
-    return tuple(_imports(_tree(name), _package(name), calls))
+    assert path is not None
+    with _explained(path):
+        if name.partition(".")[0] == "swim":
+            return summary_of_ours(path)
+        return summarise(path.read_bytes(), _tree(name))
 
 
-_CALLS = ("import_module", "__import__", "run_module")
-# What statements are in; expressions have calls, but no import statements.
-_BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)
+@functools.cache
+def _imported(name: str) -> tuple[str, ...]:
+    """Absolute names of what a module imports: most are imported by many."""
+    package = _package(name)
+    return tuple(_absolute(package, *found) for found in _summary(name)["imports"])
 
 
-def _imports(node: ast.AST, package: list[str], calls: bool) -> Iterator[str]:
-    """Absolute module names in import statements, those for type checkers alone excepted.
-
-    Args:
-        node: whose children are looked through.
-        package: that relative imports start from.
-        calls: whether calls of :data:`_CALLS` may be there, so that expressions are read as well.
-    """
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and _last_name(child.test) == "TYPE_CHECKING":
-            yield from _imports(ast.Module(child.orelse, []), package, calls)
-        elif isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            yield from _imported_from(child, package)
-        elif calls or isinstance(child, _BLOCKS):
-            if isinstance(child, ast.Call):
-                yield from _imported_by_call(child, package)
-            yield from _imports(child, package, calls)
-
-
-def _imported_from(node: ast.ImportFrom, package: list[str]) -> Iterator[str]:
-    """The module, and each name of it, which may be a module, too."""
-    above = package[: len(package) + 1 - node.level] if node.level else []
-    module = ".".join([*above, *([node.module] if node.module else [])])
-    yield module
-    homes = _lazy_exports(module)
-    for alias in node.names:
-        yield homes.get(alias.name, f"{module}.{alias.name}")
+def _absolute(package: list[str], level: int, module: str, attribute: str) -> str:
+    """The module that an import statement names, or the one where its attribute is, or may be."""
+    above = package[: len(package) + 1 - level] if level else []
+    module = ".".join([*above, *([module] if module else [])])
+    if not attribute:
+        return module
+    return _lazy_exports(module).get(attribute, f"{module}.{attribute}")
 
 
 @functools.cache
@@ -325,50 +313,4 @@ def _lazy_exports(package: str) -> Mapping[str, str]:
     path = _path(package) if package.partition(".")[0] == "swim" else None
     if path is None or path.name != "__init__.py":
         return {}
-    calls = [node for node in ast.walk(_tree(package)) if isinstance(node, ast.Call)]
-    homes = [c.args[1] for c in calls if _last_name(c.func) == "exports"]
-    return {name: home for node in homes for name, home in ast.literal_eval(node).items()}
-
-
-def _imported_by_call(node: ast.Call, package: list[str]) -> Iterator[str]:
-    """The module of ``import_module("name")`` and its like, where the name is written out."""
-    if _last_name(node.func) in _CALLS and node.args:
-        (first, *_) = node.args
-        if isinstance(first, ast.Constant) and isinstance(first.value, str):
-            name = first.value.lstrip(".")
-            level = len(first.value) - len(name)
-            above = package[: len(package) + 1 - level] if level else []
-            yield ".".join([*above, name])
-
-
-def _last_name(node: ast.expr) -> str:
-    """``c`` of ``c`` and of ``a.b.c``."""
-    return getattr(node, "attr", "") or getattr(node, "id", "")
-
-
-_quoted = json.encoder.encode_basestring_ascii
-
-
-def _skeleton(node: Any) -> str:
-    """A tree as nested lists that no formatting and no Python version's defaults change, in JSON.
-
-    Written as text at once, since every run of Snakemake does this for some 150 modules.
-    """
-    if isinstance(node, list):
-        return f"[{', '.join([_skeleton(item) for item in node if not _is_docstring(item)])}]"
-    if not isinstance(node, ast.AST):
-        return _quoted(repr(node))
-    parts = [f'"{type(node).__name__}"']
-    for name in node._fields:
-        value = getattr(node, name, None)
-        if value is not None and value != []:
-            parts.append(f'["{name}", {_skeleton(value)}]')
-    return f"[{', '.join(parts)}]"
-
-
-def _is_docstring(node: Any) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return _summary(package)["exports"]

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from swim.errors import SettingError
-from swim.runtime import code_digest
+from swim.runtime import code_digest, source_summaries
 from swim.runtime.files import write_table, write_text
 from swim.settings import registry
 from tests.unit.conftest import forget_sources
@@ -36,8 +36,8 @@ CHOICES = {
 @pytest.fixture(scope="module", autouse=True)
 def sources_read_once():
     """A source with the same bytes is parsed once: most files are the same in all tests."""
-    trees, skeletons = {}, {}
-    parse, skeleton = ast.parse, code_digest._skeleton
+    trees, summaries = {}, {}
+    parse, summarise = ast.parse, source_summaries.summarise
 
     def tree_of(source, *args, **options):
         if args or options or not isinstance(source, bytes):
@@ -46,16 +46,17 @@ def sources_read_once():
             trees[source] = parse(source)
         return trees[source]
 
-    def skeleton_of(node):
-        if not isinstance(node, ast.Module):
-            return skeleton(node)
-        if node not in skeletons:
-            skeletons[node] = skeleton(node)
-        return skeletons[node]
+    def summary_of(source, tree, exports=False):
+        key = source, exports
+        if key not in summaries:
+            summaries[key] = summarise(source, tree, exports)
+        return summaries[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ast, "parse", tree_of)
-        patch.setattr(code_digest, "_skeleton", skeleton_of)
+        patch.setattr(source_summaries, "summarise", summary_of)
+        # Nothing is kept beside the sources, so that their edits are what counts here.
+        patch.setattr(sys, "dont_write_bytecode", True)
         yield
 
 
@@ -93,7 +94,7 @@ def digests():
 def nested_lists(node):
     """What a module adds to a digest, as lists: the slow twin of its text."""
     if isinstance(node, list):
-        return [nested_lists(item) for item in node if not code_digest._is_docstring(item)]
+        return [nested_lists(item) for item in node if not source_summaries._is_docstring(item)]
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = [[name, nested_lists(value)] for name, value in ast.iter_fields(node)
@@ -114,7 +115,7 @@ def test_the_text_of_a_digest_is_that_of_nested_lists():
     files = [*(code_digest.ROOT / "runtime").glob("*.py"), code_digest.ROOT / "cli/__init__.py"]
     for source in [LAYOUT, *(file.read_text() for file in files)]:
         tree = ast.parse(source)
-        assert code_digest._skeleton(tree) == json.dumps(nested_lists(tree))
+        assert source_summaries._skeleton(tree) == json.dumps(nested_lists(tree))
     name = "swim.reports.explorer"
     pages = code_digest._pages(name)
     assert len(pages) == 4
@@ -362,18 +363,44 @@ def test_an_unknown_choice():
         code_digest.digest("select", method="swin")
 
 
-def modules_of(*arguments):
-    code = (
-        "import sys; from swim.cli import cli\n"
-        f"cli.main({[str(a) for a in arguments]!r}, standalone_mode=False)\n"
-        "print('MODULES', *[m for m in sys.modules if m.split('.')[0] == 'swim'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return set(done.stdout.rsplit("MODULES", 1)[1].split())
+# A process that has the libraries and nothing of ours, forked for each command that it is told.
+STEPS = """
+import json, os, sys
+import click, matplotlib.backends.backend_agg, matplotlib.figure, pandas, pydantic
+import safetensors.torch, scipy.stats, torch, torchvision
+for line in sys.stdin:
+    process = os.fork()
+    if process == 0:
+        answer, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        from swim.cli import cli
+        cli.main(json.loads(line), standalone_mode=False)
+        ours = [name for name in sys.modules if name.split(".")[0] == "swim"]
+        os.write(answer, f"{' '.join(ours)}\\n".encode())
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0, line
+"""
+
+
+@pytest.fixture(scope="module")
+def modules_of():
+    """A function of a command's arguments: the modules of ours that its process imports."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STEPS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def run(*arguments):
+            print(json.dumps([str(a) for a in arguments]), file=process.stdin, flush=True)
+            answer = process.stdout.readline()
+            assert answer, f"{arguments} failed, see above"
+            return set(answer.split())
+
+        yield run
+        process.stdin.close()
 
 
 @pytest.mark.long
-def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path):
+def test_a_real_run_of_each_step_imports_only_what_its_digest_covers(tmp_path, modules_of):
     at = {name: tmp_path / name for name in ("data", "model", "second", "mask", "table.csv")}
     files = ["--model", at["model"], "--data", at["data"]]
     chips = tmp_path / "chips/d/sigma-0.1"
