@@ -70,7 +70,7 @@ def lines(points: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Measure and write benchmarks/results/precision-NETWORK.json and .md."""
+    """Measure and store, among the results as ``precision-`` and the network's name."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="checkpoint")
     parser.add_argument("--data", required=True, help="prepared data set")
@@ -82,11 +82,12 @@ def main() -> None:
     model, settings = checkpoint.load(chosen.model)
     batches = list(DataSet(chosen.data).batches("test", 500))
     network = monte_carlo.prepare(model, batches, arithmetic=chosen.arithmetic)
-    ways: list[tuple[monte_carlo.Images | None, int]] = [(200, chosen.chips)]
-    ways += [("auto", chosen.chips)] + [(None, chosen.full)] * (chosen.full > 0)
+    ways: dict[monte_carlo.Images | None, int] = {200: chosen.chips, "auto": chosen.chips}
+    if chosen.full:
+        ways[None] = chosen.full
     measure(model, network, 0.1, None, network.group)  # what is recorded once is then recorded
     points = []
-    for sigma, (images, chips) in itertools.product((0.1, 0.2, 0.3), ways):
+    for sigma, (images, chips) in itertools.product((0.1, 0.2, 0.3), ways.items()):
         points.append(measure(model, network, sigma, images, chips))
         print(points[-1], flush=True)
     name = settings["model"]["name"]

@@ -14,7 +14,6 @@ from swim.cli.stored_times import Part
 from swim.errors import SettingError, SwimError
 from swim.reports import run_cost_text as text
 from swim.reports.run_cost import Spread
-from swim.runtime import machine
 from swim.runtime.text_table import aligned
 from swim.settings import Config, Origins, load, merge, read_source
 

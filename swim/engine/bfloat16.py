@@ -75,8 +75,10 @@ def _quantise(
 ) -> _Quantised:
     inverse, step, low, high = grid(scale, zero_point, quant_min, quant_max)
     levels = torch.mul(input.float(), inverse).round_().clamp_(low, high)
-    exact = levels.bfloat16() if max(-low, high) <= _EXACT else levels
-    return _Quantised(levels.mul_(step), exact, step)
+    if max(-low, high) <= _EXACT:
+        exact = levels.bfloat16()
+        return _Quantised(levels.mul_(step), exact, step)
+    return _Quantised(levels * step, levels, step)
 
 
 def _layer(

@@ -35,7 +35,7 @@ class Spread:
     Attributes:
         chip: standard deviation of accuracy between chips, in [0, 1].
         image: standard deviation of one sampled image's outcome within its stratum. LeNet has 0.077
-            at sigma 0.1 and 0.2 (from benchmarks/results/precision.md); 0.2 is cautious.
+            at sigma 0.1 and 0.2 (from benchmarks/results/precision-lenet.md); 0.2 is cautious.
     """
 
     chip: float = 0.02
@@ -110,7 +110,7 @@ def training_seconds(
     steps = math.ceil(images / settings.batch_size)
     last = settings.quantised_epochs if quantised else 0
     first = settings.epochs - last
-    faster = DOUBLING ** math.log2(threads / times["threads"])
+    faster: float = DOUBLING ** math.log2(threads / times["threads"])
     each = first * times["step"] + last * times["quantised_step"]
     return times["start"] + steps * each / faster
 

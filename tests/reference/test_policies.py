@@ -120,7 +120,7 @@ def agree(made, expected):
     assert made.reads == pytest.approx(reads, rel=1e-6)
 
 
-# What each of these has, others have as well, alone or together; masks and ends are compared on all.
+# What each of these has, others have as well; masks and ends are compared on all.
 BEFORE_A_RELEASE = {"redraw", "noise", "noise, clip", "variation, noise, from none", "pulse"}
 BY_TWIN = [
     pytest.param(name, marks=pytest.mark.slow) if name in BEFORE_A_RELEASE else name

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from torch import nn
 
 import swim
+from swim.engine.bfloat16 import Bfloat16
 from swim.engine.evaluator import Network
 from swim.errors import SettingError, UnsupportedOperationError
 from swim.networks import quantisation
@@ -134,6 +135,20 @@ class Written(nn.Module):
     def forward(self, x):
         x = torch.fake_quantize_per_tensor_affine(x, 0.25, 8, 0, 15)
         return self.layer(x.mul_(-3) if self.in_place else x * -3)
+
+
+@pytest.mark.parametrize("most", [63, 255, 511])
+def test_a_layer_of_levels_is_scaled_by_their_step_once(most):
+    """Above 256 levels are no longer exact in bfloat16, and stay in float32."""
+    torch.manual_seed(3)
+    x, layer = torch.randn(50, 16), nn.Linear(16, 3)
+    step = 4 / most
+    with torch.no_grad():
+        quantised = torch.fake_quantize_per_tensor_affine(x, step, 0, -most, most)
+        expected = layer(quantised)
+        with Bfloat16(), torch.autocast("cpu", torch.bfloat16):
+            found = layer(torch.fake_quantize_per_tensor_affine(x, step, 0, -most, most))
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
 
 
 def test_a_quantised_value_that_is_written_to_is_read_as_it_is_then():
