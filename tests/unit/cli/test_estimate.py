@@ -33,7 +33,9 @@ CONFIG = {
 }  # fmt: skip
 # Seconds, bytes and counts of each kind of part.
 PARTS = {
-    "train": {"step": 1.0, "quantised_step": 1.0, "state": 1000.0, "memory": 2e9},
+    "train": {
+        "step": 1.0, "quantised_step": 1.0, "threads": 2, "state": 1000.0, "memory": 2e9,
+    },
     "sensitivity": {"image": 0.01, "offset": 1.0, "bytes": 2000.0, "memory": 1e9},
     "passes": {"setup": 1.0, "whole": 0.001, "offset": 0.01, "sampled": 0.002, "group": 8.0,
                "weights": 1e6, "state": 1000.0, "memory": 1e9, "cost:release": 10.0,
@@ -216,7 +218,7 @@ def test_parts_are_measured_in_a_process_and_are_numbers(folder):
     release = {"M": 8, "K": 1}
     program = {"kind": "program", "sigma": "0.3", "budget": "0.1"}
     parts = [
-        {"kind": "train", "training": {"batch_size": 16}},
+        {"kind": "train", "training": {"batch_size": 16}, "threads": 64},
         {"kind": "sensitivity", "job": {"estimator": "recursion", "batch_size": 16}},
         {"kind": "passes", "arithmetic": "float32", "batch_size": 16,
          "devices": {"release": release}},
@@ -247,7 +249,9 @@ def test_parts_are_measured_in_a_process_and_are_numbers(folder):
 def test_a_part_that_cannot_be_measured_names_itself_and_the_reason(folder):
     fault = subject(shape=[1, 6, 6])
     with pytest.raises(SettingError, match="'train' cannot be measured: mlp3 does not take"):
-        stored_times.measure(fault, [{"kind": "train", "training": {"batch_size": 16}}], "tiny")
+        stored_times.measure(
+            fault, [{"kind": "train", "training": {"batch_size": 16}, "threads": 1}], "tiny"
+        )
     with pytest.raises(SettingError, match="'passes' ended with status 1: KeyError"):
         stored_times.measure(subject(), [{"kind": "passes"}], "tiny")
 

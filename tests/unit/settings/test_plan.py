@@ -88,6 +88,17 @@ def test_a_steps_settings_hold_what_it_depends_on_and_nothing_else(plan):
     assert measured["weights"] > 0
 
 
+def test_training_alone_has_the_threads_of_training():
+    for own, threads in (({}, 2), ({"training_threads": 6}, 6)):
+        experiment = {"dataset": "mnist5k", "arithmetic_threads": 2, **own}
+        plan = Plan(load({"devices": {"four_bit": {}}, "experiments": {"mine": experiment}}))
+        job = At(experiment="mine", estimator="recursion")
+        assert plan.training_threads(job) == threads
+        assert json.loads(plan.train(job))["arithmetic_threads"] == threads
+        assert plan.threads(job) == 2
+        assert json.loads(plan.sensitivity(job)).get("arithmetic_threads", 1) == 2
+
+
 def test_a_target_that_is_misspelt_is_named(plan):
     with pytest.raises(SettingError, match="target"):
         plan.evaluate(At(experiment="one", device="a", sigma="0.20"))
