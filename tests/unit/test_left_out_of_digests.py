@@ -38,8 +38,9 @@ TAKEN = {
     "swim.errors": {"DataError", "SettingError", "SwimError", "UnsupportedOperationError", "short"},
     "swim.settings.validation": {"parse"},  # settings
     "swim.runtime.lazy": {"exports"},  # names, which digests follow to their modules
-    # Records and messages, and whether a processor has the units that training asks for.
-    "swim.runtime.machine": {"bfloat16_units", "hardware", "line", "runs_on", "versions"},
+    # Records and messages, whether a processor has the units that training asks for, and on how
+    # many cores an estimate measures its parts.
+    "swim.runtime.machine": {"bfloat16_units", "cores", "hardware", "line", "runs_on", "versions"},
     # Progress on a terminal.
     "swim.runtime.progress_bar": {"Bars", "duration", "meter", "progress_bar"},
     # Names, which are settings, and where their code is, which digests follow. POLICIES chooses
