@@ -38,6 +38,11 @@ class Sampling:
     counts: tuple[int, ...]
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Images of each stratum."""
+        return np.array([len(stratum) for stratum in self.strata])
+
+    @property
     def images(self) -> int:
         """Number of images that a chip is measured on."""
         return sum(self.counts)
@@ -92,7 +97,7 @@ def plan(
             ``auto``: :func:`_best`.
         cost: of programming a chip, in passes of one image, for ``auto``.
     """
-    sizes = np.array([len(stratum) for stratum in pilot.strata])
+    sizes = pilot.sizes
     variances, between = spread(pilot, wrong)
     draws = len(wrong) * np.array(pilot.counts)
     need = sizes * np.sqrt(variances + 1 / (draws + 2))
@@ -113,7 +118,7 @@ def spread(pilot: Sampling, wrong: np.ndarray) -> tuple[np.ndarray, float]:
         accuracies: of their estimates, less what the samples add to it. Both are unbiased, so V_b
         may be negative.
     """
-    sizes = np.array([len(stratum) for stratum in pilot.strata])
+    sizes = pilot.sizes
     parts = np.split(wrong, np.cumsum(pilot.counts)[:-1], axis=1)
     variances = np.array([_within(part) for part in parts])
     estimates = np.stack([part.mean(1) for part in parts], axis=1) @ sizes / sizes.sum()
